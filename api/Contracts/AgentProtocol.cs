@@ -1,0 +1,72 @@
+using System.Text.Json.Serialization;
+
+namespace Contracts;
+
+// The worker and the guest agent exchange one JSON object a line (UTF-8, at most AgentProtocol.MaxLineBytes, "type" first)
+// over the virtio-serial port AgentProtocol.PortName. The guest is not trusted: the worker bounds every line and every rate.
+// On each (re)connection the worker says Hello; the agent answers Ready and, if its probe has ended, Probe again.
+
+public static class AgentProtocol
+{
+    public const string PortName = "org.sandbox.agent.0";
+    public const int Version = 1;
+    public const int MaxLineBytes = 64 * 1024;
+}
+
+/// <summary>Worker to agent.</summary>
+[JsonPolymorphic(TypeDiscriminatorPropertyName = "type")]
+[JsonDerivedType(typeof(AgentHello), "hello")]
+[JsonDerivedType(typeof(AgentConfigure), "configure")]
+[JsonDerivedType(typeof(AgentBlockRead), "blockRead")]
+public abstract record AgentCommand;
+
+public sealed record AgentHello(int Protocol) : AgentCommand;
+
+/// <summary>Sent once after the first Ready of a boot. User data that starts with <c>#!</c> is run once, as root, its output on the serial console;
+/// any other text is only stored (/run/sandbox/user-data). SSH keys go to /root/.ssh/authorized_keys.</summary>
+public sealed record AgentConfigure(string? UserData, IReadOnlyList<string> SshKeys) : AgentCommand;
+
+/// <summary>A bounded workload for measuring: read <c>Mib</c> mebibytes with O_DIRECT from the first NVMe namespace.</summary>
+public sealed record AgentBlockRead(int Id, int Mib) : AgentCommand;
+
+/// <summary>Agent to worker.</summary>
+[JsonPolymorphic(TypeDiscriminatorPropertyName = "type")]
+[JsonDerivedType(typeof(AgentReady), "ready")]
+[JsonDerivedType(typeof(AgentStats), "stats")]
+[JsonDerivedType(typeof(AgentProbe), "probe")]
+[JsonDerivedType(typeof(AgentConfigured), "configured")]
+[JsonDerivedType(typeof(AgentBlockReadDone), "blockReadDone")]
+public abstract record AgentMessage;
+
+/// <summary>User space is up. <c>BootId</c> is the guest's /proc/sys/kernel/random/boot_id.</summary>
+public sealed record AgentReady(int Protocol, string AgentVersion, string Kernel, string BootId, long UptimeMilliseconds, int Cpus, long MemoryKib) : AgentMessage;
+
+/// <summary>Once a second. Counters of /proc/vmstat since boot: <c>Pgfault</c> counts minor and major faults together.</summary>
+public sealed record AgentStats(long UptimeMilliseconds, long? Pgfault, long? Pgmajfault) : AgentMessage;
+
+/// <summary>The shared-address probe has ended for every PCI function that the agent knows how to probe; empty when there is none.</summary>
+public sealed record AgentProbe(IReadOnlyList<ProbeResult> Devices) : AgentMessage;
+
+public sealed record AgentConfigured(bool UserDataRan, int? ExitCode) : AgentMessage;
+
+public sealed record AgentBlockReadDone(int Id, long Bytes, long ElapsedMicroseconds, string? Error) : AgentMessage;
+
+[JsonConverter(typeof(JsonStringEnumConverter<ProbeOutcome>))]
+public enum ProbeOutcome { Passed, Failed, Skipped }
+
+/// <summary>What the probe saw on one PCI function of the guest.
+/// The probe maps a page-aligned buffer through VFIO at IOVA equal to its own virtual address, hands the device the bare pointer,
+/// and compares the data after the device has read it and after it has written it; then it lets the device write to an address that nobody mapped.
+/// <c>Pasid</c>, <c>Ats</c>, <c>Pri</c>: whether the function's config space has the extended capability; null when only 64 or 256 bytes could be read.
+/// <c>IovaEqualsVa</c> the address used, hexadecimal; null if no mapping was made.
+/// <c>UnmappedAccess</c>: "sent" when the DMA to the unmapped address was issued (whether the SMMU saw it is observed outside the guest), else null.</summary>
+public sealed record ProbeResult(
+    string PciAddress, string VendorId, string DeviceId, ProbeOutcome Outcome, string Reason, string Message,
+    string? IovaEqualsVa, bool? DeviceReadMatched, bool? DeviceWroteMatched, string? UnmappedAccess,
+    bool? Pasid, bool? Ats, bool? Pri, string? IommuDriver, long ElapsedMicroseconds);
+
+/// <summary>Serialization metadata for both ends (Native AOT: no reflection).</summary>
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.Never)]
+[JsonSerializable(typeof(AgentCommand))]
+[JsonSerializable(typeof(AgentMessage))]
+public sealed partial class AgentJson : JsonSerializerContext;

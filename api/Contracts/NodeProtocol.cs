@@ -1,0 +1,98 @@
+using System.Text.Json.Serialization;
+
+namespace Contracts;
+
+// The worker dials out to NodeProtocol.HubPath with its node token and calls Sync: everything observed goes up, everything desired comes down.
+// The API only ever says PlanChanged (and passes console keystrokes). Losing any message costs one period, never correctness.
+
+public static class NodeProtocol
+{
+    public const string HubPath = "/hubs/node";
+    public const int Version = 1;
+    // Worker to API.
+    public const string Sync = "Sync";
+    public const string Faults = "Faults";
+    public const string ConsoleOutput = "ConsoleOutput";
+    // API to worker.
+    public const string PlanChanged = "PlanChanged";
+    public const string ConsoleInput = "ConsoleInput";
+}
+
+/// <summary>All that a node sees at one moment. Sandboxes and devices are one consistent snapshot.</summary>
+public sealed record NodeReport(
+    int Protocol, string WorkerVersion, DateTimeOffset At, long AppliedPlanRevision, NodeFacts Facts,
+    IReadOnlyList<ReportedDevice> Devices, IReadOnlyList<ReportedImage> Images, IReadOnlyList<ReportedSandbox> Sandboxes);
+
+/// <summary>The machine. <c>VcpuCapacity</c> and <c>MemoryCapacityMib</c> are what the node offers to sandboxes, overcommit included.
+/// <c>Problems</c> are findings of the self checks that a person should read, each a failure with a remedy.</summary>
+public sealed record NodeFacts(
+    string Architecture, string Kernel, string OperatingSystem, string CpuModel, int HostCpus, long HostMemoryMib,
+    int VcpuCapacity, long MemoryCapacityMib, Acceleration Acceleration, string AccelerationReason, string? VmmVersion,
+    IReadOnlyList<Viommu> Viommus, bool OwnUidPerVm, bool CgroupPerVm, string? CgroupLimitsReason, string BootId,
+    IReadOnlyList<Failure> Problems);
+
+/// <summary>One assignable function. <c>HeldBy</c> is the sandbox whose tenancy has not been fully cleaned yet; null means clean and free.</summary>
+public sealed record ReportedDevice(
+    string Address, string Class, string VendorId, string DeviceId, string Description, Origin Origin,
+    Guid? HeldBy, DevicePhase Phase, Failure? Quarantine, Verdict Verdict);
+
+/// <summary>A guest image on the node's disk. <c>Digest</c> is <c>sha256:</c> of the manifest that names every file with its own digest.</summary>
+public sealed record ReportedImage(string Name, string Digest, string Architecture, string Kernel, bool HasAgent, long SizeBytes);
+
+[JsonConverter(typeof(JsonStringEnumConverter<VmState>))]
+public enum VmState { Absent, Preparing, Booting, Running, Stopping, Stopped, Failed }
+
+/// <summary>What a node sees of one sandbox. <c>Absent</c> answers a plan entry that asks for deletion once nothing of it is left
+/// (no process, cgroup, socket, file or device). <c>Incarnation</c> is the plan's number for this start of the guest.
+/// <c>ExecAt</c>: when the VMM was executed. <c>GuestReadyAt</c>: when the agent's first Ready arrived.</summary>
+public sealed record ReportedSandbox(
+    Guid Id, int Incarnation, VmState State, IReadOnlyList<Condition> Conditions, Failure? Failure, Verdict? Verdict,
+    int? VmmPid, DateTimeOffset? ExecAt, DateTimeOffset? GuestReadyAt, DateTimeOffset? EndedAt,
+    GuestFacts? Guest, IReadOnlyList<ProbeResult>? Probe);
+
+public sealed record GuestFacts(string AgentVersion, string Kernel, string BootId, int Cpus, long MemoryKib);
+
+/// <summary>All that a node should run. A sandbox that the node has and the plan does not name is destroyed.
+/// <c>Revision</c> grows with each plan computed for the node.</summary>
+public sealed record NodePlan(long Revision, IReadOnlyList<PlannedSandbox> Sandboxes, IReadOnlyList<Guid> WatchedConsoles);
+
+/// <summary><c>Launched</c>: a node has already reported this incarnation past Preparing, so a node that knows nothing of it
+/// must report Failed (VmmLost) instead of starting a second guest.</summary>
+public sealed record PlannedSandbox(Guid Id, string Name, int Incarnation, DesiredState Desired, bool Launched, SandboxSpec Spec);
+
+/// <summary>Everything the VMM's command line is built from. <c>Devices</c> are addresses of the node's own report.</summary>
+public sealed record SandboxSpec(
+    string Image, int Vcpus, int MemoryMib, Viommu Viommu, IReadOnlyList<string> Devices, string? UserData, IReadOnlyList<string> SshKeys);
+
+/// <summary>Bytes of a serial console. <c>Offset</c>: how many bytes the console had put out before <c>Data</c>, since the sandbox's first start.</summary>
+public sealed record ConsoleChunk(Guid SandboxId, long Offset, byte[] Data);
+
+public sealed record ConsoleKeys(Guid SandboxId, byte[] Data);
+
+/// <summary>One reading of one source. Exactly one of <c>Value</c> and <c>NullReason</c> is set: what cannot be observed is never 0.
+/// <c>Value</c> is a monotonic counter within one incarnation. <c>LowerBound</c>: events are known to have been merged or dropped.</summary>
+public sealed record SourceReading(string Source, long? Value, string? NullReason, bool LowerBound, Origin Origin);
+
+/// <summary>The readings of one sandbox at one second.</summary>
+public sealed record FaultSample(Guid SandboxId, int Incarnation, DateTimeOffset At, IReadOnlyList<SourceReading> Readings);
+
+/// <summary>Names of fault sources. SMMU events appear in total and once for each type seen: <c>smmu.events.F_TRANSLATION</c>.</summary>
+public static class FaultSource
+{
+    public const string GuestMinor = "guest.minorFaults";
+    public const string GuestMajor = "guest.majorFaults";
+    public const string VmmMinor = "vmm.minorFaults";
+    public const string VmmMajor = "vmm.majorFaults";
+    public const string SmmuEvents = "smmu.events";
+    public const string SmmuTlbHits = "smmu.tlbHits";
+    public const string SmmuTlbMisses = "smmu.tlbMisses";
+}
+
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]
+[JsonSerializable(typeof(NodeReport))]
+[JsonSerializable(typeof(NodePlan))]
+[JsonSerializable(typeof(FaultSample))]
+[JsonSerializable(typeof(FaultSample[]))]
+[JsonSerializable(typeof(ConsoleChunk))]
+[JsonSerializable(typeof(ConsoleKeys))]
+public sealed partial class NodeJson : JsonSerializerContext;

@@ -1,0 +1,82 @@
+using System.Text.Json.Serialization;
+
+namespace Contracts;
+
+/// <summary>Body of <c>POST /v1/sandboxes</c>. Unknown fields are refused. Null means the default.</summary>
+/// <param name="Name">1 to 63 of <c>a-z 0-9 -</c>, starting and ending with a letter or digit; unique in the project.</param>
+/// <param name="Image">Name of an image that some node has.</param>
+/// <param name="Vcpus">1 to 64; default 1.</param>
+/// <param name="MemoryMib">128 to 1048576 mebibytes; default 512.</param>
+/// <param name="Accelerators">At most 8 entries, 8 devices in all.</param>
+/// <param name="Viommu">smmuv3 (default), virtio or none.</param>
+/// <param name="Lease">How long the sandbox may live; null: until deleted.</param>
+/// <param name="Labels">At most 32; keys 1 to 63 of <c>A-Za-z0-9._/-</c>, values at most 255 characters.</param>
+/// <param name="UserData">At most 16384 bytes of UTF-8 without NUL. A text that starts with <c>#!</c> is run once at first boot.</param>
+/// <param name="SshKeys">At most 16 OpenSSH public keys of at most 1024 characters.</param>
+public sealed record SandboxCreate(
+    string? Name, string? Image, int? Vcpus, int? MemoryMib, IReadOnlyList<AcceleratorRequest>? Accelerators, Viommu? Viommu,
+    LeaseRequest? Lease, IReadOnlyDictionary<string, string>? Labels, string? UserData, IReadOnlyList<string>? SshKeys);
+
+/// <param name="Class">Name of a device class.</param>
+/// <param name="Count">1 to 8.</param>
+public sealed record AcceleratorRequest(string? Class, int? Count);
+
+[JsonConverter(typeof(JsonStringEnumConverter<LeaseEnd>))]
+public enum LeaseEnd { Stop, Delete }
+
+/// <param name="TtlSeconds">60 to 31536000, from creation.</param>
+/// <param name="OnExpiry">What happens then; default Delete.</param>
+public sealed record LeaseRequest(int? TtlSeconds, LeaseEnd? OnExpiry);
+
+public sealed record LeaseView(DateTimeOffset ExpiresAt, LeaseEnd OnExpiry);
+
+/// <summary>A phase that was entered and when. The last one is the present; a phase lasted until the next began.</summary>
+public sealed record PhaseEntry(Phase Phase, DateTimeOffset At);
+
+/// <summary>A sandbox as the API answers it. <c>UserData</c> and keys are never returned, only whether there are any.
+/// <c>Incarnation</c> counts starts of the guest. <c>Generation</c> counts changes of what is desired.
+/// <c>Origin</c> is that of its accelerators; null when it has none.</summary>
+public sealed record SandboxView(
+    Guid Id, string Name, string Image, int Vcpus, int MemoryMib, IReadOnlyList<AcceleratorCount> Accelerators, Viommu Viommu,
+    LeaseView? Lease, IReadOnlyDictionary<string, string> Labels, bool HasUserData, int SshKeyCount,
+    DesiredState Desired, Phase Phase, int Generation, int Incarnation,
+    Guid? NodeId, string? NodeName, Acceleration? Acceleration, IReadOnlyList<AssignedDevice> Devices, Origin? Origin,
+    IReadOnlyList<Condition> Conditions, IReadOnlyList<PhaseEntry> Phases, Failure? Failure, Verdict? Verdict,
+    GuestFacts? Guest, IReadOnlyList<ProbeResult>? Probe,
+    DateTimeOffset? ExecAt, DateTimeOffset? GuestReadyAt, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt);
+
+public sealed record AcceleratorCount(string Class, int Count);
+
+public sealed record AssignedDevice(Guid Id, string Class, string Address, Origin Origin);
+
+public sealed record NodeView(
+    Guid Id, string Name, NodePhase Phase, DateTimeOffset? LastReportAt, string? WorkerVersion, NodeFacts? Facts,
+    int VcpusUsed, long MemoryUsedMib, int SandboxCount, int DeviceCount);
+
+public sealed record DeviceView(
+    Guid Id, Guid NodeId, string NodeName, string Address, string Class, string VendorId, string DeviceId, string Description,
+    Origin Origin, DevicePhase Phase, Guid? SandboxId, string? SandboxName, Failure? Quarantine, Verdict? Verdict);
+
+/// <summary>What a user asks for. Counts are of devices on nodes that have reported.</summary>
+public sealed record DeviceClassView(string Name, string Description, Origin Origin, int Total, int Available);
+
+public sealed record ImageView(string Name, string Digest, string Architecture, string Kernel, bool HasAgent, long SizeBytes, IReadOnlyList<string> Nodes);
+
+/// <summary>A page of a list. <c>Next</c> is the cursor for <c>?after=</c>; null on the last page.</summary>
+public sealed record Page<T>(IReadOnlyList<T> Items, string? Next);
+
+/// <summary>What happened, numbered without gaps in the order in which it became visible.
+/// <c>Type</c>: sandbox.created, sandbox.phaseChanged, sandbox.conditionChanged, sandbox.desiredChanged, sandbox.deleted,
+/// node.joined, node.phaseChanged, device.phaseChanged, image.changed.
+/// <c>SubjectId</c>: the sandbox, node or device.</summary>
+public sealed record EventView(
+    long Number, DateTimeOffset At, string Type, Guid? SubjectId, string? SubjectName, string Reason, string Message, Phase? Phase);
+
+/// <summary>One stored sample of a sandbox. Values are counters since the guest's start (<c>Incarnation</c>).</summary>
+public sealed record FaultSampleView(DateTimeOffset At, int Incarnation, IReadOnlyList<SourceReading> Readings);
+
+/// <summary>Body of <c>POST /v1/session</c>: signs a browser in with an API key, answering an HttpOnly cookie.</summary>
+public sealed record SessionCreate(string? ApiKey);
+
+/// <summary>Who the caller is.</summary>
+public sealed record SessionView(string KeyName, string Project);
