@@ -18,6 +18,7 @@ public static class AgentProtocol
 [JsonDerivedType(typeof(AgentHello), "hello")]
 [JsonDerivedType(typeof(AgentConfigure), "configure")]
 [JsonDerivedType(typeof(AgentBlockRead), "blockRead")]
+[JsonDerivedType(typeof(AgentPowerOff), "powerOff")]
 public abstract record AgentCommand;
 
 public sealed record AgentHello(int Protocol) : AgentCommand;
@@ -28,6 +29,9 @@ public sealed record AgentConfigure(string? UserData, IReadOnlyList<string> SshK
 
 /// <summary>A bounded workload for measuring: read <c>Mib</c> mebibytes with O_DIRECT from the first NVMe namespace.</summary>
 public sealed record AgentBlockRead(int Id, int Mib) : AgentCommand;
+
+/// <summary>Writes back the disks and powers the guest off at once: for a machine whose power button the guest cannot see.</summary>
+public sealed record AgentPowerOff : AgentCommand;
 
 /// <summary>Agent to worker.</summary>
 [JsonPolymorphic(TypeDiscriminatorPropertyName = "type")]
@@ -57,7 +61,8 @@ public enum ProbeOutcome { Passed, Failed, Skipped }
 /// <summary>What the probe saw on one PCI function of the guest.
 /// The probe maps a page-aligned buffer through VFIO at IOVA equal to its own virtual address, hands the device the bare pointer,
 /// and compares the data after the device has read it and after it has written it; then it lets the device write to an address that nobody mapped.
-/// <c>Pasid</c>, <c>Ats</c>, <c>Pri</c>: whether the function's config space has the extended capability; null when only 64 or 256 bytes could be read.
+/// <c>Pasid</c>, <c>Ats</c>, <c>Pri</c>: whether the function's config space has the extended capability; false also for a function
+/// that is provably not PCI Express (it has no extended space); null when its config space could not be read far enough to know.
 /// <c>IovaEqualsVa</c> the address used, hexadecimal; null if no mapping was made.
 /// <c>UnmappedAccess</c>: "sent" when the DMA to the unmapped address was issued (whether the SMMU saw it is observed outside the guest), else null.</summary>
 public sealed record ProbeResult(
