@@ -1,0 +1,85 @@
+// The records of api/Contracts as the API writes them: camelCase JSON, enums by name, times in ISO 8601.
+
+export type Phase =
+  | "Pending" | "Scheduled" | "Preparing" | "Booting" | "Running"
+  | "Stopping" | "Stopped" | "Failed" | "Lost" | "Deleting";
+export const phases: readonly Phase[] = [
+  "Pending", "Scheduled", "Preparing", "Booting", "Running", "Stopping", "Stopped", "Failed", "Lost", "Deleting",
+];
+export type DesiredState = "Running" | "Stopped" | "Deleted";
+export type ConditionStatus = "True" | "False" | "Unknown";
+export type ConditionType = "Placed" | "DevicesReady" | "VmmRunning" | "GuestReady" | "SvaReady" | "FaultStorm";
+export type Origin = "Hardware" | "Emulated" | "Simulated";
+export type Viommu = "Smmuv3" | "Virtio" | "None";
+export type NodePhase = "Joining" | "Ready" | "Cordoned" | "Draining" | "Unreachable";
+export type DevicePhase = "Available" | "Assigned" | "Cleaning" | "Quarantined";
+export type Acceleration = "Kvm" | "Tcg";
+export type VerdictClass = "GuestSvaDeviceFaults" | "GuestSvaPrefaultOnly" | "HostSvaStall" | "PassthroughOnly" | "Unknown";
+export type VerdictLinkName = "Device" | "IommuGroup" | "Smmu" | "Kernel" | "Vmm" | "Guest";
+export type LinkStatus = "Pass" | "Fail" | "Unknown";
+export type LeaseEnd = "Stop" | "Delete";
+export type ProbeOutcome = "Passed" | "Failed" | "Skipped";
+
+export interface Page<T> { items: T[]; next: string | null }
+export interface Condition { type: ConditionType; status: ConditionStatus; reason: string; message: string; since: string }
+export interface Failure { reason: string; message: string; remedy: string; at: string }
+export interface VerdictLink { link: VerdictLinkName; status: LinkStatus; reason: string; message: string; remedy: string | null }
+export interface Verdict { class: VerdictClass; reason: string; message: string; origin: Origin; links: VerdictLink[] }
+export interface PhaseEntry { phase: Phase; at: string }
+export interface AcceleratorCount { class: string; count: number }
+export interface AssignedDevice { id: string; class: string; address: string; origin: Origin }
+export interface GuestFacts { agentVersion: string; kernel: string; bootId: string; cpus: number; memoryKib: number }
+
+export interface ProbeResult {
+  pciAddress: string; vendorId: string; deviceId: string; outcome: ProbeOutcome; reason: string; message: string;
+  iovaEqualsVa: string | null; deviceReadMatched: boolean | null; deviceWroteMatched: boolean | null;
+  unmappedAccess: string | null; pasid: boolean | null; ats: boolean | null; pri: boolean | null;
+  iommuDriver: string | null; elapsedMicroseconds: number;
+}
+
+export interface SandboxView {
+  id: string; name: string; image: string; vcpus: number; memoryMib: number; accelerators: AcceleratorCount[]; viommu: Viommu;
+  lease: { expiresAt: string; onExpiry: LeaseEnd } | null; labels: Record<string, string>; hasUserData: boolean; sshKeyCount: number;
+  desired: DesiredState; phase: Phase; generation: number; incarnation: number;
+  nodeId: string | null; nodeName: string | null; acceleration: Acceleration | null; devices: AssignedDevice[]; origin: Origin | null;
+  conditions: Condition[]; phases: PhaseEntry[]; failure: Failure | null; verdict: Verdict | null;
+  guest: GuestFacts | null; probe: ProbeResult[] | null;
+  execAt: string | null; guestReadyAt: string | null; createdAt: string; updatedAt: string;
+}
+
+export interface SandboxCreate {
+  name: string; image: string; vcpus?: number; memoryMib?: number; accelerators?: AcceleratorCount[]; viommu?: Viommu;
+  lease?: { ttlSeconds: number; onExpiry: LeaseEnd }; labels?: Record<string, string>; userData?: string; sshKeys?: string[];
+}
+
+export interface NodeFacts {
+  architecture: string; kernel: string; operatingSystem: string; cpuModel: string; hostCpus: number; hostMemoryMib: number;
+  vcpuCapacity: number; memoryCapacityMib: number; acceleration: Acceleration; accelerationReason: string; vmmVersion: string | null;
+  viommus: Viommu[]; ownUidPerVm: boolean; cgroupPerVm: boolean; cgroupLimitsReason: string | null; bootId: string; problems: Failure[];
+}
+
+export interface NodeView {
+  id: string; name: string; phase: NodePhase; lastReportAt: string | null; workerVersion: string | null; facts: NodeFacts | null;
+  vcpusUsed: number; memoryUsedMib: number; sandboxCount: number; deviceCount: number;
+}
+
+export interface DeviceView {
+  id: string; nodeId: string; nodeName: string; address: string; class: string; vendorId: string; deviceId: string; description: string;
+  origin: Origin; phase: DevicePhase; sandboxId: string | null; sandboxName: string | null; quarantine: Failure | null; verdict: Verdict | null;
+}
+
+export interface DeviceClassView { name: string; description: string; origin: Origin; total: number; available: number }
+export interface ImageView { name: string; digest: string; architecture: string; kernel: string; hasAgent: boolean; sizeBytes: number; nodes: string[] }
+
+export interface EventView {
+  number: number; at: string; type: string; subjectId: string | null; subjectName: string | null;
+  reason: string; message: string; phase: Phase | null;
+}
+
+export interface SourceReading { source: string; value: number | null; nullReason: string | null; lowerBound: boolean; origin: Origin }
+export interface FaultSample { at: string; incarnation: number; readings: SourceReading[] }
+export interface ConsoleFrame { offset: number; data: string | null; viewers: number; writer: string | null; youWrite: boolean }
+export interface ConsoleWriter { acquired: boolean; writer: string | null }
+export interface SessionView { keyName: string; project: string }
+
+export const maxConsoleWriteBytes = 4096;

@@ -1,0 +1,83 @@
+import { type CSSProperties, useState } from "react";
+import { ErrorNote } from "../page/ErrorNote";
+import { OriginBadge } from "../page/badges";
+import { countWords, type Lane, lanes, originOf, rateWords, statesOf } from "./lanes";
+import { LanePlot } from "./LanePlot";
+import type { SourceState } from "./rates";
+import { useFaultSamples } from "./useFaultSamples";
+
+const windows = [["1 min", 60], ["5 min", 300], ["15 min", 900]] as const;
+
+export function FaultPanel({ sandboxId }: { sandboxId: string }) {
+  const { samples, problem } = useFaultSamples(sandboxId);
+  const [windowSeconds, setWindowSeconds] = useState<number>(60);
+  const { bySource, others, unobserved } = statesOf(samples);
+  return (
+    <section className="panel" aria-labelledby="faults-title" data-testid="fault-chart" data-samples={samples.length}>
+      <header>
+        <h2 id="faults-title">Faults a second</h2>
+        <div className="segmented" role="group" aria-label="Time shown">
+          {windows.map(([label, seconds]) => (
+            <button key={seconds} type="button" aria-pressed={windowSeconds === seconds} onClick={() => setWindowSeconds(seconds)}>{label}</button>
+          ))}
+        </div>
+      </header>
+      {problem !== null && <div className="body"><ErrorNote error={problem} what="The history could not be read." /></div>}
+      {samples.length === 0 && <p className="empty">No sample yet. The first comes within a second or two of the guest’s start.</p>}
+      {samples.length > 0 && lanes.map((lane, index) => (
+        <div className="lane" key={lane.id} data-testid={`lane-${lane.id}`}>
+          <LaneKey lane={lane} bySource={bySource} />
+          <LanePlot lane={lane} samples={samples} windowSeconds={windowSeconds} axis={index === lanes.length - 1} />
+        </div>
+      ))}
+      {others.length > 0 && (
+        <div className="table-frame fault-types">
+          <table>
+            <thead><tr><th scope="col">Other sources</th><th scope="col">Since the guest’s start</th><th scope="col">Now</th><th scope="col">Origin</th></tr></thead>
+            <tbody>{others.map((state) => <OtherRow key={state.source} state={state} />)}</tbody>
+          </table>
+        </div>
+      )}
+      {unobserved.length > 0 && (
+        <ul className="unobserved" data-testid="unobserved">
+          {unobserved.map((state) => (
+            <li key={state.source}><code>{state.source}</code> <span>not observed: <code>{state.nullReason}</code></span> <OriginBadge origin={state.origin} /></li>
+          ))}
+        </ul>
+      )}
+    </section>
+  );
+}
+
+function LaneKey({ lane, bySource }: { lane: Lane; bySource: ReadonlyMap<string, SourceState> }) {
+  const origin = originOf(lane, bySource);
+  return (
+    <div className="key">
+      <div className="row"><h3>{lane.title}</h3>{origin && <OriginBadge origin={origin} />}</div>
+      <dl>
+        {lane.sources.map(({ source, label, token }) => {
+          const state = bySource.get(source);
+          const rate = state && rateWords(state);
+          return (
+            <div key={source} style={{ display: "contents", "--tone": `var(${token})` } as CSSProperties} data-testid={`rate-${source}`}>
+              <i aria-hidden="true" />
+              <dt title={state ? `${countWords(state)} since the guest’s start` : undefined}>{label}</dt>
+              <dd className={rate ? undefined : "gap"}>{rate ?? (state?.value === null ? "not observed" : "no rate yet")}</dd>
+            </div>
+          );
+        })}
+      </dl>
+    </div>
+  );
+}
+
+function OtherRow({ state }: { state: SourceState }) {
+  return (
+    <tr data-testid={`source-${state.source}`}>
+      <td><code>{state.source}</code></td>
+      <td className="num">{countWords(state)}</td>
+      <td className="num">{rateWords(state) ?? <span className="soft">no rate yet</span>}</td>
+      <td><OriginBadge origin={state.origin} /></td>
+    </tr>
+  );
+}

@@ -1,0 +1,81 @@
+// Counters come once a second and grow within one incarnation of the guest. A rate is the growth between two consecutive samples
+// of the same incarnation. Where it cannot be known (no reading, a new incarnation, a counter that went back) it is null, a gap in
+// the chart, and never 0 or negative.
+import type { FaultSample, Origin, SourceReading } from "../contracts";
+
+/** Two samples further apart than this leave a visible gap instead of an average over it. */
+export const gapMilliseconds = 5000;
+
+export interface SourceState {
+  source: string;
+  origin: Origin;
+  value: number | null;
+  nullReason: string | null;
+  lowerBound: boolean;
+  ratePerSecond: number | null;
+}
+
+export interface ChartData {
+  /** Seconds since 1970, as uPlot wants them. */
+  seconds: number[];
+  /** One array for each source asked for, as long as <c>seconds</c>. */
+  rates: (number | null)[][];
+}
+
+const timeOf = (sample: FaultSample) => Date.parse(sample.at);
+const keyOf = (sample: FaultSample) => `${sample.incarnation}:${timeOf(sample)}`;
+
+/** Oldest first, each sample once, none older than <c>keepMilliseconds</c> before the newest. */
+export function mergeSamples(known: readonly FaultSample[], more: readonly FaultSample[], keepMilliseconds: number): FaultSample[] {
+  const byKey = new Map(known.map((sample) => [keyOf(sample), sample]));
+  for (const sample of more) byKey.set(keyOf(sample), sample);
+  const sorted = [...byKey.values()].sort((a, b) => timeOf(a) - timeOf(b) || a.incarnation - b.incarnation);
+  const last = sorted.at(-1);
+  return last ? sorted.filter((sample) => timeOf(sample) >= timeOf(last) - keepMilliseconds) : sorted;
+}
+
+export function readingOf(sample: FaultSample | undefined, source: string): SourceReading | undefined {
+  return sample?.readings.find((reading) => reading.source === source);
+}
+
+/** Events a second between two samples, null when it cannot be known. */
+export function rateBetween(before: FaultSample | undefined, after: FaultSample, source: string): number | null {
+  if (!before || before.incarnation !== after.incarnation) return null;
+  const milliseconds = timeOf(after) - timeOf(before);
+  if (milliseconds <= 0 || milliseconds > gapMilliseconds) return null;
+  const from = readingOf(before, source)?.value ?? null;
+  const to = readingOf(after, source)?.value ?? null;
+  if (from === null || to === null || to < from) return null;
+  return ((to - from) * 1000) / milliseconds;
+}
+
+export function chartData(samples: readonly FaultSample[], sources: readonly string[]): ChartData {
+  const seconds: number[] = [];
+  const rates: (number | null)[][] = sources.map(() => []);
+  samples.forEach((sample, index) => {
+    const before = samples[index - 1];
+    const at = timeOf(sample) / 1000;
+    if (before && (timeOf(sample) - timeOf(before) > gapMilliseconds || before.incarnation !== sample.incarnation)) {
+      seconds.push((timeOf(before) / 1000 + at) / 2);
+      for (const row of rates) row.push(null);
+    }
+    seconds.push(at);
+    sources.forEach((source, row) => rates[row]?.push(rateBetween(before, sample, source)));
+  });
+  return { seconds, rates };
+}
+
+/** The newest reading of every source of the newest sample, with its rate. */
+export function presentState(samples: readonly FaultSample[]): SourceState[] {
+  const last = samples.at(-1);
+  if (!last) return [];
+  const before = samples.at(-2);
+  return last.readings.map((reading) => ({
+    source: reading.source,
+    origin: reading.origin,
+    value: reading.value,
+    nullReason: reading.nullReason,
+    lowerBound: reading.lowerBound,
+    ratePerSecond: rateBetween(before, last, reading.source),
+  }));
+}

@@ -1,0 +1,13 @@
+/** The first part of every query key, so that an event can name what it touches. */
+export const keys = {
+  session: ["session"] as const,
+  sandboxList: ["sandboxes"] as const,
+  sandbox: (id: string) => ["sandbox", id] as const,
+  nodes: ["nodes"] as const,
+  devices: ["devices"] as const,
+  deviceClasses: ["device-classes"] as const,
+  images: ["images"] as const,
+  events: ["events"] as const,
+};
+
+export type QueryKey = readonly string[];

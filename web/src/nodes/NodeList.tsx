@@ -1,0 +1,79 @@
+import { useQuery } from "@tanstack/react-query";
+import type { NodeView, Page } from "../contracts";
+import { get } from "../http/client";
+import { keys } from "../http/keys";
+import { PhaseBadge } from "../page/badges";
+import { ErrorNote } from "../page/ErrorNote";
+import { Age } from "../page/time";
+import { Meter } from "./Meter";
+
+export function NodeList() {
+  const nodes = useQuery({
+    queryKey: keys.nodes,
+    queryFn: ({ signal }) => get<Page<NodeView>>("/v1/nodes", signal),
+    // The time of the last report and the self checks change without an event.
+    refetchInterval: 5000,
+  });
+  return (
+    <section className="panel" aria-labelledby="nodes-title" data-testid="nodes">
+      <header><h2 id="nodes-title">Nodes</h2></header>
+      {nodes.error && !nodes.data && <div className="body"><ErrorNote error={nodes.error} what="The nodes could not be read." /></div>}
+      {nodes.data?.items.length === 0 && <p className="empty">No node has joined yet. A worker joins with its node token when it starts.</p>}
+      {nodes.data?.items.map((node) => <NodeRow key={node.id} node={node} />)}
+    </section>
+  );
+}
+
+const gib = (mib: number) => (mib >= 1024 ? `${(mib / 1024).toFixed(mib % 1024 ? 1 : 0)} GiB` : `${mib} MiB`);
+
+function NodeRow({ node }: { node: NodeView }) {
+  const facts = node.facts;
+  return (
+    <article className="node" data-testid={`node-row-${node.name}`}>
+      <div>
+        <div className="row">
+          <span className="name">{node.name}</span>
+          <PhaseBadge phase={node.phase} />
+        </div>
+        {facts && (
+          <p className="small soft">
+            {facts.cpuModel}, {facts.operatingSystem}, kernel <code>{facts.kernel}</code>
+          </p>
+        )}
+        <p className="small soft">
+          {node.lastReportAt ? <>Last report <Age at={node.lastReportAt} /> ago</> : "Has not reported yet"}
+          {node.workerVersion && <>, worker <code>{node.workerVersion}</code></>}
+        </p>
+      </div>
+      {facts && (
+        <div>
+          <Meter label="vCPUs" used={node.vcpusUsed} capacity={facts.vcpuCapacity} shown={(n) => String(n)} />
+          <Meter label="Memory" used={node.memoryUsedMib} capacity={facts.memoryCapacityMib} shown={gib} />
+        </div>
+      )}
+      <dl className="facts">
+        {facts && (
+          <div>
+            <dt>Guests run by</dt>
+            <dd title={facts.accelerationReason} data-testid="acceleration">
+              {facts.acceleration === "Kvm" ? "KVM" : <span className="origin Emulated">TCG, emulated</span>}
+            </dd>
+          </div>
+        )}
+        <div><dt>Sandboxes</dt><dd className="num">{node.sandboxCount}</dd></div>
+        <div><dt>Devices</dt><dd className="num">{node.deviceCount}</dd></div>
+        {facts?.vmmVersion && <div><dt>VMM</dt><dd>{facts.vmmVersion}</dd></div>}
+      </dl>
+      {facts && facts.problems.length > 0 && (
+        <ul className="problems" aria-label={`Problems of ${node.name}`}>
+          {facts.problems.map((problem) => (
+            <li key={problem.reason} className="notice warn">
+              <strong>{problem.message}</strong> <code>{problem.reason}</code>
+              <p className="remedy"><span>{problem.remedy}</span></p>
+            </li>
+          ))}
+        </ul>
+      )}
+    </article>
+  );
+}

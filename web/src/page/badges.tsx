@@ -1,0 +1,37 @@
+import type { DevicePhase, NodePhase, Origin, Phase } from "../contracts";
+
+export type Tone = "ok" | "busy" | "idle" | "bad" | "warn";
+
+const tones: Record<Phase | NodePhase | DevicePhase, Tone> = {
+  Pending: "busy", Scheduled: "busy", Preparing: "busy", Booting: "busy", Running: "ok",
+  Stopping: "busy", Stopped: "idle", Failed: "bad", Lost: "warn", Deleting: "busy",
+  Joining: "busy", Ready: "ok", Cordoned: "idle", Draining: "busy", Unreachable: "warn",
+  Available: "ok", Assigned: "idle", Cleaning: "busy", Quarantined: "bad",
+};
+
+export function toneOf(phase: Phase | NodePhase | DevicePhase): Tone {
+  return tones[phase] ?? "idle";
+}
+
+export function PhaseBadge({ phase, large }: { phase: Phase | NodePhase | DevicePhase; large?: boolean }) {
+  return (
+    <span className={`phase ${toneOf(phase)}${large ? " large" : ""}`} data-testid="phase-badge" data-phase={phase}>
+      <i aria-hidden="true" />
+      {phase}
+    </span>
+  );
+}
+
+const meaning: Record<Origin, string> = {
+  Hardware: "Measured on real hardware",
+  Emulated: "Emulated by the virtual machine monitor, not hardware",
+  Simulated: "Computed by a model, not hardware",
+};
+
+export function OriginBadge({ origin }: { origin: Origin }) {
+  return (
+    <span className={`origin ${origin}`} title={meaning[origin]} data-testid="origin-badge" data-origin={origin}>
+      {origin}
+    </span>
+  );
+}

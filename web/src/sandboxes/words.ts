@@ -1,0 +1,19 @@
+import type { SandboxView, VerdictClass, VerdictLinkName, Viommu } from "../contracts";
+
+export const verdictWords: Record<VerdictClass, string> = {
+  GuestSvaDeviceFaults: "Guest SVA, device faults",
+  GuestSvaPrefaultOnly: "Guest SVA, prefault only",
+  HostSvaStall: "Host SVA by stall",
+  PassthroughOnly: "Passthrough only",
+  Unknown: "Unknown",
+};
+
+export const linkWords: Record<VerdictLinkName, string> = {
+  Device: "Device", IommuGroup: "IOMMU group", Smmu: "SMMU", Kernel: "Kernel", Vmm: "VMM", Guest: "Guest",
+};
+
+export const viommuWords: Record<Viommu, string> = { Smmuv3: "SMMUv3", Virtio: "virtio-iommu", None: "none" };
+
+export function acceleratorWords(sandbox: Pick<SandboxView, "accelerators">): string {
+  return sandbox.accelerators.map((one) => (one.count === 1 ? one.class : `${one.count} × ${one.class}`)).join(", ");
+}
