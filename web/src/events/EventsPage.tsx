@@ -57,7 +57,7 @@ function EventRow({ event }: { event: EventView }) {
   return (
     <li className="event" data-testid={`event-${event.number}`}>
       <span className="no">{event.number}</span>
-      <span><At at={event.at} /> {event.phase && <PhaseBadge phase={event.phase} />}</span>
+      <span className="when"><At at={event.at} /> {event.phase && <PhaseBadge phase={event.phase} />}</span>
       <span>{event.subjectId && event.type.startsWith("sandbox.") ? <Link to={`/sandboxes/${event.subjectId}`}>{subject}</Link> : subject}<br /><code className="small soft">{event.type}</code></span>
       <p>{event.message} <code className="soft">{event.reason}</code></p>
     </li>

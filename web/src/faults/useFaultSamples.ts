@@ -1,5 +1,6 @@
-// History by REST, then the live stream, without a hole or a double: the stream is open before the history is asked for, both are
-// merged by time and incarnation, and each new connection asks for the history since the last sample again.
+// History by REST, then the live stream, without a hole or a double: both are merged by time and incarnation, and each new
+// connection asks for the history since the last sample again. The API stores samples in batches, so the newest of the past are
+// not yet there when the stream begins: the history is asked for once more after a batch's time.
 import { useEffect, useRef, useState } from "react";
 import type { FaultSample, Page } from "../contracts";
 import { get } from "../http/client";
@@ -9,6 +10,7 @@ import { mergeSamples } from "./rates";
 export const keepMilliseconds = 15 * 60 * 1000;
 const pageSize = 1000;
 const mostPages = 5;
+const batchMilliseconds = 4000;
 
 export function useFaultSamples(sandboxId: string): { samples: readonly FaultSample[]; problem: unknown } {
   const live = useLive();
@@ -33,17 +35,23 @@ export function useFaultSamples(sandboxId: string): { samples: readonly FaultSam
   useEffect(() => {
     const leaving = new AbortController();
     const since = newest.current ?? Date.now() - keepMilliseconds;
-    history(sandboxId, since, leaving.signal).then(
-      (past) => {
-        if (leaving.signal.aborted) return;
-        setProblem(null);
-        setSamples((known) => mergeSamples(known, past, keepMilliseconds));
-      },
-      (error: unknown) => {
-        if (!leaving.signal.aborted) setProblem(error);
-      },
-    );
-    return () => leaving.abort();
+    const load = () =>
+      history(sandboxId, since, leaving.signal).then(
+        (past) => {
+          if (leaving.signal.aborted) return;
+          setProblem(null);
+          setSamples((known) => mergeSamples(known, past, keepMilliseconds));
+        },
+        (error: unknown) => {
+          if (!leaving.signal.aborted) setProblem(error);
+        },
+      );
+    void load();
+    const again = setTimeout(() => void load(), batchMilliseconds);
+    return () => {
+      leaving.abort();
+      clearTimeout(again);
+    };
   }, [sandboxId, epoch]);
 
   return { samples, problem };

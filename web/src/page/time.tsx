@@ -28,6 +28,7 @@ export function useNow(): number {
 }
 
 const full = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 
 export function Age({ at }: { at: string }) {
@@ -35,8 +36,11 @@ export function Age({ at }: { at: string }) {
   return <time dateTime={at} title={full.format(new Date(at))} className="num">{age(present - Date.parse(at))}</time>;
 }
 
+/** The time of day, with the day in front when it is not today. */
 export function At({ at }: { at: string }) {
-  return <time dateTime={at} title={full.format(new Date(at))} className="num">{clock.format(new Date(at))}</time>;
+  const date = new Date(at);
+  const today = date.toDateString() === new Date().toDateString();
+  return <time dateTime={at} title={full.format(date)} className="num">{today ? "" : `${day.format(date)} `}{clock.format(date)}</time>;
 }
 
 export function FullTime({ at }: { at: string }) {

@@ -101,7 +101,7 @@ function Facts({ sandbox }: { sandbox: SandboxView }) {
         <div><dt>Memory</dt><dd className="num">{sandbox.memoryMib} MiB</dd></div>
         <div><dt>IOMMU</dt><dd>{viommuWords[sandbox.viommu]}</dd></div>
         <div><dt>Node</dt><dd>{sandbox.nodeName ?? "not placed"}</dd></div>
-        {sandbox.acceleration && <div><dt>Guest run by</dt><dd>{sandbox.acceleration === "Kvm" ? "KVM" : "TCG, emulated"}</dd></div>}
+        {sandbox.acceleration && <div><dt>Guest run by</dt><dd>{sandbox.acceleration === "Kvm" ? "KVM" : <span className="origin Emulated">TCG, emulated</span>}</dd></div>}
         {sandbox.devices.map((device) => (
           <div key={device.id} data-testid="device"><dt>Device</dt><dd className="row">{device.class} <code>{device.address}</code> <OriginBadge origin={device.origin} /></dd></div>
         ))}

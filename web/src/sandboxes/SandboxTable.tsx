@@ -1,6 +1,6 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { createColumnHelper, flexRender, getCoreRowModel, getSortedRowModel, type SortingState, useReactTable } from "@tanstack/react-table";
-import { useDeferredValue, useState } from "react";
+import { useDeferredValue, useMemo, useState } from "react";
 import { type Page, phases, type SandboxView } from "../contracts";
 import { get } from "../http/client";
 import { keys } from "../http/keys";
@@ -48,10 +48,10 @@ export function SandboxTable({ onCreate }: { onCreate: () => void }) {
     getNextPageParam: (last) => last.next,
     placeholderData: (previous) => previous,
   });
-  const rows = list.data?.pages.flatMap((page) => page.items) ?? noRows;
+  const rows = useMemo(() => list.data?.pages.flatMap((page) => page.items) ?? [], [list.data]);
   const table = useReactTable({
     data: rows, columns, state: { sorting }, onSortingChange: setSorting,
-    getRowId: (sandbox) => sandbox.id, getCoreRowModel: getCoreRowModel(), getSortedRowModel: getSortedRowModel(),
+    autoResetAll: false, getRowId: (sandbox) => sandbox.id, getCoreRowModel: getCoreRowModel(), getSortedRowModel: getSortedRowModel(),
   });
   const filtered = phase !== "" || labelAsked !== "";
 
@@ -98,7 +98,7 @@ export function SandboxTable({ onCreate }: { onCreate: () => void }) {
             <tbody>
               {table.getRowModel().rows.map((row) => (
                 <tr key={row.id} data-testid={`sandbox-row-${row.original.name}`}>
-                  {row.getVisibleCells().map((cell) => <td key={cell.id} className={cell.column.id}>{flexRender(cell.column.columnDef.cell, cell.getContext())}</td>)}
+                  {row.getVisibleCells().map((cell) => <td key={cell.id} className={`col-${cell.column.id}`}>{flexRender(cell.column.columnDef.cell, cell.getContext())}</td>)}
                 </tr>
               ))}
             </tbody>
@@ -111,5 +111,3 @@ export function SandboxTable({ onCreate }: { onCreate: () => void }) {
     </section>
   );
 }
-
-const noRows: SandboxView[] = [];

@@ -1,0 +1,11 @@
+import { expect, it } from "vitest";
+import { parseRoute } from "./router";
+
+it.each([
+  ["/", { page: "overview" }],
+  ["/sandboxes/0d5c", { page: "sandbox", id: "0d5c" }],
+  ["/sandboxes", { page: "nowhere" }],
+  ["/devices/", { page: "devices" }],
+  ["/events", { page: "events" }],
+  ["/v2", { page: "nowhere" }],
+])("%s leads to its page", (path, route) => expect(parseRoute(path)).toEqual(route));

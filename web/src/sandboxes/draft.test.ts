@@ -1,0 +1,32 @@
+import { describe, expect, it } from "vitest";
+import { bodyOf, emptyDraft, messagesFor } from "./draft";
+
+describe("the body of a create", () => {
+  it("leaves out what was left empty", () => {
+    const { body, errors } = bodyOf({ ...emptyDraft, name: " demo ", image: "guest", vcpus: "", memoryMib: "" });
+    expect(errors).toEqual({});
+    expect(body).toEqual({ name: "demo", image: "guest", viommu: "Smmuv3" });
+  });
+
+  it("carries every field", () => {
+    const { body } = bodyOf({
+      name: "demo", image: "guest", vcpus: "2", memoryMib: "1024", accelerators: [{ class: "edu", count: "2" }], viommu: "None",
+      leaseAmount: "2", leaseUnit: "3600", onExpiry: "Stop", labels: "team=ml\nexpr=a=b\n", userData: "#!/bin/sh\ntrue\n", sshKeys: "ssh-ed25519 AAAA me\n\n",
+    });
+    expect(body).toEqual({
+      name: "demo", image: "guest", vcpus: 2, memoryMib: 1024, accelerators: [{ class: "edu", count: 2 }], viommu: "None",
+      lease: { ttlSeconds: 7200, onExpiry: "Stop" }, labels: { team: "ml", expr: "a=b" }, userData: "#!/bin/sh\ntrue\n", sshKeys: ["ssh-ed25519 AAAA me"],
+    });
+  });
+
+  it("says at its field what cannot be sent", () => {
+    const { errors } = bodyOf({ ...emptyDraft, vcpus: "two", labels: "novalue", accelerators: [{ class: "edu", count: "1.5" }] });
+    expect(Object.keys(errors).sort()).toEqual(["accelerators[0].count", "labels", "vcpus"]);
+  });
+});
+
+describe("messages for a field", () => {
+  const errors = { "accelerators[0].count": ["At most 8."], "labels.team": ["Too long."], "$.memoryMib": ["Not a number."], name: ["Taken."] };
+  it.each([["accelerators", ["At most 8."]], ["labels", ["Too long."]], ["memoryMib", ["Not a number."]], ["name", ["Taken."]], ["lease", []], ["label", []]])(
+    "%s", (field, expected) => expect(messagesFor(errors, field)).toEqual(expected));
+});
