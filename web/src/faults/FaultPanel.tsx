@@ -1,21 +1,27 @@
 import { type CSSProperties, useState } from "react";
 import { ErrorNote } from "../page/ErrorNote";
 import { OriginBadge } from "../page/badges";
+import { Age, useNow } from "../page/time";
 import { countWords, type Lane, lanes, originOf, rateWords, statesOf } from "./lanes";
 import { LanePlot } from "./LanePlot";
 import type { SourceState } from "./rates";
 import { useFaultSamples } from "./useFaultSamples";
 
+const staleMilliseconds = 10_000;
 const windows = [["1 min", 60], ["5 min", 300], ["15 min", 900]] as const;
 
 export function FaultPanel({ sandboxId }: { sandboxId: string }) {
   const { samples, problem } = useFaultSamples(sandboxId);
   const [windowSeconds, setWindowSeconds] = useState<number>(60);
   const { bySource, others, unobserved } = statesOf(samples);
+  const now = useNow();
+  const last = samples.at(-1);
+  const stale = last !== undefined && now - Date.parse(last.at) > staleMilliseconds;
   return (
     <section className="panel" aria-labelledby="faults-title" data-testid="fault-chart" data-samples={samples.length}>
       <header>
         <h2 id="faults-title">Faults a second</h2>
+        {stale && <span className="small soft" data-testid="faults-stale">Last sample <Age at={last.at} /> ago</span>}
         <div className="segmented" role="group" aria-label="Time shown">
           {windows.map(([label, seconds]) => (
             <button key={seconds} type="button" aria-pressed={windowSeconds === seconds} onClick={() => setWindowSeconds(seconds)}>{label}</button>
@@ -23,10 +29,10 @@ export function FaultPanel({ sandboxId }: { sandboxId: string }) {
         </div>
       </header>
       {problem !== null && <div className="body"><ErrorNote error={problem} what="The history could not be read." /></div>}
-      {samples.length === 0 && <p className="empty">No sample yet. The first comes within a second or two of the guest’s start.</p>}
+      {samples.length === 0 && <p className="empty">No sample in the last 15 minutes. While the guest runs, one comes each second.</p>}
       {samples.length > 0 && lanes.map((lane, index) => (
         <div className="lane" key={lane.id} data-testid={`lane-${lane.id}`}>
-          <LaneKey lane={lane} bySource={bySource} />
+          <LaneKey lane={lane} bySource={bySource} stale={stale} />
           <LanePlot lane={lane} samples={samples} windowSeconds={windowSeconds} axis={index === lanes.length - 1} />
         </div>
       ))}
@@ -34,7 +40,7 @@ export function FaultPanel({ sandboxId }: { sandboxId: string }) {
         <div className="table-frame fault-types">
           <table>
             <thead><tr><th scope="col">Other sources</th><th scope="col">Since the guest’s start</th><th scope="col">Now</th><th scope="col">Origin</th></tr></thead>
-            <tbody>{others.map((state) => <OtherRow key={state.source} state={state} />)}</tbody>
+            <tbody>{others.map((state) => <OtherRow key={state.source} state={state} stale={stale} />)}</tbody>
           </table>
         </div>
       )}
@@ -49,7 +55,7 @@ export function FaultPanel({ sandboxId }: { sandboxId: string }) {
   );
 }
 
-function LaneKey({ lane, bySource }: { lane: Lane; bySource: ReadonlyMap<string, SourceState> }) {
+function LaneKey({ lane, bySource, stale }: { lane: Lane; bySource: ReadonlyMap<string, SourceState>; stale: boolean }) {
   const origin = originOf(lane, bySource);
   return (
     <div className="key">
@@ -57,7 +63,7 @@ function LaneKey({ lane, bySource }: { lane: Lane; bySource: ReadonlyMap<string,
       <dl>
         {lane.sources.map(({ source, label, token }) => {
           const state = bySource.get(source);
-          const rate = state && rateWords(state);
+          const rate = state && !stale ? rateWords(state) : null;
           return (
             <div key={source} style={{ display: "contents", "--tone": `var(${token})` } as CSSProperties} data-testid={`rate-${source}`}>
               <i aria-hidden="true" />
@@ -71,12 +77,12 @@ function LaneKey({ lane, bySource }: { lane: Lane; bySource: ReadonlyMap<string,
   );
 }
 
-function OtherRow({ state }: { state: SourceState }) {
+function OtherRow({ state, stale }: { state: SourceState; stale: boolean }) {
   return (
     <tr data-testid={`source-${state.source}`}>
       <td><code>{state.source}</code></td>
       <td className="num">{countWords(state)}</td>
-      <td className="num">{rateWords(state) ?? <span className="soft">no rate yet</span>}</td>
+      <td className="num">{(stale ? null : rateWords(state)) ?? <span className="soft">{stale ? "no sample" : "no rate yet"}</span>}</td>
       <td><OriginBadge origin={state.origin} /></td>
     </tr>
   );

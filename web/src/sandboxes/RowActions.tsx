@@ -4,7 +4,7 @@ import { Ask } from "../page/Dialog";
 import { actionsFor, useSandboxAction } from "./actions";
 
 /** The buttons for one sandbox, small in the table and full on its own page. */
-export function RowActions({ sandbox, full, onDeleted }: { sandbox: SandboxView; full?: boolean; onDeleted?: () => void }) {
+export function RowActions({ sandbox, full }: { sandbox: SandboxView; full?: boolean }) {
   const action = useSandboxAction(sandbox);
   const can = actionsFor(sandbox);
   const [asking, setAsking] = useState(false);
@@ -24,7 +24,7 @@ export function RowActions({ sandbox, full, onDeleted }: { sandbox: SandboxView;
           onNo={() => setAsking(false)}
           onYes={() => {
             setAsking(false);
-            action.mutate("delete", { onSuccess: () => onDeleted?.() });
+            action.mutate("delete");
           }}
         >
           <p>The guest is ended at once, its disk is removed and its devices are cleaned and given back. This cannot be undone.</p>

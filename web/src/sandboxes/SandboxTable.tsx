@@ -34,7 +34,9 @@ export function SandboxTable({ onCreate }: { onCreate: () => void }) {
   const [phase, setPhase] = useState("");
   const [label, setLabel] = useState("");
   const [sorting, setSorting] = useState<SortingState>([]);
-  const labelAsked = useDeferredValue(label.trim());
+  const labelTyped = useDeferredValue(label.trim());
+  // Half a label would only be refused.
+  const labelAsked = /^[^=]+=./.test(labelTyped) ? labelTyped : "";
   const list = useInfiniteQuery({
     queryKey: [...keys.sandboxList, phase, labelAsked],
     queryFn: ({ pageParam, signal }) => {
@@ -66,7 +68,7 @@ export function SandboxTable({ onCreate }: { onCreate: () => void }) {
               {phases.map((one) => <option key={one}>{one}</option>)}
             </select>
           </label>
-          <label>Label <input value={label} placeholder="team=ml" onChange={(event) => setLabel(event.target.value)} data-testid="filter-label" /></label>
+          <label>Label <input value={label} placeholder="key=value" onChange={(event) => setLabel(event.target.value)} data-testid="filter-label" /></label>
         </div>
       </header>
       {list.error && <div className="body"><ErrorNote error={list.error} what="The sandboxes could not be read." /></div>}
