@@ -1,0 +1,180 @@
+using System.Diagnostics;
+using System.Runtime.Versioning;
+using System.Text;
+using System.Text.Json;
+using Contracts;
+using GuestAgent.Probe;
+
+namespace GuestAgent;
+
+// The agent's one loop: answers the worker, sends a statistic each second, starts the probe once the first Ready is out.
+// Guarantees: each Hello is answered by Ready and by every result that exists already, so a new worker learns all without asking;
+//   user data runs at most once a boot, whatever the number of workers or of restarts of the agent.
+// Assumes: one worker at a time on the port.
+// On a crash: init starts it again; results are found again by probing anew, except for what ran already (see Configuration).
+[SupportedOSPlatform("linux")]
+internal sealed class Agent(AgentPort port, int wakeDescriptor)
+{
+    private static readonly string Version = typeof(Agent).Assembly.GetName().Version?.ToString(3) ?? "0.0.0";
+    private readonly object _gate = new();
+    private readonly Queue<AgentMessage> _finished = new();
+    private AgentProbe? _probe;
+    private AgentConfigured? _configured;
+    private bool _probeStarted;
+    private bool _greeted;
+    private bool _readingBlocks;
+    private bool _configuring;
+
+    public void Run()
+    {
+        var lastStats = Stopwatch.GetTimestamp();
+        while (true)
+        {
+            var sinceStats = Stopwatch.GetElapsedTime(lastStats);
+            var untilStats = TimeSpan.FromSeconds(1) - sinceStats;
+            foreach (var line in port.Wait(wakeDescriptor, Math.Max(0, (int)Math.Ceiling(untilStats.TotalMilliseconds))))
+                Handle(line);
+            if (!port.HostConnected)
+                _greeted = false;
+            port.Flush();
+            SendFinished();
+            if (Stopwatch.GetElapsedTime(lastStats) < TimeSpan.FromSeconds(1))
+                continue;
+            lastStats = Stopwatch.GetTimestamp();
+            if (_greeted)
+                Send(Stats(), mayDrop: true);
+        }
+    }
+
+    private void Handle(byte[] line)
+    {
+        AgentCommand? command;
+        try
+        {
+            command = JsonSerializer.Deserialize(line, AgentJson.Default.AgentCommand);
+        }
+        catch (Exception error) when (error is JsonException or NotSupportedException)
+        {
+            Console.Error.WriteLine("sandbox-agent: the host sent a line that is not a command");
+            return;
+        }
+        switch (command)
+        {
+            case AgentHello:
+                Greet();
+                break;
+            case AgentConfigure configure:
+                Configure(configure);
+                break;
+            case AgentBlockRead read:
+                ReadBlocks(read);
+                break;
+            case AgentPowerOff:
+                PowerButton.PowerOff();
+                break;
+        }
+    }
+
+    private void Greet()
+    {
+        _greeted = true;
+        Send(Ready());
+        if (_probe is not null)
+            Send(_probe);
+        if (_configured is not null)
+            Send(_configured);
+        if (_probeStarted)
+            return;
+        _probeStarted = true;
+        InBackground(() => SharedAddressProbe.Run(SysfsPci.Root));
+    }
+
+    private void Configure(AgentConfigure configure)
+    {
+        if (_configured is not null)
+            Send(_configured);
+        if (_configured is not null || _configuring)
+            return;
+        _configuring = true;
+        InBackground(() => Configuration.Apply(configure));
+    }
+
+    private void ReadBlocks(AgentBlockRead read)
+    {
+        if (_readingBlocks)
+        {
+            Send(new AgentBlockReadDone(read.Id, 0, 0, "Busy"));
+            return;
+        }
+        _readingBlocks = true;
+        InBackground(() => BlockReader.Read(read));
+    }
+
+    private void InBackground(Func<AgentMessage> work) => new Thread(() =>
+    {
+        var result = work();
+        lock (_gate)
+            _finished.Enqueue(result);
+        Wake();
+    }) { IsBackground = true }.Start();
+
+    private unsafe void Wake()
+    {
+        ulong one = 1;
+        LibC.Write(wakeDescriptor, &one, sizeof(ulong));
+    }
+
+    private void SendFinished()
+    {
+        while (true)
+        {
+            AgentMessage? message;
+            lock (_gate)
+            {
+                if (!_finished.TryDequeue(out message))
+                    return;
+            }
+            if (message is AgentProbe probe)
+                _probe = probe;
+            else if (message is AgentConfigured configured)
+                _configured = configured;
+            else if (message is AgentBlockReadDone)
+                _readingBlocks = false;
+            if (_greeted)
+                Send(message);
+        }
+    }
+
+    private void Send(AgentMessage message, bool mayDrop = false)
+    {
+        var json = JsonSerializer.SerializeToUtf8Bytes(message, AgentJson.Default.AgentMessage);
+        var line = new byte[json.Length + 1];
+        json.CopyTo(line, 0);
+        line[^1] = (byte)'\n';
+        port.Send(line, mayDrop);
+    }
+
+    private static AgentReady Ready() => new(
+        AgentProtocol.Version, Version, ReadText("/proc/sys/kernel/osrelease").Trim(), ReadText("/proc/sys/kernel/random/boot_id").Trim(),
+        UptimeMilliseconds(), Environment.ProcessorCount, ProcText.MemTotalKib(ReadText("/proc/meminfo")) ?? 0);
+
+    private static AgentStats Stats()
+    {
+        var counters = ReadText("/proc/vmstat");
+        return new(UptimeMilliseconds(), ProcText.VmStat(counters, "pgfault"), ProcText.VmStat(counters, "pgmajfault"));
+    }
+
+    private static long UptimeMilliseconds() => ProcText.UptimeMilliseconds(ReadText("/proc/uptime")) ?? 0;
+
+    private static string ReadText(string path)
+    {
+        try
+        {
+            return Encoding.UTF8.GetString(File.ReadAllBytes(path));
+        }
+        catch (IOException)
+        {
+            return "";
+        }
+    }
+}
