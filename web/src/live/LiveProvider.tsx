@@ -4,7 +4,7 @@ import type { EventView } from "../contracts";
 import { addEvents } from "../events/history";
 import { ApiError, send } from "../http/client";
 import { keys } from "../http/keys";
-import { LiveConnection, type LiveState } from "./connection";
+import { dashboardHub, LiveConnection, type LiveState } from "./connection";
 import { Coalescer, staleAfter } from "./invalidation";
 
 const LiveContext = createContext<LiveConnection | null>(null);
@@ -21,7 +21,7 @@ export function LiveProvider({ children }: { children: ReactNode }) {
       },
       onConnected: () => void client.invalidateQueries(),
       onSignedOut: () => client.setQueryData(keys.session, null),
-    });
+    }, dashboardHub());
   }, [client]);
   useStartedOnce(live);
   return <LiveContext value={live}>{children}</LiveContext>;

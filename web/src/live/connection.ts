@@ -1,7 +1,7 @@
 // One SignalR connection for the whole page. It reconnects for ever, at most two seconds apart, and opens every stream again
 // with arguments asked for anew, so that a stream can resume from where it was. What is lost between two connections is the
 // business of those arguments: the event stream resumes from the last number seen, the console from its last offset.
-import { HttpTransportType, type HubConnection, HubConnectionBuilder, HubConnectionState, LogLevel } from "@microsoft/signalr";
+import { type HubConnection, HubConnectionBuilder, HubConnectionState, LogLevel } from "@microsoft/signalr";
 import type { EventView } from "../contracts";
 
 export type LiveState = "connecting" | "live" | "reconnecting";
@@ -13,6 +13,13 @@ export interface LiveCallbacks {
   /** A connection has just come up: whatever failed or was asked for meanwhile should be asked for again. */
   onConnected(): void;
   onSignedOut(): void;
+}
+
+/** The part of a SignalR connection that is used here. */
+export type Hub = Pick<HubConnection, "state" | "start" | "stop" | "onclose" | "stream" | "invoke">;
+
+export function dashboardHub(): Hub {
+  return new HubConnectionBuilder().withUrl("/hubs/dashboard").configureLogging(LogLevel.None).build();
 }
 
 interface Subscription {
@@ -31,7 +38,6 @@ export function backoffMilliseconds(attempt: number): number {
 }
 
 export class LiveConnection {
-  private readonly connection: HubConnection;
   private readonly subscriptions = new Set<Subscription>();
   private readonly listeners = new Set<() => void>();
   private readonly events: Subscription;
@@ -41,11 +47,10 @@ export class LiveConnection {
   private current: LiveState = "connecting";
   private generation = 0;
 
-  constructor(private readonly callbacks: LiveCallbacks, url = "/hubs/dashboard") {
-    this.connection = new HubConnectionBuilder()
-      .withUrl(url, { transport: HttpTransportType.WebSockets | HttpTransportType.ServerSentEvents | HttpTransportType.LongPolling })
-      .configureLogging(LogLevel.None)
-      .build();
+  constructor(
+    private readonly callbacks: LiveCallbacks,
+    private readonly connection: Hub,
+  ) {
     this.connection.onclose(() => this.closed());
     this.events = {
       method: "Events", args: () => [this.lastNumber ?? -1], onItem: (event: EventView) => this.take(event), opening: 0, close: null,
