@@ -119,7 +119,7 @@ export function ConsolePanel({ sandboxId, name }: { sandboxId: string; name: str
           : <button type="button" className="compact" onClick={() => void acquire(false)} disabled={state !== "live"} data-testid="console-acquire">Take the keyboard</button>}
       </header>
       <p className="console-note" data-testid="console-writer" role="status">
-        {youWrite ? "You type. Shift+Tab leaves the terminal." : holders.writer ? `${holders.writer} types. You only watch.` : "Nobody types. Take the keyboard to type."}
+        {state !== "live" ? "No connection to the guest now. It goes on by itself where it stopped." : youWrite ? "You type. Shift+Tab leaves the terminal." : holders.writer ? `${holders.writer} types. You only watch.` : "Nobody types. Take the keyboard to type."}
       </p>
       <div className="console-frame">
         <div className="terminal" ref={host} role="group" aria-label={`Serial console of ${name}`} data-testid="console-terminal" />
