@@ -28,14 +28,17 @@ internal sealed class Agent(AgentPort port, int wakeDescriptor)
     public void Run()
     {
         var lastStats = Stopwatch.GetTimestamp();
+        var endedConnections = 0;
         while (true)
         {
             var sinceStats = Stopwatch.GetElapsedTime(lastStats);
             var untilStats = TimeSpan.FromSeconds(1) - sinceStats;
-            foreach (var line in port.Wait(wakeDescriptor, Math.Max(0, (int)Math.Ceiling(untilStats.TotalMilliseconds))))
-                Handle(line);
-            if (!port.HostConnected)
+            var lines = port.Wait(wakeDescriptor, Math.Max(0, (int)Math.Ceiling(untilStats.TotalMilliseconds)));
+            if (port.EndedConnections != endedConnections)
                 _greeted = false;
+            endedConnections = port.EndedConnections;
+            foreach (var line in lines)
+                Handle(line);
             port.Flush();
             SendFinished();
             if (Stopwatch.GetElapsedTime(lastStats) < TimeSpan.FromSeconds(1))

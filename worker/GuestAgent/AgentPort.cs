@@ -16,10 +16,12 @@ internal sealed unsafe class AgentPort : IDisposable
     private readonly Queue<byte[]> _output = new();
     private int _queuedBytes;
     private int _writtenOfFirst;
+    private bool _hostConnected;
 
     private AgentPort(int descriptor) => _descriptor = descriptor;
 
-    public bool HostConnected { get; private set; }
+    /// <summary>How many connections of a host have ended.</summary>
+    public int EndedConnections { get; private set; }
 
     public bool HasOutput => _output.Count > 0;
 
@@ -47,12 +49,12 @@ internal sealed unsafe class AgentPort : IDisposable
         items[0] = new() { Descriptor = wakeDescriptor, Wanted = LibC.PollIn };
         items[1] = new() { Descriptor = _descriptor, Wanted = (short)(LibC.PollIn | (HasOutput ? LibC.PollOut : 0)) };
         // A port without a host is always "ready" with a hang-up: it is looked at now and then instead of being polled.
-        if (HostConnected)
+        if (_hostConnected)
             LibC.Poll(items, 2, timeoutMilliseconds);
         else
         {
             LibC.Poll(items + 1, 1, 0);
-            if ((items[1].Seen & LibC.PollHangUp) != 0)
+            if (items[1].Seen == LibC.PollHangUp)
                 LibC.Poll(items, 1, Math.Min(timeoutMilliseconds, 50));
         }
         if ((items[0].Seen & LibC.PollIn) != 0)
@@ -60,10 +62,11 @@ internal sealed unsafe class AgentPort : IDisposable
             ulong count;
             LibC.Read(wakeDescriptor, &count, sizeof(ulong));
         }
-        if ((items[1].Seen & LibC.PollHangUp) != 0)
-            Disconnected();
-        else
-            HostConnected = true;
+        var connected = (items[1].Seen & LibC.PollHangUp) == 0;
+        if (_hostConnected && !connected)
+            Forget();
+        _hostConnected = connected;
+        // The first bytes of a new host may arrive before the kernel has lifted the hang-up: they count.
         return (items[1].Seen & LibC.PollIn) != 0 ? ReadLines() : [];
     }
 
@@ -104,19 +107,15 @@ internal sealed unsafe class AgentPort : IDisposable
         {
             var count = LibC.Read(_descriptor, buffer, 4096);
             if (count <= 0)
-            {
-                if (count == 0)
-                    Disconnected();
                 break;
-            }
             lines.AddRange(_lines.Push(new ReadOnlySpan<byte>(buffer, (int)count)));
         }
         return lines;
     }
 
-    private void Disconnected()
+    private void Forget()
     {
-        HostConnected = false;
+        EndedConnections++;
         _lines.Reset();
         _output.Clear();
         _queuedBytes = 0;
