@@ -10,7 +10,8 @@ public static class AgentProtocol
 {
     public const string PortName = "org.sandbox.agent.0";
     public const int Version = 1;
-    public const int MaxLineBytes = 64 * 1024;
+    /// <summary>The largest user data and keys that the API takes, with every byte escaped as six.</summary>
+    public const int MaxLineBytes = 256 * 1024;
 }
 
 /// <summary>Worker to agent.</summary>

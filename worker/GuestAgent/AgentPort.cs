@@ -10,7 +10,7 @@ namespace GuestAgent;
 // On a crash: init starts the agent again, which opens the port anew; the worker sees no disconnect and asks again by Hello.
 internal sealed unsafe class AgentPort : IDisposable
 {
-    private const int MaxQueuedBytes = 4 * AgentProtocol.MaxLineBytes;
+    private const int MaxQueuedBytes = 2 * AgentProtocol.MaxLineBytes;
     private readonly int _descriptor;
     private readonly LineSplitter _lines = new(AgentProtocol.MaxLineBytes);
     private readonly Queue<byte[]> _output = new();
