@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the guest image from Debian's arm64 packages and our agent: build.sh OUT_DIR
-# Guarantees: OUT_DIR appears complete or not at all; the same inputs give the same bytes; safe to run again.
+# Guarantees: OUT_DIR appears complete or not at all; the same inputs give the same kernel and initrd; safe to run again.
 # Assumes: the Debian packages of ./packages and the .NET SDK. Downloads stay in $SANDBOX_CACHE (default: OUT_DIR/../../cache).
 set -euo pipefail
 umask 022
@@ -33,19 +33,16 @@ step() {
 }
 
 download() {
+  local compiler kernel sysroot
   mapfile -t kernel < <(kernel_packages)
+  compiler=$(apt-cache depends gcc | sed -n 's/^ *Depends: gcc-\([0-9]*\).*/\1/p' | head -n 1)
+  [ -n "$compiler" ] || fail "the mirror has no gcc package to take the version of libgcc from"
+  # The agent is linked against the C library and the compiler's own objects.
+  sysroot=(libc6 libc6-dev "libgcc-$compiler-dev" libgcc-s1)
+  fetch "${kernel[@]}" busybox-static "${sysroot[@]}"
   unpack "$work/kernel" "${kernel[@]}"
   unpack "$work/busybox" busybox-static
-  unpack "$work/libc" libc6
-  unpack_sysroot
-}
-
-# What the agent is linked against: the C library and the compiler's own objects.
-unpack_sysroot() {
-  local compiler
-  compiler=$(apt-cache depends gcc | awk '$1 == "Depends:" && $2 ~ /^gcc-[0-9]+/ { print $2 }' | grep -oE '[0-9]+' | head -n 1)
-  [ -n "$compiler" ] || fail "the mirror has no gcc package to take the version of libgcc from"
-  unpack "$work/sysroot" libc6 libc6-dev linux-libc-dev "libgcc-$compiler-dev" libgcc-s1
+  unpack "$work/sysroot" "${sysroot[@]}"
   [ -e "$work/sysroot/lib" ] || ln -s usr/lib "$work/sysroot/lib"
 }
 
@@ -79,7 +76,7 @@ assemble() {
   ln -s ../../bin/busybox "$root/usr/bin/env"
   cp "$work/agent/sandbox-agent" "$root/sbin/sandbox-agent"
   for file in ld-linux-aarch64.so.1 libc.so.6 libm.so.6; do
-    cp -L "$(find "$work/libc" -name "$file" ! -type d | head -n 1)" "$root/lib/$file"
+    cp -L "$(find "$work/sysroot/" -name "$file" ! -type d | head -n 1)" "$root/lib/$file"
   done
   copy_modules early-modules virtio_pci virtio_console nvme
   copy_modules iommu-modules virtio-iommu

@@ -63,17 +63,25 @@ kernel_packages() {
     fail "linux-image-cloud-arm64 $newest depends on no kernel"
 }
 
-# unpack DIR PACKAGE...: downloads what the cache does not hold in its newest version, and unpacks it into DIR.
-unpack() {
-  local into=$1 file
-  shift
-  mkdir -p "$into"
-  (cd "$cache/debs" && apt-get -q download "$@" >"$cache/apt/download.log" 2>&1) || {
+# fetch PACKAGE...: brings the newest version of each into the cache. apt checks what lies there already against the signed lists.
+fetch() {
+  apt-get -q --print-uris download "$@" >"$cache/apt/uris" || fail "the mirror lacks one of: $*"
+  (cd "$cache/debs" && apt-get -q download "$@") >"$cache/apt/download.log" 2>&1 || {
     cat "$cache/apt/download.log" >&2
     fail "could not download: $*"
   }
+  local file
+  for file in "$cache/debs"/*.deb; do
+    grep -qF " ${file##*/} " "$cache/apt/uris" || rm -f "$file"
+  done
+}
+
+# unpack DIR PACKAGE...: of those that were fetched.
+unpack() {
+  local into=$1 package
+  shift
+  mkdir -p "$into"
   for package in "$@"; do
-    file=$(ls -t "$cache/debs/${package}"_*_*.deb | head -n 1)
-    dpkg-deb -x "$file" "$into"
+    dpkg-deb -x "$cache/debs/$(awk -v start="${package}_" 'index($2, start) == 1 { print $2 }' "$cache/apt/uris")" "$into"
   done
 }
