@@ -46,12 +46,16 @@ download() {
   [ -e "$work/sysroot/lib" ] || ln -s usr/lib "$work/sysroot/lib"
 }
 
+# Restored apart from publishing: with -r a restore would rewrite the lock files of the repository.
 publish_agent() {
-  local arguments=(-c Release -r linux-arm64 --artifacts-path "$cache/agent" -o "$work/agent" -v quiet -nologo)
+  local project=$repository/worker/GuestAgent/Sandbox.GuestAgent.csproj
+  local arguments=(-c Release -r linux-arm64 --no-restore --artifacts-path "$cache/agent" -o "$work/agent" -v quiet -nologo)
   if [ "$(uname -m)" != aarch64 ]; then
     arguments+=("-p:SysRoot=$work/sysroot" -p:LinkerFlavor=lld -p:ObjCopyName=llvm-objcopy)
   fi
-  dotnet publish "$repository/worker/GuestAgent/Sandbox.GuestAgent.csproj" "${arguments[@]}" >"$cache/agent.log" 2>&1 ||
+  {
+    dotnet restore "$project" --artifacts-path "$cache/agent" && dotnet publish "$project" "${arguments[@]}"
+  } >"$cache/agent.log" 2>&1 ||
     { cat "$cache/agent.log" >&2; fail "the agent did not build"; }
 }
 
