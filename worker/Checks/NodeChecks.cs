@@ -1,0 +1,77 @@
+using Contracts;
+using Worker.Hardware;
+using Worker.Vms;
+
+namespace Worker.Checks;
+
+/// <summary>What was found out about the node once, at the worker's start.</summary>
+public sealed record NodeCapabilities(
+    HostFacts Host, QemuFacts Qemu, Acceleration Acceleration, string AccelerationReason, bool OwnUserPerVm, CgroupTree Cgroups,
+    IReadOnlyList<Failure> Problems);
+
+// The self checks of a node: what it offers, and what a person should put right, with a remedy each.
+public static class NodeChecks
+{
+    private static readonly string[] NeededDevices = ["virtio-serial-pci", "virtserialport", "virtio-rng-pci", "pcie-root-port"];
+    private const string InstallQemu = "Install it: apt-get install qemu-system-arm";
+
+    public static async Task<NodeCapabilities> RunAsync(WorkerOptions options, CancellationToken ct)
+    {
+        var now = TimeProvider.System.GetUtcNow();
+        var qemu = await QemuProbe.AskAsync(options.QemuPath, ct);
+        var (acceleration, reason) = AccelerationProbe.Probe();
+        var privileged = LibC.EffectiveUser() == 0;
+        var cgroups = CgroupTree.Open(NodeName(options.StateDirectory));
+        var problems = new List<Failure>();
+        problems.AddRange(QemuProblems(qemu, acceleration, options.Devices ?? WorkerOptions.DefaultDevices, now));
+        if (!privileged)
+            problems.Add(new Failure("NoUserPerVm", "The worker is not root: all VMs run as the worker's own user.", "Run the worker as root; VMs then get a user each.", now));
+        else if (BlockingDirectory(options.RuntimeRoot) is { } blocking)
+            problems.Add(new Failure("StateDirectoryNotTraversable", $"Users of VMs cannot pass through {blocking}.", "Put the state directory where everybody may pass, for example below /var/lib.", now));
+        if (cgroups.Unavailable is { } why)
+            problems.Add(new Failure("NoCgroupPerVm", $"VMs get no cgroup: {why}.", "Run the worker as root or delegate a cgroup to it.", now));
+        return new NodeCapabilities(HostFacts.Read(), qemu, acceleration, reason, privileged, cgroups, problems);
+    }
+
+    public static NodeFacts ToFacts(this NodeCapabilities node, WorkerOptions options, IReadOnlyList<Failure> moreProblems)
+    {
+        var overcommit = options.VcpuOvercommit ?? (node.Acceleration == Acceleration.Tcg ? 16 : 1);
+        var reserveMib = Math.Max(512, node.Host.MemoryMib / 8);
+        return new NodeFacts(
+            node.Host.Architecture, node.Host.Kernel, node.Host.OperatingSystem, node.Host.CpuModel, node.Host.Cpus, node.Host.MemoryMib,
+            node.Qemu.Version is null ? 0 : node.Host.Cpus * overcommit,
+            node.Qemu.Version is null ? 0 : options.MemoryCapacityMib ?? Math.Max(0, node.Host.MemoryMib - reserveMib),
+            node.Acceleration, node.AccelerationReason, node.Qemu.Version is { } version ? $"QEMU {version}" : null,
+            Viommus(node.Qemu), node.OwnUserPerVm, node.Cgroups.Unavailable is null, node.Cgroups.LimitsReason, node.Host.BootId,
+            [.. node.Problems, .. moreProblems]);
+    }
+
+    public static IReadOnlyList<Viommu> Viommus(QemuFacts qemu) => qemu.Version is null
+        ? []
+        : qemu.Has("virtio-iommu-pci") == true ? [Viommu.Smmuv3, Viommu.Virtio, Viommu.None] : [Viommu.Smmuv3, Viommu.None];
+
+    /// <summary>The same for every worker of one state directory, and no other's.</summary>
+    public static string NodeName(string stateDirectory) =>
+        "sandbox-" + Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(Path.GetFullPath(stateDirectory))))[..12];
+
+    internal static IEnumerable<Failure> QemuProblems(QemuFacts qemu, Acceleration acceleration, IReadOnlyList<EmulatedDeviceOptions> devices, DateTimeOffset now)
+    {
+        if (qemu.Version is null)
+        {
+            yield return new Failure("QemuMissing", "qemu-system-aarch64 was not found or does not run.", InstallQemu, now);
+            yield break;
+        }
+        if (acceleration == Acceleration.Tcg && !qemu.Cpus.Contains("neoverse-n1"))
+            yield return new Failure("CpuModelMissing", $"QEMU {qemu.Version} has no neoverse-n1.", "Install QEMU 7.2 or newer.", now);
+        foreach (var model in NeededDevices.Concat(devices.Select(d => d.Kind).Distinct()).Where(model => !qemu.Devices.Contains(model)))
+            yield return new Failure("DeviceModelMissing", $"QEMU {qemu.Version} has no {model}.", InstallQemu, now);
+    }
+
+    private static string? BlockingDirectory(string path)
+    {
+        for (var folder = new DirectoryInfo(path).Parent; folder is not null; folder = folder.Parent)
+            if (folder.Exists && (File.GetUnixFileMode(folder.FullName) & UnixFileMode.OtherExecute) == 0)
+                return folder.FullName;
+        return null;
+    }
+}

@@ -1,0 +1,41 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+
+namespace Worker.Hardware;
+
+/// <summary>What the machine says of itself; read once, for it does not change while a worker runs.</summary>
+public sealed record HostFacts(string Architecture, string Kernel, string OperatingSystem, string CpuModel, int Cpus, long MemoryMib, string BootId)
+{
+    public static HostFacts Read() => new(
+        RuntimeInformation.OSArchitecture switch
+        {
+            System.Runtime.InteropServices.Architecture.Arm64 => "arm64",
+            System.Runtime.InteropServices.Architecture.X64 => "amd64",
+            var other => other.ToString().ToLowerInvariant(),
+        },
+        File.ReadAllText("/proc/sys/kernel/osrelease").Trim(),
+        OsName(File.Exists("/etc/os-release") ? File.ReadAllText("/etc/os-release") : ""),
+        CpuName(File.ReadAllText("/proc/cpuinfo")),
+        Environment.ProcessorCount,
+        MemoryTotalMib(File.ReadAllText("/proc/meminfo")),
+        ReadBootId());
+
+    public static string ReadBootId() => File.ReadAllText("/proc/sys/kernel/random/boot_id").Trim();
+
+    internal static string OsName(string osRelease) =>
+        osRelease.Split('\n').FirstOrDefault(l => l.StartsWith("PRETTY_NAME=", StringComparison.Ordinal))?[12..].Trim('"') ?? "unknown";
+
+    /// <summary>x86 names its model; arm64 gives implementer and part numbers.</summary>
+    internal static string CpuName(string cpuinfo)
+    {
+        string? Field(string name) => cpuinfo.Split('\n').FirstOrDefault(l => l.StartsWith(name, StringComparison.Ordinal))?.Split(':', 2).ElementAtOrDefault(1)?.Trim();
+        return Field("model name")
+            ?? (Field("CPU part") is { } part ? $"implementer {Field("CPU implementer")} part {part}" : "unknown");
+    }
+
+    internal static long MemoryTotalMib(string meminfo)
+    {
+        var line = meminfo.Split('\n').First(l => l.StartsWith("MemTotal:", StringComparison.Ordinal));
+        return long.Parse(line.Split((char[])[' '], StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture) / 1024;
+    }
+}

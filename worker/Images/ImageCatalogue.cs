@@ -1,0 +1,120 @@
+using System.Security.Cryptography;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using System.Text.RegularExpressions;
+using Contracts;
+
+namespace Worker.Images;
+
+public sealed record ImageFile(string Path, string Sha256, long Bytes);
+
+public sealed record ImageManifest(
+    string Name, string Architecture, string KernelVersion, bool HasAgent, string CommandLine, IReadOnlyDictionary<string, ImageFile> Files);
+
+/// <summary>An image whose every file was found to be what its manifest says.</summary>
+public sealed record VerifiedImage(ImageManifest Manifest, string Digest, string Kernel, string? Initrd)
+{
+    public ReportedImage ToReport() => new(
+        Manifest.Name, Digest, Manifest.Architecture, Manifest.KernelVersion, Manifest.HasAgent, Manifest.Files.Values.Sum(f => f.Bytes));
+}
+
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]
+[JsonSerializable(typeof(ImageManifest))]
+internal sealed partial class ImageJson : JsonSerializerContext;
+
+// Guarantees: an image is offered and started only when the digest of each of its files is the manifest's.
+// A file is hashed once and again when its size or time differs; starting a VM costs a few stat calls.
+public sealed partial class ImageCatalogue(string directory)
+{
+    private const int MaxManifestBytes = 64 * 1024;
+    private readonly Lock _lock = new();
+    private readonly Dictionary<string, (long Bytes, DateTime Modified, string Sha256)> _hashes = new(StringComparer.Ordinal);
+
+    [GeneratedRegex(@"^[a-z0-9][a-z0-9.\-]{0,62}\z")]
+    private static partial Regex NamePattern();
+
+    /// <summary>All images, and what is wrong with those that cannot be offered.</summary>
+    public (IReadOnlyList<VerifiedImage> Images, IReadOnlyList<Failure> Problems) Scan(DateTimeOffset now)
+    {
+        var images = new List<VerifiedImage>();
+        var problems = new List<Failure>();
+        if (!Directory.Exists(directory))
+            return (images, [new Failure("ImagesDirectoryMissing", "The images directory does not exist.", "Build an image: ./sandbox image", now)]);
+        foreach (var path in Directory.EnumerateDirectories(directory).Order(StringComparer.Ordinal))
+        {
+            var name = Path.GetFileName(path);
+            // A name with a dot in front is a build that has not ended.
+            if (name.StartsWith('.'))
+                continue;
+            if (Find(name, out var problem) is { } image)
+                images.Add(image);
+            else
+                problems.Add(new Failure(problem.Reason, $"Image {name}: {problem.Message}", "Build it again: ./sandbox image", now));
+        }
+        if (images.Count == 0 && problems.Count == 0)
+            problems.Add(new Failure("NoImage", "The node has no guest image.", "Build one: ./sandbox image", now));
+        return (images, problems);
+    }
+
+    /// <summary>The image of that name; null with the reason when there is none to start from.</summary>
+    public VerifiedImage? Find(string name, out (string Reason, string Message) problem)
+    {
+        lock (_lock)
+        {
+            problem = ("ImageMissing", "there is no such image on the node");
+            if (!NamePattern().IsMatch(name))
+                return null;
+            var folder = Path.Combine(directory, name);
+            var manifestFile = new FileInfo(Path.Combine(folder, "image.json"));
+            if (!manifestFile.Exists)
+                return null;
+            try
+            {
+                return Verify(name, folder, manifestFile, out problem);
+            }
+            catch (Exception error) when (error is IOException or UnauthorizedAccessException or JsonException)
+            {
+                problem = ("ImageCorrupt", error.Message);
+                return null;
+            }
+        }
+    }
+
+    private VerifiedImage? Verify(string name, string folder, FileInfo manifestFile, out (string Reason, string Message) problem)
+    {
+        problem = ("ImageCorrupt", "image.json does not describe an arm64 image of this name with a kernel");
+        if (manifestFile.Length > MaxManifestBytes)
+            return null;
+        var bytes = File.ReadAllBytes(manifestFile.FullName);
+        var manifest = JsonSerializer.Deserialize(bytes, ImageJson.Default.ImageManifest);
+        if (manifest is null || manifest.Name != name || manifest.Architecture != "arm64" || manifest.CommandLine is null
+            || manifest.KernelVersion is null || manifest.Files?.ContainsKey("kernel") != true || manifest.CommandLine.Any(char.IsControl))
+            return null;
+        foreach (var file in manifest.Files.Values)
+        {
+            if (string.IsNullOrEmpty(file?.Path) || Path.GetFileName(file.Path) != file.Path || file.Path is "." or "..")
+            {
+                problem = ("ImageCorrupt", "a file's path leaves the image's directory");
+                return null;
+            }
+            var found = new FileInfo(Path.Combine(folder, file.Path));
+            if (!found.Exists || found.Length != file.Bytes || !string.Equals(Hash(found), file.Sha256, StringComparison.OrdinalIgnoreCase))
+            {
+                problem = ("ImageCorrupt", $"the file {file.Path} is not the one that image.json names");
+                return null;
+            }
+        }
+        var initrd = manifest.Files.TryGetValue("initrd", out var entry) ? Path.Combine(folder, entry.Path) : null;
+        return new VerifiedImage(manifest, "sha256:" + Convert.ToHexStringLower(SHA256.HashData(bytes)), Path.Combine(folder, manifest.Files["kernel"].Path), initrd);
+    }
+
+    private string Hash(FileInfo file)
+    {
+        if (_hashes.TryGetValue(file.FullName, out var known) && known.Bytes == file.Length && known.Modified == file.LastWriteTimeUtc)
+            return known.Sha256;
+        using var stream = file.OpenRead();
+        var hash = Convert.ToHexStringLower(SHA256.HashData(stream));
+        _hashes[file.FullName] = (file.Length, file.LastWriteTimeUtc, hash);
+        return hash;
+    }
+}

@@ -1,0 +1,139 @@
+using Contracts;
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Console;
+using Worker;
+using Worker.Checks;
+using Worker.Hardware;
+using Worker.Images;
+using Worker.Sync;
+using Worker.Vms;
+using Worker.Vms.Qemu;
+
+// Verbs: none runs the node; "check" prints what it can do; "destroy-all --state-directory DIR" ends and cleans all VMs of a stopped worker.
+var configuration = new ConfigurationBuilder().AddEnvironmentVariables().Build();
+var options = configuration.GetSection(WorkerOptions.Section).Get<WorkerOptions>() ?? new WorkerOptions();
+return args switch
+{
+    [] => await RunAsync(),
+    ["check"] => await CheckAsync(),
+    ["destroy-all", "--state-directory", var directory] => await DestroyAllAsync(directory),
+    _ => Usage(),
+};
+
+async Task<int> RunAsync()
+{
+    if (Refused(options.Problems()))
+        return 2;
+    options.Devices = options.Devices is { Count: > 0 } ? options.Devices : [.. WorkerOptions.DefaultDevices];
+    Directory.CreateDirectory(options.StateDirectory);
+    using var stateLock = await StateLock.TakeAsync(options.StateDirectory, TimeSpan.FromSeconds(5));
+    if (stateLock is null)
+        return Fail("another worker uses this state directory");
+    var node = await NodeChecks.RunAsync(options, CancellationToken.None);
+    var builder = Host.CreateEmptyApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
+    ConfigureLogging(builder.Logging);
+    builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = TimeSpan.FromSeconds(3));
+    builder.Services.AddSingleton(options).AddSingleton(node).AddSingleton(TimeProvider.System)
+        .AddSingleton(new ImageCatalogue(options.ImagesDirectory))
+        .AddSingleton(new EmulatedDevices(options.Devices, options.ScratchDiskMib))
+        .AddSingleton(services => NewManager(
+            options, node, services.GetRequiredService<ImageCatalogue>(), services.GetRequiredService<EmulatedDevices>(),
+            services.GetRequiredService<ILoggerFactory>().CreateLogger("Worker.Vms")))
+        .AddSingleton<NodeReportBuilder>()
+        .AddHostedService<SyncLoop>();
+    using var host = builder.Build();
+    var log = host.Services.GetRequiredService<ILoggerFactory>().CreateLogger("Worker");
+    foreach (var problem in node.Problems)
+        log.LogWarning("{Reason}: {Message} {Remedy}", problem.Reason, problem.Message, problem.Remedy);
+    host.Services.GetRequiredService<VmManager>().Start();
+    await host.RunAsync();
+    return 0;
+}
+
+async Task<int> CheckAsync()
+{
+    if (Refused(options.LocalProblems()))
+        return 2;
+    var node = await NodeChecks.RunAsync(options, CancellationToken.None);
+    var (images, problems) = new ImageCatalogue(options.ImagesDirectory).Scan(TimeProvider.System.GetUtcNow());
+    var facts = node.ToFacts(options, problems);
+    Print($"host        {facts.OperatingSystem}, kernel {facts.Kernel}, {facts.Architecture}, {facts.HostCpus} CPUs ({facts.CpuModel}), {facts.HostMemoryMib} MiB");
+    Print($"vmm         {facts.VmmVersion ?? "none"}");
+    Print($"guests run  by {facts.Acceleration}: {facts.AccelerationReason}");
+    Print($"offers      {facts.VcpuCapacity} vCPUs, {facts.MemoryCapacityMib} MiB, viommu {string.Join(", ", facts.Viommus)}");
+    Print($"isolation   own user: {(facts.OwnUidPerVm ? "yes" : "no")}, own cgroup: {(facts.CgroupPerVm ? "yes" : "no")}, limits: {facts.CgroupLimitsReason ?? "yes"}");
+    foreach (var image in images)
+        Print($"image       {image.Manifest.Name} {image.Digest} kernel {image.Manifest.KernelVersion}");
+    foreach (var problem in facts.Problems)
+        Print($"problem     {problem.Reason}: {problem.Message} {problem.Remedy}");
+    return facts.Problems.Count == 0 ? 0 : 1;
+}
+
+async Task<int> DestroyAllAsync(string directory)
+{
+    options.StateDirectory = directory;
+    if (!Path.IsPathFullyQualified(directory))
+        return Fail("--state-directory must be an absolute path");
+    if (!Directory.Exists(options.RuntimeRoot))
+        return 0;
+    using var stateLock = await StateLock.TakeAsync(directory, TimeSpan.FromSeconds(10));
+    if (stateLock is null)
+        return Fail("a worker still uses this state directory; stop it first");
+    // Nothing is started, so QEMU need not be asked what it can do.
+    var node = new NodeCapabilities(
+        HostFacts.Read(), QemuFacts.None, Acceleration.Tcg, "", LibC.EffectiveUser() == 0, CgroupTree.Open(NodeChecks.NodeName(directory)), []);
+    using var logging = LoggerFactory.Create(ConfigureLogging);
+    var devices = new EmulatedDevices(options.Devices ?? [.. WorkerOptions.DefaultDevices], options.ScratchDiskMib);
+    await using var manager = NewManager(options, node, new ImageCatalogue(Path.Combine(directory, "none")), devices, logging.CreateLogger("Worker.Vms"));
+    manager.Start();
+    if (!await manager.DestroyAllAsync(TimeSpan.FromSeconds(20)))
+        return Fail("not every VM could be ended and cleaned");
+    node.Cgroups.RemoveParent();
+    return 0;
+}
+
+static VmManager NewManager(WorkerOptions options, NodeCapabilities node, ImageCatalogue images, EmulatedDevices devices, ILogger log)
+{
+    var vmm = new QemuVmm(node, images, options.TraceTlb, TimeProvider.System, log);
+    var kinds = devices.Configured.ToDictionary(d => d.Name, d => d.Kind, StringComparer.Ordinal);
+    return new VmManager(options.RuntimeRoot, new VmSurroundings(
+        vmm, devices, new UserIds(node.OwnUserPerVm, options.FirstUser, options.UserCount), node.Cgroups,
+        address => kinds.TryGetValue(address, out var kind) ? DeviceVerdict.Emulated(kind, node.Qemu.Has(kind)) : null,
+        node.Host.BootId, TimeProvider.System, log));
+}
+
+static void ConfigureLogging(ILoggingBuilder logging)
+{
+    logging.SetMinimumLevel(LogLevel.Information).AddFilter("Microsoft", LogLevel.Warning);
+    logging.AddSimpleConsole(console =>
+    {
+        console.SingleLine = true;
+        console.ColorBehavior = LoggerColorBehavior.Disabled;
+        console.TimestampFormat = "yyyy-MM-ddTHH:mm:ss.fffZ ";
+        console.UseUtcTimestamp = true;
+    });
+}
+
+static bool Refused(IEnumerable<string> problems)
+{
+    var all = problems.ToList();
+    all.ForEach(problem => Fail(problem));
+    return all.Count > 0;
+}
+
+static int Fail(string problem)
+{
+    System.Console.Error.WriteLine($"worker: {problem}");
+    return 1;
+}
+
+static void Print(string line) => System.Console.WriteLine(line);
+
+static int Usage()
+{
+    Fail("usage: Sandbox.Worker [check | destroy-all --state-directory DIR]");
+    return 2;
+}

@@ -1,0 +1,33 @@
+namespace Worker;
+
+/// <summary>Keeps two workers from one state directory. The kernel gives the lock back however its holder ends.</summary>
+public sealed class StateLock : IDisposable
+{
+    private static readonly TimeSpan RetryDelay = TimeSpan.FromMilliseconds(50);
+    private readonly FileStream _file;
+
+    private StateLock(FileStream file) => _file = file;
+
+    /// <summary>Null when another process still holds it after the limit.</summary>
+    public static async Task<StateLock?> TakeAsync(string directory, TimeSpan limit)
+    {
+        var from = TimeProvider.System.GetTimestamp();
+        while (true)
+        {
+            try
+            {
+                return new StateLock(new FileStream(Path.Combine(directory, "worker.lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None));
+            }
+            catch (IOException) when (TimeProvider.System.GetElapsedTime(from) < limit)
+            {
+                await Task.Delay(RetryDelay, TimeProvider.System);
+            }
+            catch (IOException)
+            {
+                return null;
+            }
+        }
+    }
+
+    public void Dispose() => _file.Dispose();
+}

@@ -1,0 +1,174 @@
+using System.Threading.Channels;
+using Contracts;
+using Microsoft.AspNetCore.SignalR;
+using Microsoft.AspNetCore.SignalR.Client;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Polly;
+using Polly.Retry;
+using Worker.Vms;
+
+namespace Worker.Sync;
+
+// The worker's one connection to the API: everything observed goes up, everything desired comes down.
+// Guarantees: a sync at each connection, each change and at least each period; a lost message costs one period.
+// Losing the API changes nothing on the node: guests go on, and what happened meanwhile is in the next report.
+public sealed class SyncLoop(WorkerOptions options, VmManager vms, NodeReportBuilder reports, TimeProvider time, ILogger<SyncLoop> log) : BackgroundService
+{
+    private static readonly TimeSpan Period = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan SamplePeriod = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan CallLimit = TimeSpan.FromSeconds(15);
+    private readonly Channel<bool> _wake = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
+
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        var changes = ForwardChangesAsync(stoppingToken);
+        try
+        {
+            while (!stoppingToken.IsCancellationRequested)
+                await ServeConnectionAsync(stoppingToken);
+        }
+        catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
+        {
+        }
+        await changes;
+    }
+
+    private async Task ServeConnectionAsync(CancellationToken ct)
+    {
+        await using var connection = Build();
+        using var ended = CancellationTokenSource.CreateLinkedTokenSource(ct);
+        connection.Closed += async problem =>
+        {
+            log.LogWarning("The connection to the API ended: {Problem}", problem?.Message ?? "closed by the API");
+            await ended.CancelAsync();
+        };
+        connection.On(NodeProtocol.PlanChanged, () => { _wake.Writer.TryWrite(true); });
+        connection.On<ConsoleKeys>(NodeProtocol.ConsoleInput, TypeAsync);
+        await Reconnect().ExecuteAsync(async token => await connection.StartAsync(token), ct);
+        log.LogInformation("Connected to {Api}", options.ApiUrl);
+        var consoles = new ConsoleRelay(connection, vms, log);
+        try
+        {
+            await Task.WhenAll(
+                WhileConnectedAsync(SyncAsync, ended), WhileConnectedAsync(SampleAsync, ended), WhileConnectedAsync((_, token) => consoles.RunAsync(token), ended));
+        }
+        finally
+        {
+            await connection.StopAsync(CancellationToken.None);
+        }
+
+        // One part that ends, ends the connection and with it the others.
+        async Task WhileConnectedAsync(Func<HubConnection, CancellationToken, Task> part, CancellationTokenSource end)
+        {
+            try
+            {
+                await part(connection, end.Token);
+            }
+            catch (Exception problem) when (problem is OperationCanceledException or IOException or InvalidOperationException or HubException or System.Net.WebSockets.WebSocketException)
+            {
+                if (!end.IsCancellationRequested)
+                    log.LogWarning("A call to the API failed: {Problem}", problem.Message);
+            }
+            finally
+            {
+                await end.CancelAsync();
+            }
+        }
+    }
+
+    private async Task SyncAsync(HubConnection connection, CancellationToken ct)
+    {
+        while (true)
+        {
+            var report = reports.Build();
+            using (var limit = CancellationTokenSource.CreateLinkedTokenSource(ct))
+            {
+                limit.CancelAfter(CallLimit);
+                var plan = await connection.InvokeAsync<NodePlan>(NodeProtocol.Sync, report, limit.Token);
+                vms.Apply(plan);
+                // Told back at once: the API need not wait a period to know that its plan is applied.
+                if (plan.Revision != report.AppliedPlanRevision)
+                    continue;
+            }
+            using var wait = CancellationTokenSource.CreateLinkedTokenSource(ct);
+            wait.CancelAfter(Period);
+            try
+            {
+                await _wake.Reader.ReadAsync(wait.Token);
+            }
+            catch (OperationCanceledException) when (!ct.IsCancellationRequested)
+            {
+            }
+        }
+    }
+
+    private async Task SampleAsync(HubConnection connection, CancellationToken ct)
+    {
+        using var timer = new PeriodicTimer(SamplePeriod, time);
+        while (await timer.WaitForNextTickAsync(ct))
+        {
+            var samples = vms.Sample(time.GetUtcNow()).ToArray();
+            if (samples.Length > 0)
+                await connection.InvokeAsync(NodeProtocol.Faults, samples, ct);
+        }
+    }
+
+    private async Task TypeAsync(ConsoleKeys keys)
+    {
+        if (keys.Data.Length is 0 or > DashboardHubContract.MaxConsoleWriteBytes || vms.ConsoleOf(keys.SandboxId) is not { } console)
+            return;
+        using var limit = new CancellationTokenSource(CallLimit, time);
+        try
+        {
+            await console.WriteAsync(keys.Data, limit.Token);
+        }
+        catch (Exception problem) when (problem is IOException or OperationCanceledException or InvalidOperationException)
+        {
+            log.LogWarning("Sandbox {Sandbox}: keys could not be typed: {Problem}", keys.SandboxId, problem.Message);
+        }
+    }
+
+    private async Task ForwardChangesAsync(CancellationToken ct)
+    {
+        try
+        {
+            await foreach (var _ in vms.Changed.ReadAllAsync(ct))
+                _wake.Writer.TryWrite(true);
+        }
+        catch (OperationCanceledException) when (ct.IsCancellationRequested)
+        {
+        }
+    }
+
+    private HubConnection Build() => new HubConnectionBuilder()
+        .WithUrl(new Uri(new Uri(options.ApiUrl), NodeProtocol.HubPath), http =>
+        {
+            // Read at each connection, so that a rotated token is taken up.
+            http.AccessTokenProvider = async () => (await File.ReadAllTextAsync(options.TokenFile)).Trim();
+            http.SkipNegotiation = true;
+            http.Transports = Microsoft.AspNetCore.Http.Connections.HttpTransportType.WebSockets;
+        })
+        .AddJsonProtocol(json => json.PayloadSerializerOptions.TypeInfoResolverChain.Insert(0, NodeJson.Default))
+        .Build();
+
+    private ResiliencePipeline Reconnect() => new ResiliencePipelineBuilder { TimeProvider = time }
+        .AddRetry(new RetryStrategyOptions
+        {
+            MaxRetryAttempts = int.MaxValue,
+            BackoffType = DelayBackoffType.Exponential,
+            Delay = TimeSpan.FromMilliseconds(100),
+            MaxDelay = TimeSpan.FromSeconds(2),
+            UseJitter = true,
+            ShouldHandle = new PredicateBuilder().Handle<Exception>(problem => problem is not OperationCanceledException { CancellationToken.IsCancellationRequested: true }),
+            OnRetry = attempt =>
+            {
+                // The first attempts and then one a minute: an API that is being restarted is no news.
+                if (attempt.AttemptNumber is 0 or 5 || attempt.AttemptNumber % 30 == 29)
+                    log.LogWarning("The API cannot be reached, trying on: {Problem}", attempt.Outcome.Exception?.Message);
+                return ValueTask.CompletedTask;
+            },
+        })
+        .Build();
+}

@@ -1,0 +1,84 @@
+using System.Globalization;
+using Contracts;
+
+namespace Worker.Vms.Qemu;
+
+/// <summary>One machine for <see cref="QemuCommandLine.Build"/>.</summary>
+public sealed record QemuMachine(
+    Guid Id, Acceleration Acceleration, int Vcpus, int MemoryMib, Viommu Viommu, string Kernel, string? Initrd, string KernelCommandLine,
+    RuntimeDirectory Directory, IReadOnlyList<HeldDevice> Devices, bool HasPanicDevice);
+
+// Pure: a machine to QEMU's arguments, valid for QEMU 7.2 to 11.1.
+// However the guest ends, QEMU pauses and stays, so that its state can still be asked for; and it writes its events to a file
+// (a second monitor on a "pipe" whose two ends are plain files, the first of which enables it), so that a worker
+// that was away can tell a power-off from a panic.
+public static class QemuCommandLine
+{
+    public const string EnableEvents = "{\"execute\":\"qmp_capabilities\"}\n";
+
+    public static IReadOnlyList<string> Build(QemuMachine machine)
+    {
+        var directory = machine.Directory;
+        var kvm = machine.Acceleration == Acceleration.Kvm;
+        var smmu = machine.Viommu == Viommu.Smmuv3 ? ",iommu=smmuv3" : "";
+        var line = new List<string>
+        {
+            "-nodefaults", "-no-user-config", "-display", "none",
+            "-name", $"guest=sandbox-{machine.Id:N}",
+            "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+            "-action", "reboot=shutdown,shutdown=pause,panic=pause",
+            "-M", $"virt,gic-version=3{smmu},memory-backend=ram",
+            "-accel", kvm ? "kvm" : "tcg",
+            "-cpu", kvm ? "host" : "neoverse-n1",
+            "-smp", machine.Vcpus.ToString(CultureInfo.InvariantCulture),
+            "-m", $"{machine.MemoryMib}M",
+            "-object", $"memory-backend-memfd,id=ram,size={machine.MemoryMib}M,share=on",
+            "-D", directory.TraceLog,
+            "-chardev", $"socket,id=qmp,path={Escape(directory.QmpSocket)},server=on,wait=off",
+            "-mon", "chardev=qmp,mode=control",
+            "-chardev", $"pipe,id=events,path={Escape(directory.EventPipe)}",
+            "-mon", "chardev=events,mode=control",
+            "-chardev", $"socket,id=serial,path={Escape(directory.SerialSocket)},server=on,wait=off",
+            "-serial", "chardev:serial",
+            "-kernel", machine.Kernel,
+        };
+        if (machine.Initrd is { } initrd)
+            line.AddRange(["-initrd", initrd]);
+        line.AddRange(["-append", machine.KernelCommandLine]);
+        if (machine.Viommu == Viommu.Virtio)
+            line.AddRange(["-device", "virtio-iommu-pci"]);
+        line.AddRange([
+            "-device", "virtio-rng-pci",
+            "-device", "virtio-serial-pci",
+            "-chardev", $"socket,id=agent,path={Escape(directory.AgentSocket)},server=on,wait=off",
+            "-device", $"virtserialport,chardev=agent,name={AgentProtocol.PortName}",
+        ]);
+        if (machine.HasPanicDevice)
+            line.AddRange(["-device", "pvpanic-pci"]);
+        foreach (var (index, device) in machine.Devices.Index())
+            AddAccelerator(line, index, device);
+        return line;
+    }
+
+    private static void AddAccelerator(List<string> line, int index, HeldDevice device)
+    {
+        line.AddRange(["-device", $"pcie-root-port,id=rp{index},chassis={index + 1}"]);
+        switch (device.Kind)
+        {
+            case "edu":
+                line.AddRange(["-device", $"edu,bus=rp{index},dma_mask=0xffffffffffffffff"]);
+                break;
+            case "nvme":
+                line.AddRange([
+                    "-drive", $"if=none,id=disk{index},format=raw,discard=unmap,file={Escape(device.ScratchFile!)}",
+                    "-device", $"nvme,bus=rp{index},drive=disk{index},serial={Escape(device.Address)}",
+                ]);
+                break;
+            default:
+                throw new ArgumentException($"no emulated device of kind {device.Kind}", nameof(device));
+        }
+    }
+
+    /// <summary>In QEMU's option syntax a comma ends a value and two stand for one.</summary>
+    internal static string Escape(string value) => value.Replace(",", ",,", StringComparison.Ordinal);
+}

@@ -1,0 +1,142 @@
+using System.Text.Json.Nodes;
+using Contracts;
+using Microsoft.Extensions.Logging;
+using Worker.Agent;
+using Worker.Faults;
+
+namespace Worker.Vms.Qemu;
+
+// One running QEMU: its process, control connection, agent and trace. Started or adopted, it is supervised the same way.
+// Guarantees: how the guest ended is told whenever the VMM can still say so, also when it happened before the connection was made.
+internal sealed class QemuVm : IVm
+{
+    private static readonly TimeSpan RetryDelay = TimeSpan.FromMilliseconds(100);
+    private readonly VmLaunch _launch;
+    private readonly ProcessHandle _process;
+    private readonly VmTell _tell;
+    private readonly TimeProvider _time;
+    private readonly ILogger _log;
+    private readonly CancellationTokenSource _end = new();
+    private readonly AgentChannel _agent;
+    private readonly SmmuTrace? _trace;
+    private readonly FaultCollector _faults;
+    private readonly Task _controlling, _listening;
+    private volatile QmpClient? _qmp;
+
+    public QemuVm(
+        VmLaunch launch, ProcessHandle process, bool hasAgent, Acceleration acceleration, string traceState, bool traceTlb,
+        VmTell tell, TimeProvider time, ILogger log)
+    {
+        (_launch, _process, _tell, _time, _log) = (launch, process, tell, time, log);
+        _agent = new AgentChannel(launch.Directory.AgentSocket, time, log);
+        if (launch.Spec.Viommu == Viommu.Smmuv3)
+            _trace = new SmmuTrace(launch.Directory.TraceLog, traceState, traceTlb, SwitchTraceAsync, time, log);
+        _faults = new FaultCollector(
+            launch.Directory.Id, launch.Incarnation, process.Identity.Pid, hasAgent, launch.Spec.Viommu, acceleration, _agent, _trace);
+        _controlling = Task.Run(() => GuardAsync(ControlAsync));
+        _listening = Task.Run(() => GuardAsync(ListenAsync));
+    }
+
+    public ProcessIdentity Process => _process.Identity;
+    public bool HasExited => _process.HasExited;
+
+    public Task SendAsync(AgentCommand command, CancellationToken ct) => _agent.SendAsync(command, ct);
+
+    public Task RequestPowerOffAsync(CancellationToken ct) => Control.ExecuteAsync("system_powerdown", null, ct);
+
+    public Task QuitAsync(CancellationToken ct) => Control.ExecuteAsync("quit", null, ct);
+
+    public void Kill()
+    {
+        _process.Kill();
+        _launch.Cgroup?.KillAll();
+    }
+
+    public FaultSample Sample(DateTimeOffset now) => _faults.Sample(now);
+
+    public async ValueTask DisposeAsync()
+    {
+        await _end.CancelAsync();
+        await Task.WhenAll(_controlling, _listening);
+        if (_trace is not null)
+            await _trace.DisposeAsync();
+        await _agent.DisposeAsync();
+        _process.Dispose();
+        _end.Dispose();
+    }
+
+    private QmpClient Control => _qmp ?? throw new IOException("the VMM's control connection is not made");
+
+    /// <summary>Nobody awaits these tasks before the end: what they did not expect must at least be read.</summary>
+    private async Task GuardAsync(Func<CancellationToken, Task> part)
+    {
+        try
+        {
+            await part(_end.Token);
+        }
+        catch (OperationCanceledException) when (_end.IsCancellationRequested)
+        {
+        }
+        catch (Exception problem)
+        {
+            _log.LogCritical(problem, "Sandbox {Sandbox}: its VMM is no longer supervised", _launch.Directory.Id);
+        }
+    }
+
+    private async Task ControlAsync(CancellationToken ct)
+    {
+        while (!HasExited)
+        {
+            try
+            {
+                await using var qmp = await QmpClient.ConnectAsync(_launch.Directory.QmpSocket, _time, _log, ct);
+                _qmp = qmp;
+                await ServeAsync(qmp, ct);
+            }
+            catch (Exception problem) when (problem is IOException or QmpException or ObjectDisposedException)
+            {
+                _log.LogDebug("Sandbox {Sandbox}: {Problem}", _launch.Directory.Id, problem.Message);
+            }
+            finally
+            {
+                _qmp = null;
+            }
+            await _tell(new VmControlLost(_launch.Incarnation), ct);
+            await Task.Delay(RetryDelay, _time, ct);
+        }
+    }
+
+    private async Task ServeAsync(QmpClient qmp, CancellationToken ct)
+    {
+        var status = (await qmp.ExecuteAsync("query-status", null, ct)).GetProperty("status").GetString();
+        if (EndOf(status) is { } ended)
+            await _tell(new VmGuestEnded(_launch.Incarnation, ended, _time.GetUtcNow()), ct);
+        else
+        {
+            await _tell(new VmConfirmed(_launch.Incarnation), ct);
+            if (_trace is not null)
+                await _trace.SwitchOnAsync(ct);
+        }
+        await foreach (var seen in qmp.Events.ReadAllAsync(ct))
+            if (QemuEventLog.CauseOf(seen.Name, seen.Data) is { } cause && cause != EndCause.VmmExited)
+                await _tell(new VmGuestEnded(_launch.Incarnation, cause, seen.At), ct);
+    }
+
+    /// <summary>A machine that stands still says that its guest ended; the events it wrote down say how.</summary>
+    private EndCause? EndOf(string? status) => status switch
+    {
+        "guest-panicked" => EndCause.GuestPanicked,
+        "shutdown" => QemuEventLog.Read(_launch.Directory.EventPipe) ?? EndCause.GuestEndUnknown,
+        "internal-error" or "io-error" => EndCause.VmmExited,
+        _ => null,
+    };
+
+    private async Task ListenAsync(CancellationToken ct)
+    {
+        await foreach (var message in _agent.Messages.ReadAllAsync(ct))
+            await _tell(new VmAgentSaid(_launch.Incarnation, message, _time.GetUtcNow()), ct);
+    }
+
+    private async Task SwitchTraceAsync(string name, bool on, CancellationToken ct) =>
+        await Control.ExecuteAsync("trace-event-set-state", new JsonObject { ["name"] = name, ["enable"] = on, ["ignore-unavailable"] = true }, ct);
+}

@@ -1,0 +1,62 @@
+using Contracts;
+using Microsoft.Extensions.Logging;
+using Worker.Checks;
+using Worker.Console;
+using Worker.Images;
+
+namespace Worker.Vms.Qemu;
+
+// QEMU as the monitor of one process a VM.
+public sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, bool traceTlb, TimeProvider time, ILogger log) : IVmm
+{
+    public bool Check(SandboxSpec spec)
+    {
+        if (node.Qemu.Path is null)
+            throw new VmStartException("VmmMissing", "The node has no QEMU.", "Install qemu-system-arm on the node.");
+        if (node.Acceleration == Acceleration.Tcg && !node.Qemu.Cpus.Contains("neoverse-n1"))
+            throw new VmStartException("CpuModelMissing", "The node's QEMU has no neoverse-n1.", "Install QEMU 7.2 or newer on the node.");
+        if (!NodeChecks.Viommus(node.Qemu).Contains(spec.Viommu))
+            throw new VmStartException("ViommuUnsupported", $"The node's QEMU cannot give a guest {spec.Viommu}.", "Choose one that the node reports.");
+        return Image(spec).Manifest.HasAgent;
+    }
+
+    public IVm Start(VmLaunch launch, VmTell tell)
+    {
+        var directory = launch.Directory;
+        var image = Image(launch.Spec);
+        File.WriteAllText(QemuEventLog.InputOf(directory.EventPipe), QemuCommandLine.EnableEvents);
+        File.WriteAllText(QemuEventLog.OutputOf(directory.EventPipe), "");
+        if (launch.User is { } user)
+            foreach (var file in (string[])[QemuEventLog.InputOf(directory.EventPipe), QemuEventLog.OutputOf(directory.EventPipe)])
+                LibC.Own(file, user);
+        File.Delete(TraceState(directory));
+        var arguments = QemuCommandLine.Build(new QemuMachine(
+            directory.Id, node.Acceleration, launch.Spec.Vcpus, launch.Spec.MemoryMib, launch.Spec.Viommu, image.Kernel, image.Initrd,
+            image.Manifest.CommandLine, directory, launch.Devices, node.Qemu.Has("pvpanic-pci") == true));
+        var process = VmProcess.Start(directory, launch.Cgroup, launch.User, node.Qemu.Path!, arguments);
+        return Supervise(launch, process, image.Manifest.HasAgent, tell);
+    }
+
+    public IVm? Adopt(VmLaunch launch, ProcessIdentity? known, VmTell tell)
+    {
+        if (VmProcess.Find(launch.Directory, launch.Cgroup, known) is not { } process)
+            return null;
+        // The image may be gone by now; an agent that is there will speak.
+        var hasAgent = images.Find(launch.Spec.Image, out _)?.Manifest.HasAgent ?? true;
+        return Supervise(launch, process, hasAgent, tell);
+    }
+
+    public EndCause ReadEnd(RuntimeDirectory directory) => QemuEventLog.Read(directory.EventPipe) ?? EndCause.VmmKilled;
+
+    public string ReadLog(RuntimeDirectory directory) => VmProcess.ReadLog(directory);
+
+    public SerialConsole OpenConsole(RuntimeDirectory directory) => new(directory.SerialSocket, directory.ConsoleRing, time, log);
+
+    private QemuVm Supervise(VmLaunch launch, ProcessHandle process, bool hasAgent, VmTell tell) =>
+        new(launch, process, hasAgent, node.Acceleration, TraceState(launch.Directory), traceTlb, tell, time, log);
+
+    private static string TraceState(RuntimeDirectory directory) => Path.Combine(directory.FullPath, "trace.state");
+
+    private VerifiedImage Image(SandboxSpec spec) => images.Find(spec.Image, out var problem)
+        ?? throw new VmStartException(problem.Reason, $"Image {spec.Image}: {problem.Message}.", "Build the image on the node: ./sandbox image");
+}

@@ -1,0 +1,157 @@
+using System.Globalization;
+
+namespace Worker.Vms;
+
+// One cgroup for each VM, below <cgroup2 mount>/<the worker's own cgroup>/<name of this node>.
+// Guarantees: every process of a VM can be found and ended even if the worker died between starting it and writing its number down.
+// Assumes: nothing about delegation. Where cgroups cannot be made, VMs run without one; where controllers are not delegated, without limits.
+
+public sealed class CgroupTree
+{
+    private readonly string? _parent;
+
+    private CgroupTree(string? parent, string? unavailable, string? limitsReason) =>
+        (_parent, Unavailable, LimitsReason) = (parent, unavailable, limitsReason);
+
+    /// <summary>Why VMs get no cgroup; null when they do.</summary>
+    public string? Unavailable { get; }
+    /// <summary>Why memory and CPU limits are not set; null when they are.</summary>
+    public string? LimitsReason { get; }
+    public string? Parent => _parent;
+
+    public static CgroupTree Open(string nodeName)
+    {
+        var own = OwnPath(File.ReadAllText("/proc/self/cgroup"));
+        if (MountPoint(File.ReadAllText("/proc/self/mountinfo")) is not { } mount || own is null)
+            return new CgroupTree(null, "this host has no cgroup v2 hierarchy", "this host has no cgroup v2 hierarchy");
+        var parent = Path.Join(mount, own == "/" ? "" : own, nodeName);
+        try
+        {
+            Directory.CreateDirectory(parent);
+            return new CgroupTree(parent, null, EnableControllers(parent));
+        }
+        catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
+        {
+            var reason = $"the worker may not create cgroups below {Path.GetDirectoryName(parent)}";
+            return new CgroupTree(null, reason, reason);
+        }
+    }
+
+    public VmCgroup? Of(Guid id) => _parent is null ? null : new VmCgroup(Path.Combine(_parent, id.ToString("N", CultureInfo.InvariantCulture)));
+
+    public IReadOnlyList<Guid> Existing() => _parent is null
+        ? []
+        : [.. Directory.EnumerateDirectories(_parent).Select(Path.GetFileName)
+            .Select(name => Guid.TryParseExact(name, "N", out var id) ? id : (Guid?)null).OfType<Guid>()];
+
+    /// <summary>Removes the node's own cgroup; fails quietly while VMs are in it.</summary>
+    public void RemoveParent()
+    {
+        if (_parent is not null)
+            VmCgroup.TryRemove(_parent);
+    }
+
+    internal static string? MountPoint(string mountInfo)
+    {
+        foreach (var line in mountInfo.Split('\n'))
+        {
+            var separator = line.IndexOf(" - ", StringComparison.Ordinal);
+            if (separator < 0 || !line.AsSpan(separator + 3).StartsWith("cgroup2 "))
+                continue;
+            var fields = line[..separator].Split(' ');
+            if (fields.Length > 4)
+                return fields[4].Replace("\\040", " ", StringComparison.Ordinal);
+        }
+        return null;
+    }
+
+    internal static string? OwnPath(string cgroup) =>
+        cgroup.Split('\n').FirstOrDefault(line => line.StartsWith("0::/", StringComparison.Ordinal))?[3..];
+
+    private static string? EnableControllers(string parent)
+    {
+        var available = File.ReadAllText(Path.Combine(parent, "cgroup.controllers")).Split((char[])[' ', '\n'], StringSplitOptions.RemoveEmptyEntries);
+        var missing = ((string[])["memory", "cpu"]).Except(available).ToList();
+        if (missing.Count > 0)
+            return $"the cgroup v2 controllers {string.Join(" and ", missing)} are not delegated to {parent}";
+        try
+        {
+            File.WriteAllText(Path.Combine(parent, "cgroup.subtree_control"), "+memory +cpu");
+            return null;
+        }
+        catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
+        {
+            return $"the cgroup v2 controllers of {parent} cannot be enabled for its children: {problem.Message}";
+        }
+    }
+}
+
+public sealed record VmCgroup(string FullPath)
+{
+    public string ProcsFile => Path.Combine(FullPath, "cgroup.procs");
+
+    // memoryBytes: Guest memory; the VMM's own needs are added.
+    // vcpus: Null: no limit.
+    public void Create(long? memoryBytes, int? vcpus)
+    {
+        Directory.CreateDirectory(FullPath);
+        if (memoryBytes is { } bytes)
+            WriteIfPresent("memory.max", (bytes + bytes / 4 + (1536L << 20)).ToString(CultureInfo.InvariantCulture));
+        // One more CPU than the guest's for the VMM's own threads.
+        if (vcpus is { } count)
+            WriteIfPresent("cpu.max", $"{(count + 1) * 100_000} 100000");
+    }
+
+    public IReadOnlyList<int> Processes()
+    {
+        try
+        {
+            return [.. File.ReadLines(ProcsFile).Select(line => int.Parse(line, CultureInfo.InvariantCulture))];
+        }
+        catch (IOException)
+        {
+            return [];
+        }
+    }
+
+    public void KillAll()
+    {
+        try
+        {
+            File.WriteAllText(Path.Combine(FullPath, "cgroup.kill"), "1");
+        }
+        catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
+        {
+            foreach (var pid in Processes())
+                if (ProcessIdentity.Of(pid) is { } identity)
+                    using (var handle = ProcessHandle.Open(identity))
+                        handle?.Kill();
+        }
+    }
+
+    /// <summary>False while a process is still in it.</summary>
+    public bool Remove() => TryRemove(FullPath);
+
+    internal static bool TryRemove(string path)
+    {
+        if (!Directory.Exists(path))
+            return true;
+        try
+        {
+            // A cgroup's files cannot be deleted, its directory alone can.
+            Directory.Delete(path, recursive: false);
+            return true;
+        }
+        catch (IOException)
+        {
+            return !Directory.Exists(path);
+        }
+    }
+
+    private void WriteIfPresent(string file, string text)
+    {
+        var path = Path.Combine(FullPath, file);
+        if (File.Exists(path))
+            File.WriteAllText(path, text);
+    }
+}

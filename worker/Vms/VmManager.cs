@@ -1,0 +1,152 @@
+using System.Threading.Channels;
+using Contracts;
+using Microsoft.Extensions.Logging;
+using Worker.Console;
+
+namespace Worker.Vms;
+
+/// <summary>Everything observed of sandboxes at one moment.</summary>
+public sealed record VmSnapshot(long AppliedPlanRevision, IReadOnlyList<VmView> Views);
+
+// One runner for each sandbox. Guarantees: at start every runtime directory is adopted and nothing is destroyed before a plan says so;
+// a snapshot is consistent, because runners publish whole views under one lock.
+public sealed class VmManager(string runtimeRoot, VmSurroundings around) : IAsyncDisposable
+{
+    private static readonly TimeSpan NudgePeriod = TimeSpan.FromMilliseconds(250);
+    private readonly Lock _lock = new();
+    private readonly Dictionary<Guid, (VmRunner Runner, Task Run)> _runners = [];
+    private readonly CancellationTokenSource _end = new();
+    private readonly Channel<bool> _changed = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
+    private NodePlan _plan = new(0, [], []);
+    private ITimer? _timer;
+
+    /// <summary>One item or none: something has changed since it was last taken.</summary>
+    public ChannelReader<bool> Changed => _changed.Reader;
+
+    public IReadOnlyList<Guid> WatchedConsoles
+    {
+        get
+        {
+            lock (_lock)
+                return _plan.WatchedConsoles;
+        }
+    }
+
+    public void Start()
+    {
+        RuntimeDirectory.CreateRoot(runtimeRoot);
+        var (directories, foreign) = RuntimeDirectory.Scan(runtimeRoot);
+        foreach (var name in foreign)
+            around.Log.LogWarning("{Name} in the runtime directory is not a sandbox's and is left alone", name);
+        lock (_lock)
+            foreach (var directory in directories)
+                Add(directory);
+        foreach (var id in around.Cgroups.Existing().Except(directories.Select(d => d.Id)))
+        {
+            // A directory is made before its cgroup and removed after it: a cgroup alone is a leftover.
+            var cgroup = around.Cgroups.Of(id)!;
+            cgroup.KillAll();
+            cgroup.Remove();
+        }
+        _timer = around.Time.CreateTimer(_ => NudgeAll(), null, NudgePeriod, NudgePeriod);
+    }
+
+    public void Apply(NodePlan plan)
+    {
+        lock (_lock)
+        {
+            _plan = plan;
+            var planned = new Dictionary<Guid, PlannedSandbox>();
+            foreach (var sandbox in plan.Sandboxes)
+            {
+                planned[sandbox.Id] = sandbox;
+                if (!_runners.ContainsKey(sandbox.Id) && sandbox.Desired != DesiredState.Deleted)
+                    Add(RuntimeDirectory.Of(runtimeRoot, sandbox.Id));
+            }
+            foreach (var (runner, _) in _runners.Values)
+                runner.Want(planned.GetValueOrDefault(runner.Id));
+        }
+    }
+
+    public VmSnapshot Snapshot()
+    {
+        lock (_lock)
+        {
+            var views = _runners.Values.Select(r => r.Runner.View).OfType<VmView>().ToList();
+            views.AddRange(_plan.Sandboxes.Where(s => s.Desired == DesiredState.Deleted && !_runners.ContainsKey(s.Id)).Select(Absent));
+            return new VmSnapshot(_plan.Revision, views);
+        }
+    }
+
+    public SerialConsole? ConsoleOf(Guid id)
+    {
+        lock (_lock)
+            return _runners.TryGetValue(id, out var entry) ? entry.Runner.Console : null;
+    }
+
+    public IReadOnlyList<FaultSample> Sample(DateTimeOffset now)
+    {
+        List<VmRunner> runners;
+        lock (_lock)
+            runners = [.. _runners.Values.Select(r => r.Runner)];
+        return [.. runners.Select(r => r.Sample(now)).OfType<FaultSample>()];
+    }
+
+    /// <summary>Ends every sandbox and waits until nothing is left; false when something is left at the deadline.</summary>
+    public async Task<bool> DestroyAllAsync(TimeSpan limit)
+    {
+        Apply(new NodePlan(long.MaxValue, [], []));
+        List<Task> runs;
+        lock (_lock)
+            runs = [.. _runners.Values.Select(r => r.Run)];
+        var all = Task.WhenAll(runs);
+        return await Task.WhenAny(all, Task.Delay(limit, around.Time)) == all && all.IsCompletedSuccessfully;
+    }
+
+    /// <summary>Stops looking after the guests; they go on.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        if (_timer is { } timer)
+            await timer.DisposeAsync();
+        await _end.CancelAsync();
+        List<Task> runs;
+        lock (_lock)
+            runs = [.. _runners.Values.Select(r => r.Run)];
+        await Task.WhenAll(runs);
+        _end.Dispose();
+    }
+
+    private static VmView Absent(PlannedSandbox planned) => new(
+        new ReportedSandbox(planned.Id, planned.Incarnation, VmState.Absent, [], null, null, null, null, null, null, null, null), []);
+
+    private void Add(RuntimeDirectory directory)
+    {
+        var runner = new VmRunner(directory, around, OnPublished);
+        _runners[directory.Id] = (runner, Task.Run(() => RunAsync(runner)));
+    }
+
+    private async Task RunAsync(VmRunner runner)
+    {
+        try
+        {
+            await runner.RunAsync(_end.Token);
+        }
+        catch (Exception problem)
+        {
+            around.Log.LogCritical(problem, "Sandbox {Sandbox}: its runner ended; the next plan starts another", runner.Id);
+        }
+        lock (_lock)
+            if (!_end.IsCancellationRequested)
+                _runners.Remove(runner.Id);
+        OnPublished(runner);
+    }
+
+    private void OnPublished(VmRunner runner) => _changed.Writer.TryWrite(true);
+
+    private void NudgeAll()
+    {
+        lock (_lock)
+            foreach (var (runner, _) in _runners.Values)
+                runner.Nudge();
+    }
+}

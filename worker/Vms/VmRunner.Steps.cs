@@ -1,0 +1,174 @@
+using Contracts;
+using Microsoft.Extensions.Logging;
+
+namespace Worker.Vms;
+
+// The steps that change the world. Each may be repeated after a crash in its middle.
+public sealed partial class VmRunner
+{
+    private void Adopt()
+    {
+        if (!_directory.Exists)
+            return;
+        _record = VmFiles.ReadRecord(_directory);
+        _spec = VmFiles.ReadSpec(_directory);
+        if (_record is not { } record)
+        {
+            // Nothing is known: whatever still runs of it cannot be reported, so it ends; the plan decides about the rest.
+            EndUnknown();
+            return;
+        }
+        OpenConsole();
+        if (!record.HasEnded)
+        {
+            _around.Users.Adopt(record.User);
+            _around.Devices.TryHold(Id, record.HeldDevices, Now, out _);
+            if (record.HostBootId != _around.HostBootId)
+                _record = record with { End = record.End ?? EndCause.VmmLost, Process = null };
+            else if (_spec is { } spec)
+                TakeOver(record, spec);
+        }
+        Publish();
+    }
+
+    private void TakeOver(VmRecord record, SandboxSpec spec)
+    {
+        var launch = new VmLaunch(_directory, record.Incarnation, spec, _around.Devices.Describe(_directory, spec.Devices), record.User, CgroupOf(record));
+        _vm = _around.Vmm.Adopt(launch, record.Process, TellAsync);
+        if (_vm is { } vm && record.Process is null)
+            Save(record with { Process = vm.Process, ExecAt = record.ExecAt ?? Now });
+        _around.Log.LogInformation("Sandbox {Sandbox}: {Outcome}", Id, _vm is null ? "its VMM ended while no worker ran" : "adopted");
+    }
+
+    private void EndUnknown()
+    {
+        _around.Cgroups.Of(Id)?.KillAll();
+        using var handle = VmProcess.Find(_directory, null, null);
+        handle?.Kill();
+    }
+
+    private void Start(PlannedSandbox planned)
+    {
+        _spec = planned.Spec;
+        _agentPowerOffSent = _quitSent = false;
+        var record = new VmRecord(Id, planned.Incarnation, VmState.Preparing) { HostBootId = _around.HostBootId };
+        try
+        {
+            if (_directory.SocketPathProblem() is { } tooLong)
+                throw new VmStartException("StateDirectoryTooDeep", $"On this node {tooLong}.", "Move the worker's state directory to a shorter path.");
+            record = record with { HasAgent = _around.Vmm.Check(planned.Spec) };
+            if (!_around.Devices.TryHold(Id, planned.Spec.Devices, Now, out var failure))
+            {
+                _directory.Create();
+                Save(record with { End = EndCause.Failed, Failure = failure });
+                return;
+            }
+            record = record with { HeldDevices = planned.Spec.Devices, User = _around.Users.Take(), Cgroup = _around.Cgroups.Of(Id)?.FullPath };
+            Launch(record, planned.Spec);
+        }
+        catch (VmStartException problem)
+        {
+            _directory.Create();
+            Save((_record is { } begun && begun.Incarnation == record.Incarnation ? begun : record) with
+            {
+                End = EndCause.Failed,
+                Failure = new Failure(problem.Reason, problem.Message, problem.Remedy, Now),
+            });
+        }
+        catch (Exception problem) when (problem is IOException or UnauthorizedAccessException or System.ComponentModel.Win32Exception)
+        {
+            _around.Log.LogError(problem, "Sandbox {Sandbox}: the VMM could not be started", Id);
+            _record = (_record is { } begun && begun.Incarnation == record.Incarnation ? begun : record) with
+            {
+                End = EndCause.Failed,
+                Failure = new Failure("VmmStartFailed", $"The node could not start the VMM: {problem.Message}", "Look at the node's disk space and the worker's log.", Now),
+            };
+            Publish();
+        }
+    }
+
+    private void Launch(VmRecord record, SandboxSpec spec)
+    {
+        _directory.Create();
+        VmFiles.Write(_directory, spec);
+        Save(record);
+        OpenConsole();
+        File.Delete(VmProcess.PidFile(_directory));
+        _directory.CreateVmmDirectory(record.User);
+        var devices = _around.Devices.Describe(_directory, spec.Devices);
+        _around.Devices.Prepare(devices, record.User);
+        var cgroup = CgroupOf(record);
+        var limited = _around.Cgroups.LimitsReason is null;
+        cgroup?.Create(limited ? (long)spec.MemoryMib << 20 : null, limited ? spec.Vcpus : null);
+        _vm = _around.Vmm.Start(new VmLaunch(_directory, record.Incarnation, spec, devices, record.User, cgroup), TellAsync);
+        record = record with { Process = _vm.Process, ExecAt = Now };
+        if (spec.Devices.Count > 0)
+            record = record.With(new Condition(ConditionType.DevicesReady, ConditionStatus.True, "DevicesPrepared", "The devices are clean and given to the guest.", Now));
+        Save(Judged(record));
+    }
+
+    private void ReportEnded(PlannedSandbox planned, EndCause cause)
+    {
+        var record = new VmRecord(Id, planned.Incarnation, VmState.Preparing) { HostBootId = _around.HostBootId };
+        _spec = planned.Spec;
+        _directory.Create();
+        VmFiles.Write(_directory, planned.Spec);
+        OpenConsole();
+        Save(VmEnding.Apply(record, cause, "", Now));
+    }
+
+    private void Kill()
+    {
+        if (_record!.End is null)
+            Save(_record with { End = EndCause.StoppedByUser, State = VmState.Stopping });
+        _vm!.Kill();
+    }
+
+    /// <summary>The VMM lives no longer: everything it used is cleaned, and only then the end is told.</summary>
+    private async Task<bool> FinishAsync()
+    {
+        var record = _record!;
+        await LetGoAsync();
+        if (CgroupOf(record) is { } cgroup)
+        {
+            cgroup.KillAll();
+            if (!cgroup.Remove())
+                return false;
+        }
+        var cause = VmEnding.CauseOf(record, () => _around.Vmm.ReadEnd(_directory));
+        if (cause == EndCause.GuestReset && ConsoleShowsPanic())
+            cause = EndCause.GuestPanicked;
+        var log = _around.Vmm.ReadLog(_directory);
+        _directory.RemoveVmmDirectory();
+        File.Delete(VmProcess.PidFile(_directory));
+        var released = _around.Devices.Release(_directory, Id, record.HeldDevices);
+        if (released.Count < record.HeldDevices.Count)
+            return false;
+        _around.Users.Return(record.User);
+        Save(VmEnding.Apply(record, cause, log, Now));
+        _around.Log.LogInformation("Sandbox {Sandbox}: incarnation {Incarnation} ended: {Cause}", Id, record.Incarnation, cause);
+        return true;
+    }
+
+    private async Task RemoveAsync()
+    {
+        await LetGoAsync();
+        if (_around.Cgroups.Of(Id) is { } cgroup && Directory.Exists(cgroup.FullPath))
+        {
+            cgroup.KillAll();
+            if (!cgroup.Remove())
+                return;
+        }
+        if (Interlocked.Exchange(ref _console, null) is { } console)
+            await console.DisposeAsync();
+        _directory.Remove();
+        _around.Devices.Release(_directory, Id, _around.Devices.HeldBy(Id));
+        _record = null;
+        IsGone = true;
+        Publish();
+    }
+
+    private void OpenConsole() => _console ??= _around.Vmm.OpenConsole(_directory);
+
+    private static VmCgroup? CgroupOf(VmRecord record) => record.Cgroup is { } path ? new VmCgroup(path) : null;
+}

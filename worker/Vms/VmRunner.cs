@@ -1,0 +1,265 @@
+using System.Text;
+using System.Threading.Channels;
+using Contracts;
+using Microsoft.Extensions.Logging;
+using Worker.Console;
+using Worker.Hardware;
+
+namespace Worker.Vms;
+
+/// <summary>What every runner of a node shares.</summary>
+public sealed record VmSurroundings(
+    IVmm Vmm, EmulatedDevices Devices, UserIds Users, CgroupTree Cgroups, Func<string, Verdict?> DeviceVerdict, string HostBootId,
+    TimeProvider Time, ILogger Log);
+
+/// <summary>One sandbox as reports show it. A device is held until its sandbox has been cleaned, in one and the same snapshot.</summary>
+public sealed record VmView(ReportedSandbox Sandbox, IReadOnlyList<string> HeldDevices);
+
+internal sealed record VmNudge(int Incarnation) : VmEvent(Incarnation);
+
+// The one writer of a sandbox's state. A single loop takes messages from a bounded queue, then does whatever VmDecision says is next.
+// Guarantees: the record on disk is written before the world is told, and before a step whose traces could not be found without it.
+// On a crash: the guest goes on; the next worker's runner reads the record and takes the VMM over.
+public sealed partial class VmRunner
+{
+    private const int QueueLength = 64;
+    private static readonly TimeSpan CommandLimit = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan BootLimit = TimeSpan.FromSeconds(120);
+    private readonly Channel<VmEvent> _queue = Channel.CreateBounded<VmEvent>(QueueLength);
+    private readonly RuntimeDirectory _directory;
+    private readonly VmSurroundings _around;
+    private readonly Action<VmRunner> _published;
+    private PlannedSandbox? _planned;
+    private volatile bool _planKnown;
+    private VmRecord? _record;
+    private SandboxSpec? _spec;
+    private bool _agentPowerOffSent, _quitSent;
+    private volatile IVm? _vm;
+    private volatile VmView? _view;
+    private volatile SerialConsole? _console;
+
+    public VmRunner(RuntimeDirectory directory, VmSurroundings around, Action<VmRunner> published) =>
+        (_directory, _around, _published) = (directory, around, published);
+
+    public Guid Id => _directory.Id;
+
+    /// <summary>Null before the first step, and once nothing is left.</summary>
+    public VmView? View => _view;
+    public bool IsGone { get; private set; }
+    public SerialConsole? Console => _console;
+
+    // planned: Null when the plan does not name the sandbox: it is destroyed.
+    public void Want(PlannedSandbox? planned)
+    {
+        Volatile.Write(ref _planned, planned);
+        _planKnown = true;
+        Nudge();
+    }
+
+    /// <summary>Looks at process and deadlines again. A full queue will be worked through anyway.</summary>
+    public void Nudge() => _queue.Writer.TryWrite(new VmNudge(0));
+
+    /// <summary>The fault counters of a running guest.</summary>
+    public FaultSample? Sample(DateTimeOffset now) => View is { Sandbox.State: VmState.Booting or VmState.Running or VmState.Stopping } ? _vm?.Sample(now) : null;
+
+    /// <summary>Runs until nothing is left of the sandbox, or until the worker ends, and then leaves the guest as it is.</summary>
+    public async Task RunAsync(CancellationToken ct)
+    {
+        try
+        {
+            Adopt();
+            while (!IsGone)
+            {
+                await AdvanceAsync(ct);
+                if (IsGone)
+                    break;
+                await HandleAsync(await _queue.Reader.ReadAsync(ct), ct);
+            }
+        }
+        catch (OperationCanceledException) when (ct.IsCancellationRequested)
+        {
+        }
+        finally
+        {
+            await LetGoAsync();
+            if (_console is { } console)
+                await console.DisposeAsync();
+        }
+    }
+
+    private Wanted Wanted => new(_planKnown, Volatile.Read(ref _planned));
+
+    private DateTimeOffset Now => _around.Time.GetUtcNow();
+
+    /// <summary>Takes steps until there is none; one that fails is tried again at the next message.</summary>
+    private async Task AdvanceAsync(CancellationToken ct)
+    {
+        try
+        {
+            while (!IsGone)
+            {
+                WatchDeadlines();
+                var step = VmDecision.Next(_record, Wanted, _vm is { HasExited: false }, Now);
+                if (step == VmStep.None || !await TakeAsync(step, ct))
+                    return;
+            }
+        }
+        catch (Exception problem) when (problem is not OperationCanceledException || !ct.IsCancellationRequested)
+        {
+            _around.Log.LogError(problem, "Sandbox {Sandbox}: a step failed and will be tried again", Id);
+        }
+    }
+
+    /// <summary>False when the next step must wait for a message.</summary>
+    private async Task<bool> TakeAsync(VmStep step, CancellationToken ct)
+    {
+        switch (step)
+        {
+            case VmStep.Start:
+                Start(Wanted.Planned!);
+                return true;
+            case VmStep.ReportLost:
+                ReportEnded(Wanted.Planned!, EndCause.VmmLost);
+                return true;
+            case VmStep.ReportStopped:
+                ReportEnded(Wanted.Planned!, EndCause.StoppedByUser);
+                return true;
+            case VmStep.AskPowerOff:
+                Save(_record! with { StopAskedAt = Now, State = VmState.Stopping });
+                await CommandAsync(token => _vm!.RequestPowerOffAsync(token), "power-off", ct);
+                return false;
+            case VmStep.AskAgentPowerOff when !_agentPowerOffSent && _record!.GuestReadyAt is not null:
+                _agentPowerOffSent = true;
+                await CommandAsync(token => _vm!.SendAsync(new AgentPowerOff(), token), "power-off by agent", ct);
+                return false;
+            case VmStep.Quit when !_quitSent:
+                _quitSent = true;
+                await CommandAsync(token => _vm!.QuitAsync(token), "quit", ct);
+                return false;
+            case VmStep.Kill:
+                Kill();
+                return false;
+            case VmStep.Finish:
+                return await FinishAsync();
+            case VmStep.Remove:
+                await RemoveAsync();
+                return false;
+            default:
+                return false;
+        }
+    }
+
+    private async Task HandleAsync(VmEvent message, CancellationToken ct)
+    {
+        if (_record is not { HasEnded: false } record || (message is not VmNudge && message.Incarnation != record.Incarnation))
+            return;
+        switch (message)
+        {
+            case VmConfirmed when record.State == VmState.Preparing:
+                Save(Confirmed(record));
+                break;
+            case VmGuestEnded ended when record.End is null:
+                Save(record with { End = ended.Cause, EndedAt = ended.At, State = VmState.Stopping });
+                break;
+            case VmAgentSaid { Message: AgentReady ready, At: var at } when record.End is null:
+                await WelcomeAsync(record, ready, at, ct);
+                break;
+            case VmAgentSaid { Message: AgentProbe probe }:
+                Save(Judged(record with { Probe = GuestReports.Probes(probe) }));
+                break;
+        }
+    }
+
+    private VmRecord Confirmed(VmRecord record)
+    {
+        var confirmed = record.With(new Condition(ConditionType.VmmRunning, ConditionStatus.True, "VmmConfirmed", "The VMM runs and answers.", Now));
+        return record.HasAgent
+            ? confirmed with { State = VmState.Booting }
+            : (confirmed with { State = VmState.Running })
+                .With(new Condition(ConditionType.GuestReady, ConditionStatus.Unknown, "NoAgentInImage", "The image has no agent that could say so.", Now));
+    }
+
+    private async Task WelcomeAsync(VmRecord record, AgentReady ready, DateTimeOffset at, CancellationToken ct)
+    {
+        var facts = GuestReports.Facts(ready);
+        record = (record with
+        {
+            State = record.State == VmState.Stopping ? VmState.Stopping : VmState.Running,
+            Guest = facts,
+            GuestReadyAt = record.GuestReadyAt ?? at,
+        })
+            .With(new Condition(ConditionType.VmmRunning, ConditionStatus.True, "VmmConfirmed", "The VMM runs and answers.", Now))
+            .With(new Condition(ConditionType.GuestReady, ConditionStatus.True, "AgentReady", $"The guest's user space is up (kernel {facts.Kernel}).", at));
+        if (record != _record)
+            Save(record);
+        if (record.ConfiguredBootId == facts.BootId || _spec is not { } spec)
+            return;
+        if (await CommandAsync(token => _vm!.SendAsync(new AgentConfigure(spec.UserData, spec.SshKeys), token), "configuration", ct))
+            Save(record with { ConfiguredBootId = facts.BootId });
+    }
+
+    private VmRecord Judged(VmRecord record)
+    {
+        if (_spec is not { } spec)
+            return record;
+        var verdicts = spec.Devices.Select(_around.DeviceVerdict).OfType<Verdict>().ToList();
+        var (condition, verdict) = SvaCondition.Judge(spec.Viommu, verdicts, record.HasAgent, record.Probe, Now);
+        return record.With(condition) with { Verdict = verdict };
+    }
+
+    private void WatchDeadlines()
+    {
+        if (_record is { State: VmState.Booting, HasAgent: true, ExecAt: { } start } record && Now - start > BootLimit
+            && record.Conditions.All(c => c.Reason != "BootTimeout"))
+            Save(record.With(new Condition(ConditionType.GuestReady, ConditionStatus.False, "BootTimeout",
+                $"The guest's agent has not said Ready within {BootLimit.TotalSeconds} seconds; see the serial console.", Now)));
+    }
+
+    private async Task<bool> CommandAsync(Func<CancellationToken, Task> command, string name, CancellationToken ct)
+    {
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(ct);
+        limit.CancelAfter(CommandLimit);
+        try
+        {
+            await command(limit.Token);
+            return true;
+        }
+        catch (Exception problem) when (!ct.IsCancellationRequested && problem is IOException or OperationCanceledException or InvalidOperationException or Qemu.QmpException or ChannelClosedException)
+        {
+            _around.Log.LogWarning("Sandbox {Sandbox}: {Command} could not be sent: {Problem}", Id, name, problem.Message);
+            return false;
+        }
+    }
+
+    private void Save(VmRecord record)
+    {
+        if (_directory.Exists)
+            VmFiles.Write(_directory, record);
+        _record = record;
+        Publish();
+    }
+
+    private void Publish()
+    {
+        _view = _record is { } record ? new VmView(record.ToReport(), record.HeldDevices) : null;
+        _published(this);
+    }
+
+    private ValueTask TellAsync(VmEvent message, CancellationToken ct) => _queue.Writer.WriteAsync(message, ct);
+
+    private async Task LetGoAsync()
+    {
+        if (Interlocked.Exchange(ref _vm, null) is { } vm)
+            await vm.DisposeAsync();
+    }
+
+    /// <summary>A kernel that panics resets its machine; the console's last words tell that from a reset that was asked for.</summary>
+    private bool ConsoleShowsPanic()
+    {
+        const int lookBack = 32 * 1024;
+        if (_console is not { } console)
+            return false;
+        var (_, data) = console.Read(Math.Max(0, console.End - lookBack), lookBack);
+        return Encoding.UTF8.GetString(data).Contains("Kernel panic - not syncing", StringComparison.Ordinal);
+    }
+}

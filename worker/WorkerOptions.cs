@@ -1,0 +1,80 @@
+namespace Worker;
+
+/// <summary>Settings of one node, from the environment (<c>Worker__ApiUrl</c> and so on).</summary>
+public sealed class WorkerOptions
+{
+    public const string Section = "Worker";
+
+    public string ApiUrl { get; set; } = "";
+    public string TokenFile { get; set; } = "";
+    public string StateDirectory { get; set; } = "";
+    public string ImagesDirectory { get; set; } = "";
+    /// <summary>Null: qemu-system-aarch64 on the PATH.</summary>
+    public string? QemuPath { get; set; }
+    /// <summary>vCPUs offered for each host CPU. Null: 16 under tcg, 1 under kvm.</summary>
+    public int? VcpuOvercommit { get; set; }
+    /// <summary>Null: all but an eighth, at least 512 MiB, of the host's memory.</summary>
+    public long? MemoryCapacityMib { get; set; }
+    /// <summary>First of <see cref="UserCount"/> user ids, one for each VM; used only by a worker that is root.</summary>
+    public uint FirstUser { get; set; } = 1_900_000_000;
+    public int UserCount { get; set; } = 4096;
+    /// <summary>Whether the SMMU's TLB lookups are traced as well: one line of log for each translation.</summary>
+    public bool TraceTlb { get; set; }
+    public int ScratchDiskMib { get; set; } = 256;
+    /// <summary>Null: four edu and two nvme.</summary>
+    public List<EmulatedDeviceOptions>? Devices { get; set; }
+
+    public string RuntimeRoot => Path.Combine(StateDirectory, "vms");
+
+    public static readonly IReadOnlyList<EmulatedDeviceOptions> DefaultDevices =
+    [
+        .. Enumerable.Range(0, 4).Select(n => new EmulatedDeviceOptions { Name = $"edu-{n}", Kind = "edu", Class = "edu" }),
+        .. Enumerable.Range(0, 2).Select(n => new EmulatedDeviceOptions { Name = $"nvme-{n}", Kind = "nvme", Class = "nvme" }),
+    ];
+
+    /// <summary>Everything wrong with the settings, one sentence each.</summary>
+    public IEnumerable<string> Problems()
+    {
+        if (!Uri.TryCreate(ApiUrl, UriKind.Absolute, out var uri) || uri.Scheme is not ("http" or "https"))
+            yield return "Worker__ApiUrl must be an http or https address";
+        if (!File.Exists(TokenFile))
+            yield return "Worker__TokenFile must name the file that holds the node's token";
+        foreach (var problem in LocalProblems())
+            yield return problem;
+    }
+
+    /// <summary>Those that matter without an API.</summary>
+    public IEnumerable<string> LocalProblems()
+    {
+        if (!Path.IsPathFullyQualified(StateDirectory))
+            yield return "Worker__StateDirectory must be an absolute path";
+        if (!Path.IsPathFullyQualified(ImagesDirectory))
+            yield return "Worker__ImagesDirectory must be an absolute path";
+        if (VcpuOvercommit is < 1 or > 256)
+            yield return "Worker__VcpuOvercommit must be 1 to 256";
+        if (MemoryCapacityMib is < 128)
+            yield return "Worker__MemoryCapacityMib must be at least 128";
+        if (ScratchDiskMib is < 1 or > 1 << 20)
+            yield return "Worker__ScratchDiskMib must be 1 to 1048576";
+        if (FirstUser < 65536 || UserCount is < 1 or > 1 << 20)
+            yield return "Worker__FirstUser must be at least 65536 and Worker__UserCount 1 to 1048576";
+        var names = new HashSet<string>(StringComparer.Ordinal);
+        foreach (var device in Devices ?? [])
+        {
+            if (!IsName(device.Name) || !IsName(device.Class) || device.Kind is not ("edu" or "nvme"))
+                yield return $"device '{device.Name}': name and class take 1 to 63 of a-z 0-9 -, kind is edu or nvme";
+            else if (!names.Add(device.Name))
+                yield return $"device '{device.Name}' is configured twice";
+        }
+    }
+
+    private static bool IsName(string text) =>
+        text.Length is >= 1 and <= 63 && text.All(c => char.IsAsciiLetterLower(c) || char.IsAsciiDigit(c) || c == '-');
+}
+
+public sealed class EmulatedDeviceOptions
+{
+    public string Name { get; set; } = "";
+    public string Kind { get; set; } = "";
+    public string Class { get; set; } = "";
+}
