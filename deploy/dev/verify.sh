@@ -1,0 +1,218 @@
+# shellcheck shell=bash
+# test, bench and check.
+# Guarantees: every process and file of a run lies below one directory of its own, DATA/test-XXXXXX, and is gone afterwards on every
+# way out; what a killed run left is removed by the next one. The sum comes from the runners' result files, not from their text.
+
+# One run's own cluster and directory; what tests find in the environment is told in CONTRIBUTING.md.
+begin_run() {
+  sweep_runs
+  run_directory=$(mktemp -d "$DATA/test-XXXXXX")
+  chmod 711 "$run_directory"
+  remember "$run_directory/owner" $$
+  mkdir -m 711 "$run_directory/tmp"
+  trap 'end_run; exit 130' INT TERM HUP
+  trap 'end_run' EXIT
+}
+
+provide_database() {
+  SANDBOX_POSTGRES_FSYNC=$1 postgres start "$run_directory/pg"
+  SANDBOX_TEST_POSTGRES=$(<"$run_directory/connection")
+  export SANDBOX_TEST_POSTGRES SANDBOX_TEST_POSTGRES_DIR=$run_directory/pg
+  SANDBOX_TEST_BUILD=$(realpath "$DATA/build")
+  export SANDBOX_TEST_BUILD SANDBOX_TEST_IMAGES=$DATA/images SANDBOX_TEST_DIRECTORY=$run_directory/tmp
+  SANDBOX_TEST_CHROMIUM=$(command -v chromium || command -v google-chrome || true)
+  export SANDBOX_TEST_CHROMIUM SANDBOX_REPOSITORY=$REPOSITORY
+}
+
+# Processes whose command line or working directory names a run's directory: no other can.
+processes_below() {
+  local process pid
+  for process in /proc/[0-9]*; do
+    pid=${process#/proc/}
+    if [ "$pid" = $$ ] || [ "$pid" = "$BASHPID" ]; then continue; fi
+    if tr '\0' '\n' 2>/dev/null <"$process/cmdline" | grep -qF -- "$1/" || [[ $(readlink "$process/cwd" 2>/dev/null) = "$1"/* ]]; then
+      echo "$pid"
+    fi
+  done 2>/dev/null
+}
+
+remove_run() {
+  local directory=$1 node pid
+  while IFS= read -r node; do
+    dotnet "$DATA/build/worker/Sandbox.Worker.dll" destroy-all --state-directory "${node%/vms}" >/dev/null 2>&1 </dev/null || true
+  done < <(find "$directory/tmp" -maxdepth 4 -type d -name vms 2>/dev/null)
+  [ ! -d "$directory/pg" ] || postgres stop "$directory/pg" || true
+  for pid in $(processes_below "$directory"); do
+    say "a test left process $pid behind: $(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | cut -c 1-120)"
+    kill -KILL "$pid" 2>/dev/null || true
+  done
+  rm -rf "$directory"
+}
+
+sweep_runs() {
+  local left
+  for left in "$DATA"/test-*/; do
+    [ -d "$left" ] || continue
+    recall "${left}owner" >/dev/null || remove_run "${left%/}"
+  done
+}
+
+end_run() {
+  trap '' INT TERM HUP
+  trap - EXIT
+  end_jobs
+  remove_run "$run_directory"
+}
+
+build_tests() {
+  local digest
+  # shellcheck disable=SC2154
+  digest=$(digest_of api worker migrations tests "${shared_sources[@]}")-$(dotnet --version)
+  [ "$(cat "$DATA/artifacts/tests.digest" 2>/dev/null)" != "$digest" ] || return 0
+  msbuild -t:RestoreTests
+  msbuild -t:BuildTests
+  echo "$digest" >"$DATA/artifacts/tests.digest"
+}
+
+# Everything that tests need, in as few waits as two cores allow.
+prepare() {
+  local fsync=$1
+  shift
+  # shellcheck disable=SC2046
+  install_packages $(service_packages) "$@"
+  begin_build RestoreTests
+  await
+  begin_image
+  finish_build
+  step "building the tests" build_tests
+  exec 7>&-
+  web_packages_fit || step "installing web packages" web_packages
+  await
+  provide_database "$fsync"
+}
+
+# follow NAME COMMAND...: a job whose output is also shown.
+follow() {
+  local name=$1 log status=0
+  shift
+  log=$(log_of "$name")
+  set -m
+  ("$@" 2>&1 | tee "$log") </dev/null 7>&- 8>&- &
+  # shellcheck disable=SC2004
+  job_pid[$name]=$!
+  set +m
+  wait "${job_pid[$name]}" || status=$?
+  unset "job_pid[$name]"
+  return "$status"
+}
+
+run_suite() {
+  local suite=$1 results=$2 binary
+  if [ "$suite" = Page ]; then
+    cd web || exit 1
+    CI=true timeout -k 10 600 npx --no-install vitest run --reporter=default --reporter=json --outputFile.json="$results"
+  else
+    binary=$DATA/artifacts/bin/Sandbox.$suite.Tests/release/Sandbox.$suite.Tests.dll
+    cd "${binary%/*}" || exit 1
+    TMPDIR=$run_directory/tmp timeout -k 10 2400 dotnet "$binary" -noLogo -noColor -ctrf "$results"
+  fi
+}
+
+suites() {
+  local project name
+  [ ! -f web/vitest.config.ts ] || echo Page
+  for project in tests/*.Tests/*.csproj; do
+    [ -e "$project" ] || continue
+    name=$(basename "$project" .Tests.csproj)
+    echo "${name#Sandbox.}"
+  done
+}
+
+run_tests() {
+  local known chosen suite status
+  resolve_data
+  mapfile -t known < <(suites)
+  chosen=("${known[@]}")
+  if [ $# -gt 0 ]; then
+    chosen=("$@")
+    for suite in "$@"; do
+      [[ " ${known[*]} " = *" $suite "* ]] || fail "there is no suite '$suite'; there are: ${known[*]}"
+    done
+  fi
+  begin_run
+  prepare off chromium
+  mkdir "$run_directory/results"
+  for suite in "${chosen[@]}"; do
+    say "suite $suite"
+    status=0
+    follow "suite $suite" run_suite "$suite" "$run_directory/results/$suite.json" || status=$?
+    echo "$status" >"$run_directory/results/$suite.status"
+  done
+  status=0
+  node deploy/dev/results.mjs "$run_directory/results" "${chosen[@]}" >"$run_directory/summary" || status=$?
+  end_run_with "$status"
+}
+
+# The sum is the last line that is printed, after all the cleaning up.
+end_run_with() {
+  local summary
+  summary=$(<"$run_directory/summary")
+  end_run
+  printf '%s\n' "$summary"
+  exit "$1"
+}
+
+bench() {
+  local binary status=0
+  resolve_data
+  [ -n "$(find tests/Benchmarks -maxdepth 1 -name '*.csproj' 2>/dev/null)" ] || fail "tests/Benchmarks has no project yet"
+  begin_run
+  prepare on
+  binary=$DATA/artifacts/bin/Sandbox.Benchmarks/release/Sandbox.Benchmarks.dll
+  TMPDIR=$run_directory/tmp follow "benchmarks" dotnet "$binary" "$@" || status=$?
+  exit "$status"
+}
+
+# The house rule on lengths, over what is written by hand.
+check_lengths() {
+  local file lines status=0
+  while IFS= read -r file; do
+    case $file in *packages.lock.json | *package-lock.json | migrations/Migrations/* | *.svg | *.png | *.woff2) continue ;; esac
+    [ -f "$file" ] || continue
+    lines=$(wc -l <"$file")
+    if [ "$lines" -gt 500 ]; then
+      echo "$file has $lines lines; 500 are the most"
+      status=1
+    elif [ "$lines" -gt 300 ]; then
+      echo "$file has $lines lines: better below 300"
+    fi
+  done < <(git ls-files --cached --others --exclude-standard)
+  return "$status"
+}
+
+check_scripts() {
+  local scripts
+  mapfile -t scripts < <(git grep -lI --untracked -e '^#!/usr/bin/env bash' -e '^# shellcheck shell=' -- . ':!*.md' ':!deploy/dev/verify.sh')
+  shellcheck "${scripts[@]}" deploy/dev/verify.sh
+}
+
+check() {
+  resolve_data
+  trap 'end_jobs' EXIT
+  trap 'exit 130' INT TERM HUP
+  require_dotnet
+  require_node
+  exec 7>"$DATA/run/build.lock"
+  flock 7
+  job "file lengths" check_lengths
+  web_packages_fit || job "installing web packages" web_packages
+  if command -v shellcheck >/dev/null; then job "shell scripts" check_scripts; else say "shell scripts: skipped, shellcheck is not installed"; fi
+  step "restoring .NET packages" msbuild -t:RestoreTests
+  await
+  job "types of the page" npm --prefix web exec -- tsc --noEmit -p web
+  job "whitespace" dotnet format whitespace . --folder --verify-no-changes --exclude .sandbox web
+  step "building everything" msbuild -t:BuildAll
+  await
+  exec 7>&-
+  cat "$(log_of "file lengths")"
+}
