@@ -50,8 +50,7 @@ public sealed class SmmuTrace : IAsyncDisposable
     /// <summary>Switches the events on; called at each connection to the VMM.</summary>
     public async Task SwitchOnAsync(CancellationToken ct)
     {
-        await SwitchAsync(true, ct);
-        _on = true;
+        _on = await SwitchAsync(true, ct);
     }
 
     public async ValueTask DisposeAsync()
@@ -91,18 +90,30 @@ public sealed class SmmuTrace : IAsyncDisposable
                 _pausedAt = null;
             }
         }
-        catch (Exception problem) when (problem is IOException or InvalidOperationException or Vms.Qemu.QmpException)
+        catch (Exception problem) when (problem is IOException or InvalidOperationException)
         {
             // The VMM is ending or is between two connections; the next period tries again.
             _log.LogDebug("{Log}: {Problem}", _logPath, problem.Message);
         }
     }
 
-    private async Task SwitchAsync(bool on, CancellationToken ct)
+    /// <summary>False when the VMM knows none of the events that tell of faults.</summary>
+    private async Task<bool> SwitchAsync(bool on, CancellationToken ct)
     {
-        foreach (var traced in Events)
-            if (!traced.Tlb || _withTlb)
+        var known = false;
+        foreach (var traced in Events.Where(e => !e.Tlb || _withTlb))
+        {
+            try
+            {
                 await _switchEvent(traced.Name, on, ct);
+                known |= !traced.Tlb;
+            }
+            catch (Vms.Qemu.QmpException)
+            {
+                // This version names the event otherwise.
+            }
+        }
+        return known;
     }
 
     /// <summary>True when the log grows faster than it may.</summary>

@@ -40,7 +40,7 @@ public sealed class VmManager(string runtimeRoot, VmSurroundings around) : IAsyn
             around.Log.LogWarning("{Name} in the runtime directory is not a sandbox's and is left alone", name);
         lock (_lock)
             foreach (var directory in directories)
-                Add(directory);
+                Adopt(directory);
         foreach (var id in around.Cgroups.Existing().Except(directories.Select(d => d.Id)))
         {
             // A directory is made before its cgroup and removed after it: a cgroup alone is a leftover.
@@ -61,7 +61,7 @@ public sealed class VmManager(string runtimeRoot, VmSurroundings around) : IAsyn
             {
                 planned[sandbox.Id] = sandbox;
                 if (!_runners.ContainsKey(sandbox.Id) && sandbox.Desired != DesiredState.Deleted)
-                    Add(RuntimeDirectory.Of(runtimeRoot, sandbox.Id));
+                    Add(new VmRunner(RuntimeDirectory.Of(runtimeRoot, sandbox.Id), around, OnPublished));
             }
             foreach (var (runner, _) in _runners.Values)
                 runner.Want(planned.GetValueOrDefault(runner.Id));
@@ -119,11 +119,21 @@ public sealed class VmManager(string runtimeRoot, VmSurroundings around) : IAsyn
     private static VmView Absent(PlannedSandbox planned) => new(
         new ReportedSandbox(planned.Id, planned.Incarnation, VmState.Absent, [], null, null, null, null, null, null, null, null), []);
 
-    private void Add(RuntimeDirectory directory)
+    private void Adopt(RuntimeDirectory directory)
     {
         var runner = new VmRunner(directory, around, OnPublished);
-        _runners[directory.Id] = (runner, Task.Run(() => RunAsync(runner)));
+        try
+        {
+            runner.Adopt();
+        }
+        catch (Exception problem)
+        {
+            around.Log.LogError(problem, "Sandbox {Sandbox}: its runtime directory could not be taken over", directory.Id);
+        }
+        Add(runner);
     }
+
+    private void Add(VmRunner runner) => _runners[runner.Id] = (runner, Task.Run(() => RunAsync(runner)));
 
     private async Task RunAsync(VmRunner runner)
     {

@@ -6,7 +6,8 @@ namespace Worker.Vms;
 // The steps that change the world. Each may be repeated after a crash in its middle.
 public sealed partial class VmRunner
 {
-    private void Adopt()
+    /// <summary>Before the runner runs: takes over what an earlier worker left, so that no report goes out without it.</summary>
+    public void Adopt()
     {
         if (!_directory.Exists)
             return;

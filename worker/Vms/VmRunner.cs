@@ -67,7 +67,6 @@ public sealed partial class VmRunner
     {
         try
         {
-            Adopt();
             while (!IsGone)
             {
                 await AdvanceAsync(ct);
