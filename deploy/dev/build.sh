@@ -42,10 +42,11 @@ web_packages() { web_packages_fit || npm --prefix web ci --no-audit --no-fund --
 build_web() { npm --prefix web run build -- --outDir "$1" --emptyOutDir; }
 
 publish_services() {
-  local into=$1 project
+  local into=$1 project project_file
   msbuild -t:PublishServices
   for project in api worker migrations; do
     for project_file in "$project"/*.csproj; do
+      [ -e "$project_file" ] || continue
       cp -R "$DATA/artifacts/publish/$(basename "$project_file" .csproj)/release" "$into/$project"
     done
   done

@@ -24,13 +24,15 @@ provide_database() {
   export SANDBOX_TEST_CHROMIUM SANDBOX_REPOSITORY=$REPOSITORY
 }
 
-# Processes whose command line or working directory names a run's directory: no other can.
+# Processes whose command line, working directory or inherited environment names a run's directory: no other can.
 processes_below() {
   local process pid
   for process in /proc/[0-9]*; do
     pid=${process#/proc/}
     if [ "$pid" = $$ ] || [ "$pid" = "$BASHPID" ]; then continue; fi
-    if tr '\0' '\n' 2>/dev/null <"$process/cmdline" | grep -qF -- "$1/" || [[ $(readlink "$process/cwd" 2>/dev/null) = "$1"/* ]]; then
+    if tr '\0' '\n' 2>/dev/null <"$process/cmdline" | grep -qF -- "$1/" ||
+      [[ $(readlink "$process/cwd" 2>/dev/null) = "$1"/* ]] ||
+      tr '\0' '\n' 2>/dev/null <"$process/environ" | grep -qxF -- "SANDBOX_TEST_DIRECTORY=$1/tmp"; then
       echo "$pid"
     fi
   done 2>/dev/null
@@ -110,6 +112,7 @@ run_suite() {
   local suite=$1 results=$2 binary
   if [ "$suite" = Page ]; then
     cd web || exit 1
+    [ -t 1 ] || export NO_COLOR=1
     CI=true timeout -k 10 600 npx --no-install vitest run --reporter=default --reporter=json --outputFile.json="$results"
   else
     binary=$DATA/artifacts/bin/Sandbox.$suite.Tests/release/Sandbox.$suite.Tests.dll
