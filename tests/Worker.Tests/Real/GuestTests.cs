@@ -1,5 +1,6 @@
 using System.Text;
 using Contracts;
+using Worker.Vms;
 using Xunit;
 
 namespace Worker.Tests.Real;
@@ -71,7 +72,7 @@ public sealed class GuestTests : IAsyncLifetime
         await _api.UntilAsync(_id, s => s.State == VmState.Absent, "it is absent");
         Assert.Null(_api.Report!.Devices.Single(d => d.Address == "edu-0").HeldBy);
         Assert.False(Directory.Exists(Runtime));
-        Assert.False(Vms.ProcessIdentity.Of(running.VmmPid!.Value) is not null);
+        Assert.False(ProcessIdentity.Of(running.VmmPid!.Value) is not null);
     }
 
     [Fact]
@@ -81,7 +82,7 @@ public sealed class GuestTests : IAsyncLifetime
         for (var round = 0; round < 2; round++)
         {
             _worker!.Kill();
-            Assert.NotNull(Vms.ProcessIdentity.Of(running.VmmPid!.Value));
+            Assert.NotNull(ProcessIdentity.Of(running.VmmPid!.Value));
             var before = _api.Report!.At;
             StartWorker();
             await Eventually.TrueAsync(() => _api.Report!.At > before, "the next worker reports");
@@ -128,7 +129,7 @@ public sealed class GuestTests : IAsyncLifetime
         }
         var ended = await _api.UntilAsync(_id, s => s.State is VmState.Stopped or VmState.Failed, "it has ended", 30);
         Assert.Equal((state, reason), (ended.State, ended.Failure?.Reason));
-        Assert.Null(Vms.ProcessIdentity.Of(running.VmmPid!.Value));
+        Assert.Null(ProcessIdentity.Of(running.VmmPid!.Value));
     }
 
     [Fact]

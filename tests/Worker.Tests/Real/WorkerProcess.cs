@@ -66,6 +66,8 @@ internal sealed class WorkerProcess : IDisposable
 
     private static ProcessStartInfo Command()
     {
+        if (Environment.GetEnvironmentVariable("SANDBOX_TEST_WORKER") is { Length: > 0 } published)
+            return new ProcessStartInfo(published);
         var start = new ProcessStartInfo("dotnet");
         // The worker lies beside the tests, with their packages and frameworks.
         foreach (var argument in (string[])["exec", "--runtimeconfig", Beside("Sandbox.Worker.Tests.runtimeconfig.json"), "--depsfile", Beside("Sandbox.Worker.Tests.deps.json"), Beside("Sandbox.Worker.dll")])

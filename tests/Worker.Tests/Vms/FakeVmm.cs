@@ -1,0 +1,96 @@
+using System.Diagnostics;
+using Contracts;
+using Worker.Console;
+using Worker.Vms;
+
+namespace Worker.Tests.Vms;
+
+/// <summary>A VMM whose process is real (a sleeping shell command) and whose guest says what the test wants.</summary>
+internal sealed class FakeVmm : IVmm
+{
+    private readonly List<FakeVm> _started = [];
+
+    public VmStartException? Refusal { get; set; }
+    public bool HasAgent { get; set; } = true;
+    public EndCause Left { get; set; } = EndCause.VmmKilled;
+    /// <summary>Null while none was started or adopted.</summary>
+    public FakeVm? Current { get; private set; }
+    public int Starts => _started.Count;
+
+    public bool Check(SandboxSpec spec) => Refusal is null ? HasAgent : throw Refusal;
+
+    public IVm Start(VmLaunch launch, VmTell tell)
+    {
+        var start = new ProcessStartInfo("sleep");
+        start.ArgumentList.Add("1000");
+        using var process = Process.Start(start)!;
+        var vm = new FakeVm(launch, ProcessHandle.Open(ProcessIdentity.Of(process.Id)!)!, tell);
+        _started.Add(vm);
+        return Current = vm;
+    }
+
+    public IVm? Adopt(VmLaunch launch, ProcessIdentity? known, VmTell tell) =>
+        known is not null && ProcessHandle.Open(known) is { } handle ? Current = new FakeVm(launch, handle, tell) : null;
+
+    public EndCause ReadEnd(RuntimeDirectory directory) => Left;
+    public string ReadLog(RuntimeDirectory directory) => "fake log";
+    public SerialConsole? OpenConsole(RuntimeDirectory directory) => null;
+
+    public void KillAll() => _started.ForEach(vm => vm.End());
+}
+
+internal sealed class FakeVm(VmLaunch launch, ProcessHandle handle, VmTell tell) : IVm
+{
+    private readonly ProcessIdentity _identity = handle.Identity;
+
+    public List<string> Asked { get; } = [];
+    public VmLaunch Launch => launch;
+    public ProcessIdentity Process => _identity;
+    public bool HasExited => !_identity.IsAlive;
+    public bool Disposed { get; private set; }
+
+    public Task TellAsync(Func<int, VmEvent> message) => tell(message(launch.Incarnation), CancellationToken.None).AsTask();
+    public Task SayAsync(AgentMessage message) => TellAsync(n => new VmAgentSaid(n, message, TimeProvider.System.GetUtcNow()));
+    public Task ConfirmAsync() => TellAsync(n => new VmConfirmed(n));
+    public Task ReadyAsync(string bootId = "boot-1") => SayAsync(new AgentReady(1, "0.1", "6.12", bootId, 1000, 1, 200_000));
+
+    /// <summary>Ends the process as if something else had.</summary>
+    public void End()
+    {
+        using var again = ProcessHandle.Open(_identity);
+        again?.Kill();
+    }
+
+    public Task SendAsync(AgentCommand command, CancellationToken ct) => Note(command.GetType().Name);
+    public Task RequestPowerOffAsync(CancellationToken ct) => Note("powerdown");
+    public Task QuitAsync(CancellationToken ct) => Note("quit");
+
+    public void Kill()
+    {
+        lock (Asked)
+            Asked.Add("kill");
+        handle.Kill();
+    }
+
+    public FaultSample? Sample(DateTimeOffset now) => new(launch.Directory.Id, launch.Incarnation, now, []);
+
+    public ValueTask DisposeAsync()
+    {
+        Disposed = true;
+        handle.Dispose();
+        return ValueTask.CompletedTask;
+    }
+
+    public bool WasAsked(string what)
+    {
+        lock (Asked)
+            return Asked.Contains(what);
+    }
+
+    private Task Note(string what)
+    {
+        lock (Asked)
+            Asked.Add(what);
+        return Task.CompletedTask;
+    }
+}
