@@ -6,6 +6,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Threading.Channels;
 using Microsoft.Extensions.Logging;
+using Worker.Channels;
 
 namespace Worker.Vms.Qemu;
 
@@ -18,7 +19,8 @@ public sealed class QmpException(string errorClass, string description) : Except
 }
 
 // QEMU's control protocol: one JSON object a line, answers matched to commands by their id, events in between.
-// Guarantees: every command ends with its answer, a refusal, or an IOException when the connection ends; lines are bounded.
+// Guarantees: every command ends with its answer, a refusal, its token, or an IOException when the connection ends; lines are bounded.
+// The VMM may have been taken over by its guest: what is no answer and no event is counted, logged now and then, and passed over.
 // On a crash of either side: the socket closes, Closed completes, and events that were received can still be read.
 public sealed class QmpClient : IAsyncDisposable
 {
@@ -29,7 +31,8 @@ public sealed class QmpClient : IAsyncDisposable
     private readonly TimeProvider _time;
     private readonly ILogger _log;
     private readonly ConcurrentDictionary<long, TaskCompletionSource<JsonElement>> _waiting = new();
-    private readonly SemaphoreSlim _writing = new(1, 1);
+    private readonly WholeWrites _writes;
+    private readonly RareWarning _nonsense;
     private readonly CancellationTokenSource _end = new();
     private readonly TaskCompletionSource _greeted = new(TaskCreationOptions.RunContinuationsAsynchronously);
     // The oldest is dropped: the state that events lead to can be asked for, and the last ones tell of the end.
@@ -37,11 +40,14 @@ public sealed class QmpClient : IAsyncDisposable
         new BoundedChannelOptions(MaxQueuedEvents) { FullMode = BoundedChannelFullMode.DropOldest });
     private readonly Task _reading;
     private long _lastId;
+    private int _disposed;
 
-    private QmpClient(Socket socket, TimeProvider time, ILogger log)
+    private QmpClient(Socket socket, string socketPath, TimeProvider time, ILogger log)
     {
         _stream = new NetworkStream(socket, ownsSocket: true);
         (_time, _log) = (time, log);
+        _writes = new WholeWrites(_stream);
+        _nonsense = new RareWarning(time, log, socketPath);
         _reading = Task.Run(ReadAsync);
     }
 
@@ -59,7 +65,7 @@ public sealed class QmpClient : IAsyncDisposable
             try
             {
                 await socket.ConnectAsync(new UnixDomainSocketEndPoint(socketPath), ct);
-                client = new QmpClient(socket, time, log);
+                client = new QmpClient(socket, socketPath, time, log);
                 await client._greeted.Task.WaitAsync(ct);
                 await client.ExecuteAsync("qmp_capabilities", null, ct);
                 return client;
@@ -88,23 +94,11 @@ public sealed class QmpClient : IAsyncDisposable
             if (arguments is not null)
                 request["arguments"] = arguments;
             var line = Encoding.UTF8.GetBytes(request.ToJsonString() + "\n");
-            await _writing.WaitAsync(ct);
-            try
-            {
-                await _stream.WriteAsync(line, ct);
-            }
-            finally
-            {
-                _writing.Release();
-            }
+            await _writes.WriteAsync(line, ct);
             // The reader may have ended before this command was registered.
             if (_reading.IsCompleted)
                 answer.TrySetException(new IOException("the VMM closed its control connection"));
             return await answer.Task.WaitAsync(ct);
-        }
-        catch (ObjectDisposedException)
-        {
-            throw new IOException("the control connection is closed");
         }
         finally
         {
@@ -114,10 +108,11 @@ public sealed class QmpClient : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
+        if (Interlocked.Exchange(ref _disposed, 1) != 0)
+            return;
         await _end.CancelAsync();
         await _stream.DisposeAsync();
         await _reading;
-        _writing.Dispose();
         _end.Dispose();
     }
 
@@ -139,7 +134,7 @@ public sealed class QmpClient : IAsyncDisposable
         catch (Exception problem) when (problem is IOException or OperationCanceledException or ObjectDisposedException)
         {
         }
-        catch (Exception problem) when (problem is JsonException or InvalidDataException)
+        catch (InvalidDataException problem)
         {
             _log.LogWarning("The VMM's control connection is closed: {Problem}", problem.Message);
         }
@@ -157,23 +152,37 @@ public sealed class QmpClient : IAsyncDisposable
 
     private void Take(ReadOnlyMemory<byte> line)
     {
-        using var document = JsonDocument.Parse(line);
-        var root = document.RootElement;
-        if (root.TryGetProperty("QMP", out _))
-            _greeted.TrySetResult();
-        else if (root.TryGetProperty("event", out var name))
-            _events.Writer.TryWrite(new QmpEvent(name.GetString() ?? "", root.TryGetProperty("data", out var data) ? data.Clone() : default, _time.GetUtcNow()));
-        else if (root.TryGetProperty("id", out var id) && id.TryGetInt64(out var number) && _waiting.TryGetValue(number, out var waiting))
-            Answer(root, waiting);
+        try
+        {
+            using var document = JsonDocument.Parse(line);
+            if (document.RootElement.ValueKind != JsonValueKind.Object || !Understand(document.RootElement))
+                _nonsense.Add("the VMM sent a line that is no answer and no event");
+        }
+        catch (JsonException)
+        {
+            _nonsense.Add("the VMM sent a line that is not JSON");
+        }
     }
 
-    private static void Answer(JsonElement root, TaskCompletionSource<JsonElement> waiting)
+    private bool Understand(JsonElement root)
     {
+        if (root.TryGetProperty("QMP", out _))
+            return _greeted.TrySetResult();
+        if (root.TryGetProperty("event", out var name))
+            return name.ValueKind == JsonValueKind.String && _events.Writer.TryWrite(
+                new QmpEvent(name.GetString()!, root.TryGetProperty("data", out var data) ? data.Clone() : default, _time.GetUtcNow()));
+        if (!root.TryGetProperty("id", out var id) || id.ValueKind != JsonValueKind.Number || !id.TryGetInt64(out var number))
+            return false;
+        // The answer to a command that nobody waits for any longer is none of the VMM's faults.
+        if (!_waiting.TryGetValue(number, out var waiting))
+            return number > 0 && number <= Volatile.Read(ref _lastId);
         if (root.TryGetProperty("error", out var error))
             waiting.TrySetException(new QmpException(Text(error, "class"), Text(error, "desc")));
         else
             waiting.TrySetResult(root.TryGetProperty("return", out var result) ? result.Clone() : default);
+        return true;
     }
 
-    private static string Text(JsonElement element, string name) => element.TryGetProperty(name, out var text) ? text.GetString() ?? "" : "";
+    private static string Text(JsonElement element, string name) =>
+        element.ValueKind == JsonValueKind.Object && element.TryGetProperty(name, out var text) && text.ValueKind == JsonValueKind.String ? text.GetString()! : "";
 }
