@@ -4,66 +4,62 @@ using System.Text.Json;
 using System.Threading.Channels;
 using Contracts;
 using Microsoft.Extensions.Logging;
+using Worker.Channels;
 
 namespace Worker.Agent;
 
-// The worker's end of the guest agent's port. Connects, and connects again, until disposed; says Hello on each connection.
-// The guest is not trusted: lines are bounded, a guest that talks too fast is read more slowly, one that breaks the protocol is cut off for a while.
+// The worker's end of the guest agent's port. Connects, and connects again, until disposed; says Hello first on each connection.
+// The guest is not trusted: lines and rates are bounded; a line that is none of the protocol is counted and passed over (the first line after
+// a reconnection may be the end of one); a guest that floods, sends an endless line or more than anyone takes is cut off for five seconds.
 // Statistics are not queued: only the latest is kept. Every other message is queued or, when nobody takes them, the connection is closed and logged.
 public sealed class AgentChannel : IAsyncDisposable
 {
     private const int MaxQueued = 64;
-    private const int MaxLinesPerSecond = 50;
-    private static readonly TimeSpan Second = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan CutOffPause = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan RetryDelay = TimeSpan.FromMilliseconds(50);
     private readonly string _socketPath;
     private readonly TimeProvider _time;
     private readonly ILogger _log;
+    private readonly RareWarning _nonsense;
     private readonly CancellationTokenSource _end = new();
-    private readonly SemaphoreSlim _writing = new(1, 1);
     private readonly Channel<AgentMessage> _messages = Channel.CreateBounded<AgentMessage>(MaxQueued);
     private readonly Task _running;
-    private volatile NetworkStream? _stream;
+    private volatile WholeWrites? _writes;
     private volatile StampedStats? _latest;
+    private int _disposed;
 
     private sealed record StampedStats(AgentStats Stats, DateTimeOffset At);
 
     public AgentChannel(string socketPath, TimeProvider time, ILogger log)
     {
         (_socketPath, _time, _log) = (socketPath, time, log);
+        _nonsense = new RareWarning(time, log, socketPath);
         _running = Task.Run(RunAsync);
     }
 
     public ChannelReader<AgentMessage> Messages => _messages.Reader;
     public AgentStats? LatestStats => _latest?.Stats;
     public DateTimeOffset? LatestStatsAt => _latest?.At;
+    /// <summary>Lines that were none of the protocol.</summary>
+    public long NonsenseLines => _nonsense.Count;
 
     /// <summary>An IOException when the agent's port is not connected.</summary>
-    public async Task SendAsync(AgentCommand command, CancellationToken ct)
-    {
-        var stream = _stream ?? throw new IOException("the agent's port is not connected");
-        var line = JsonSerializer.SerializeToUtf8Bytes(command, AgentJson.Default.AgentCommand);
-        await _writing.WaitAsync(ct);
-        try
-        {
-            await stream.WriteAsync((byte[])[.. line, (byte)'\n'], ct);
-        }
-        catch (ObjectDisposedException)
-        {
-            throw new IOException("the agent's port was closed");
-        }
-        finally
-        {
-            _writing.Release();
-        }
-    }
+    public Task SendAsync(AgentCommand command, CancellationToken ct) =>
+        SendAsync(_writes ?? throw new IOException("the agent's port is not connected"), command, ct);
 
     public async ValueTask DisposeAsync()
     {
+        if (Interlocked.Exchange(ref _disposed, 1) != 0)
+            return;
         await _end.CancelAsync();
         await _running;
-        _writing.Dispose();
         _end.Dispose();
+    }
+
+    private static async Task SendAsync(WholeWrites writes, AgentCommand command, CancellationToken ct)
+    {
+        var line = JsonSerializer.SerializeToUtf8Bytes(command, AgentJson.Default.AgentCommand);
+        await writes.WriteAsync((byte[])[.. line, (byte)'\n'], ct);
     }
 
     private async Task RunAsync()
@@ -71,10 +67,7 @@ public sealed class AgentChannel : IAsyncDisposable
         try
         {
             while (true)
-            {
-                var pause = await ServeAsync(_end.Token) ? RetryDelay : Second;
-                await Task.Delay(pause, _time, _end.Token);
-            }
+                await Task.Delay(await ServeAsync(_end.Token) ? RetryDelay : CutOffPause, _time, _end.Token);
         }
         catch (OperationCanceledException)
         {
@@ -85,47 +78,68 @@ public sealed class AgentChannel : IAsyncDisposable
         }
     }
 
-    /// <summary>One connection. False when the guest broke the protocol.</summary>
+    /// <summary>One connection. False when the guest was cut off.</summary>
     private async Task<bool> ServeAsync(CancellationToken ct)
     {
+        // Before the VMM has made its socket: looking for a file is cheaper than a refused connection.
+        if (!File.Exists(_socketPath))
+            return true;
         using var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
         try
         {
             await socket.ConnectAsync(new UnixDomainSocketEndPoint(_socketPath), ct);
             await using var stream = new NetworkStream(socket, ownsSocket: false);
-            _stream = stream;
-            await SendAsync(new AgentHello(AgentProtocol.Version), ct);
-            var reader = PipeReader.Create(stream, new StreamPipeReaderOptions(leaveOpen: true));
-            var from = _time.GetTimestamp();
-            var count = 0;
-            await foreach (var line in Lines.ReadAsync(reader, AgentProtocol.MaxLineBytes, ct))
-            {
-                if (!Take(line.Span))
-                    return false;
-                if (++count < MaxLinesPerSecond)
-                    continue;
-                var elapsed = _time.GetElapsedTime(from);
-                if (elapsed < Second)
-                    await Task.Delay(Second - elapsed, _time, ct);
-                (from, count) = (_time.GetTimestamp(), 0);
-            }
-            return true;
+            var writes = new WholeWrites(stream);
+            var hello = SendAsync(writes, new AgentHello(AgentProtocol.Version), ct);
+            _writes = writes;
+            var problem = await ReadAsync(stream, ct);
+            await hello;
+            if (problem is null)
+                return true;
+            _log.LogWarning("{Socket}: the guest's agent sent {Problem}; cut off", _socketPath, problem);
+            return false;
         }
         catch (Exception problem) when (problem is SocketException or IOException)
         {
             return true;
         }
-        catch (InvalidDataException problem)
-        {
-            _log.LogWarning("{Socket}: the guest's agent sent {Problem}; cut off", _socketPath, problem.Message);
-            return false;
-        }
         finally
         {
-            _stream = null;
+            _writes = null;
         }
     }
 
+    /// <summary>Reads until the connection ends; what the guest did when it must be cut off.</summary>
+    private async Task<string?> ReadAsync(NetworkStream stream, CancellationToken ct)
+    {
+        var reader = PipeReader.Create(stream, new StreamPipeReaderOptions(leaveOpen: true));
+        var start = _time.GetTimestamp();
+        var limit = new AgentRateLimit();
+        try
+        {
+            await foreach (var line in Lines.ReadAsync(reader, AgentProtocol.MaxLineBytes, ct))
+            {
+                var verdict = limit.Add(_time.GetElapsedTime(start));
+                if (verdict == AgentVerdict.CutOff)
+                    return $"more than {AgentRateLimit.MaxPerSecond} messages a second for {AgentRateLimit.MaxBusySeconds} seconds";
+                if (!Take(line.Span))
+                    return $"{MaxQueued} messages that nobody takes";
+                if (verdict == AgentVerdict.TakeThenPause)
+                    await Task.Delay(AgentRateLimit.UntilNextSecond(_time.GetElapsedTime(start)), _time, ct);
+            }
+            return null;
+        }
+        catch (InvalidDataException problem)
+        {
+            return problem.Message;
+        }
+        finally
+        {
+            await reader.CompleteAsync();
+        }
+    }
+
+    /// <summary>False when the queue is full.</summary>
     private bool Take(ReadOnlySpan<byte> line)
     {
         AgentMessage? message;
@@ -135,16 +149,14 @@ public sealed class AgentChannel : IAsyncDisposable
         }
         catch (Exception problem) when (problem is JsonException or NotSupportedException)
         {
-            _log.LogWarning("{Socket}: the guest's agent sent a line that is none of its protocol; cut off", _socketPath);
-            return false;
+            message = null;
         }
-        if (message is AgentStats stats)
+        if (message is null)
+            _nonsense.Add("the guest's agent sent a line that is none of its protocol");
+        else if (message is AgentStats stats)
             _latest = new StampedStats(stats, _time.GetUtcNow());
-        else if (message is not null && !_messages.Writer.TryWrite(message))
-        {
-            _log.LogWarning("{Socket}: {Count} messages of the guest's agent wait to be taken; cut off", _socketPath, MaxQueued);
-            return false;
-        }
+        else
+            return _messages.Writer.TryWrite(message);
         return true;
     }
 }
