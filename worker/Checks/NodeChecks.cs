@@ -26,8 +26,10 @@ public static class NodeChecks
         problems.AddRange(QemuProblems(qemu, acceleration, options.Devices ?? WorkerOptions.DefaultDevices, now));
         if (!privileged)
             problems.Add(new Failure("NoUserPerVm", "The worker is not root: all VMs run as the worker's own user.", "Run the worker as root; VMs then get a user each.", now));
-        else if (BlockingDirectory(options.RuntimeRoot) is { } blocking)
-            problems.Add(new Failure("StateDirectoryNotTraversable", $"Users of VMs cannot pass through {blocking}.", "Put the state directory where everybody may pass, for example below /var/lib.", now));
+        else
+            foreach (var (directory, name) in ((string, string)[])[(options.RuntimeRoot, "state"), (Path.Combine(options.ImagesDirectory, "image"), "images")])
+                if (BlockingDirectory(directory) is { } blocking)
+                    problems.Add(new Failure("DirectoryNotTraversable", $"Users of VMs cannot pass through {blocking}.", $"Put the {name} directory where everybody may pass, for example below /var/lib.", now));
         if (cgroups.Unavailable is { } why)
             problems.Add(new Failure("NoCgroupPerVm", $"VMs get no cgroup: {why}.", "Run the worker as root or delegate a cgroup to it.", now));
         return new NodeCapabilities(HostFacts.Read(), qemu, acceleration, reason, privileged, cgroups, problems);

@@ -98,6 +98,11 @@ public sealed partial class ImageCatalogue(string directory)
                 return null;
             }
             var found = new FileInfo(Path.Combine(folder, file.Path));
+            if (found.Exists && (found.UnixFileMode & UnixFileMode.OtherRead) == 0)
+            {
+                problem = ("ImageUnreadable", $"the users of VMs may not read {file.Path}");
+                return null;
+            }
             if (!found.Exists || found.Length != file.Bytes || !string.Equals(Hash(found), file.Sha256, StringComparison.OrdinalIgnoreCase))
             {
                 problem = ("ImageCorrupt", $"the file {file.Path} is not the one that image.json names");

@@ -70,7 +70,11 @@ public sealed class ConsoleRelay(HubConnection connection, VmManager vms, ILogge
                 next = offset + data.Length;
             }
         }
-        catch (Exception problem) when (problem is OperationCanceledException or ObjectDisposedException or InvalidOperationException or IOException or HubException)
+        catch (ObjectDisposedException)
+        {
+            // The sandbox is gone.
+        }
+        catch (Exception problem) when (problem is OperationCanceledException or InvalidOperationException or IOException or HubException)
         {
             if (!ct.IsCancellationRequested)
                 log.LogWarning("Sandbox {Sandbox}: its console is not relayed at the moment: {Problem}", id, problem.Message);

@@ -27,12 +27,25 @@ public sealed class SyncLoop(WorkerOptions options, VmManager vms, NodeReportBui
         try
         {
             while (!stoppingToken.IsCancellationRequested)
-                await ServeConnectionAsync(stoppingToken);
+                await ServeOneAsync(stoppingToken);
         }
         catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
         {
         }
         await changes;
+    }
+
+    private async Task ServeOneAsync(CancellationToken ct)
+    {
+        try
+        {
+            await ServeConnectionAsync(ct);
+        }
+        catch (Exception problem) when (problem is not OperationCanceledException || !ct.IsCancellationRequested)
+        {
+            log.LogError(problem, "Syncing with {Api} failed and begins anew", options.ApiUrl);
+            await Task.Delay(Period, time, ct);
+        }
     }
 
     private async Task ServeConnectionAsync(CancellationToken ct)
@@ -148,6 +161,9 @@ public sealed class SyncLoop(WorkerOptions options, VmManager vms, NodeReportBui
             // Read at each connection, so that a rotated token is taken up.
             http.AccessTokenProvider = async () => (await File.ReadAllTextAsync(options.TokenFile)).Trim();
             http.SkipNegotiation = true;
+            // An API on this machine is never reached through a proxy.
+            if (http.Url!.IsLoopback)
+                http.WebSocketConfiguration = socket => socket.Proxy = null;
             http.Transports = Microsoft.AspNetCore.Http.Connections.HttpTransportType.WebSockets;
         })
         .AddJsonProtocol(json => json.PayloadSerializerOptions.TypeInfoResolverChain.Insert(0, NodeJson.Default))

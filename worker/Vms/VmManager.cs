@@ -61,7 +61,7 @@ public sealed class VmManager(string runtimeRoot, VmSurroundings around) : IAsyn
             {
                 planned[sandbox.Id] = sandbox;
                 if (!_runners.ContainsKey(sandbox.Id) && sandbox.Desired != DesiredState.Deleted)
-                    Add(new VmRunner(RuntimeDirectory.Of(runtimeRoot, sandbox.Id), around, OnPublished));
+                    Adopt(RuntimeDirectory.Of(runtimeRoot, sandbox.Id));
             }
             foreach (var (runner, _) in _runners.Values)
                 runner.Want(planned.GetValueOrDefault(runner.Id));
@@ -119,6 +119,7 @@ public sealed class VmManager(string runtimeRoot, VmSurroundings around) : IAsyn
     private static VmView Absent(PlannedSandbox planned) => new(
         new ReportedSandbox(planned.Id, planned.Incarnation, VmState.Absent, [], null, null, null, null, null, null, null, null), []);
 
+    /// <summary>A new sandbox is one of which nothing is found.</summary>
     private void Adopt(RuntimeDirectory directory)
     {
         var runner = new VmRunner(directory, around, OnPublished);

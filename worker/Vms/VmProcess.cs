@@ -11,9 +11,9 @@ public static class VmProcess
     // $0: cgroup.procs or empty; $1: file for the process number; $2: file for what the VMM prints. exec keeps the number through all of them.
     private const string Launcher = """
         umask 077
+        exec >"$2" 2>&1 </dev/null
         if [ -n "$0" ]; then echo $$ >"$0" || exit 125; fi
         echo $$ >"$1" || exit 125
-        exec >"$2" 2>&1 </dev/null
         shift 2
         exec "$@"
         """;

@@ -52,6 +52,7 @@ public sealed partial class VmRunner
     {
         _spec = planned.Spec;
         _agentPowerOffSent = _quitSent = false;
+        _probesTaken = 0;
         var record = new VmRecord(Id, planned.Incarnation, VmState.Preparing) { HostBootId = _around.HostBootId };
         try
         {
@@ -92,7 +93,8 @@ public sealed partial class VmRunner
     {
         _directory.Create();
         VmFiles.Write(_directory, spec);
-        Save(record);
+        // Without this record a next worker could not find the guest.
+        SaveOrThrow(record);
         OpenConsole();
         File.Delete(VmProcess.PidFile(_directory));
         _directory.CreateVmmDirectory(record.User);

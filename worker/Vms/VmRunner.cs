@@ -23,6 +23,8 @@ internal sealed record VmNudge(int Incarnation) : VmEvent(Incarnation);
 public sealed partial class VmRunner
 {
     private const int QueueLength = 64;
+    /// <summary>An agent that starts again probes again; more often than this is not an agent.</summary>
+    private const int MaxProbes = 16;
     private static readonly TimeSpan CommandLimit = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan BootLimit = TimeSpan.FromSeconds(120);
     private readonly Channel<VmEvent> _queue = Channel.CreateBounded<VmEvent>(QueueLength);
@@ -33,7 +35,8 @@ public sealed partial class VmRunner
     private volatile bool _planKnown;
     private VmRecord? _record;
     private SandboxSpec? _spec;
-    private bool _agentPowerOffSent, _quitSent;
+    private bool _agentPowerOffSent, _quitSent, _unsaved;
+    private int _probesTaken;
     private volatile IVm? _vm;
     private volatile VmView? _view;
     private volatile SerialConsole? _console;
@@ -72,7 +75,7 @@ public sealed partial class VmRunner
                 await AdvanceAsync(ct);
                 if (IsGone)
                     break;
-                await HandleAsync(await _queue.Reader.ReadAsync(ct), ct);
+                await HandleOneAsync(await _queue.Reader.ReadAsync(ct), ct);
             }
         }
         catch (OperationCanceledException) when (ct.IsCancellationRequested)
@@ -97,6 +100,8 @@ public sealed partial class VmRunner
         {
             while (!IsGone)
             {
+                if (_unsaved && _record is { } unsaved)
+                    Save(unsaved);
                 WatchDeadlines();
                 var step = VmDecision.Next(_record, Wanted, _vm is { HasExited: false }, Now);
                 if (step == VmStep.None || !await TakeAsync(step, ct))
@@ -148,64 +153,6 @@ public sealed partial class VmRunner
         }
     }
 
-    private async Task HandleAsync(VmEvent message, CancellationToken ct)
-    {
-        if (_record is not { HasEnded: false } record || (message is not VmNudge && message.Incarnation != record.Incarnation))
-            return;
-        switch (message)
-        {
-            case VmConfirmed when record.State == VmState.Preparing:
-                Save(Confirmed(record));
-                break;
-            case VmGuestEnded ended when record.End is null:
-                Save(record with { End = ended.Cause, EndedAt = ended.At, State = VmState.Stopping });
-                break;
-            case VmAgentSaid { Message: AgentReady ready, At: var at } when record.End is null:
-                await WelcomeAsync(record, ready, at, ct);
-                break;
-            case VmAgentSaid { Message: AgentProbe probe }:
-                Save(Judged(record with { Probe = GuestReports.Probes(probe) }));
-                break;
-        }
-    }
-
-    private VmRecord Confirmed(VmRecord record)
-    {
-        var confirmed = record.With(new Condition(ConditionType.VmmRunning, ConditionStatus.True, "VmmConfirmed", "The VMM runs and answers.", Now));
-        return record.HasAgent
-            ? confirmed with { State = VmState.Booting }
-            : (confirmed with { State = VmState.Running })
-                .With(new Condition(ConditionType.GuestReady, ConditionStatus.Unknown, "NoAgentInImage", "The image has no agent that could say so.", Now));
-    }
-
-    private async Task WelcomeAsync(VmRecord record, AgentReady ready, DateTimeOffset at, CancellationToken ct)
-    {
-        var facts = GuestReports.Facts(ready);
-        record = (record with
-        {
-            State = record.State == VmState.Stopping ? VmState.Stopping : VmState.Running,
-            Guest = facts,
-            GuestReadyAt = record.GuestReadyAt ?? at,
-        })
-            .With(new Condition(ConditionType.VmmRunning, ConditionStatus.True, "VmmConfirmed", "The VMM runs and answers.", Now))
-            .With(new Condition(ConditionType.GuestReady, ConditionStatus.True, "AgentReady", $"The guest's user space is up (kernel {facts.Kernel}).", at));
-        if (record != _record)
-            Save(record);
-        if (record.ConfiguredBootId == facts.BootId || _spec is not { } spec)
-            return;
-        if (await CommandAsync(token => _vm!.SendAsync(new AgentConfigure(spec.UserData, spec.SshKeys), token), "configuration", ct))
-            Save(record with { ConfiguredBootId = facts.BootId });
-    }
-
-    private VmRecord Judged(VmRecord record)
-    {
-        if (_spec is not { } spec)
-            return record;
-        var verdicts = spec.Devices.Select(_around.DeviceVerdict).OfType<Verdict>().ToList();
-        var (condition, verdict) = SvaCondition.Judge(spec.Viommu, verdicts, record.HasAgent, record.Probe, Now);
-        return record.With(condition) with { Verdict = verdict };
-    }
-
     private void WatchDeadlines()
     {
         if (_record is { State: VmState.Booting, HasAgent: true, ExecAt: { } start } record && Now - start > BootLimit
@@ -230,10 +177,27 @@ public sealed partial class VmRunner
         }
     }
 
+    /// <summary>A disk that cannot be written must not hide what has happened: it is told anyway and written as soon as that works.</summary>
     private void Save(VmRecord record)
+    {
+        try
+        {
+            SaveOrThrow(record);
+        }
+        catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
+        {
+            _around.Log.LogError("Sandbox {Sandbox}: its record could not be written: {Problem}", Id, problem.Message);
+            _unsaved = true;
+            _record = record;
+            Publish();
+        }
+    }
+
+    private void SaveOrThrow(VmRecord record)
     {
         if (_directory.Exists)
             VmFiles.Write(_directory, record);
+        _unsaved = false;
         _record = record;
         Publish();
     }

@@ -76,12 +76,19 @@ public sealed class GuestTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Worker_WhenKilled_GuestRunsOnAndIsAdoptedTwice()
+    public async Task Worker_WhenKilledOrTerminated_GuestRunsOnAndIsAdopted()
     {
         var running = await RunAsync(Planned(devices: "edu-1"));
         for (var round = 0; round < 2; round++)
         {
-            _worker!.Kill();
+            if (round == 0)
+                _worker!.Kill();
+            else
+            {
+                var (exitCode, took) = await _worker!.TerminateAsync(TestContext.Current.CancellationToken);
+                Assert.Equal(0, exitCode);
+                Assert.True(took < TimeSpan.FromSeconds(3), $"it took {took}");
+            }
             Assert.NotNull(ProcessIdentity.Of(running.VmmPid!.Value));
             var before = _api.Report!.At;
             StartWorker();

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Worker.Checks;
 
 namespace Worker.Tests.Real;
 
@@ -9,7 +10,7 @@ internal sealed class WorkerProcess : IDisposable
 
     private WorkerProcess(Process process) => _process = process;
 
-    public static string? QemuProblem => Checks.QemuProbe.Locate(null) is null ? "qemu-system-aarch64 is not installed" : null;
+    public static string? QemuProblem => QemuProbe.Locate(null) is null ? "qemu-system-aarch64 is not installed" : null;
 
     /// <summary>Where guest images lie: SANDBOX_TEST_IMAGES, or the checkout's own.</summary>
     public static string? Images
@@ -45,17 +46,21 @@ internal sealed class WorkerProcess : IDisposable
         return process.ExitCode;
     }
 
-    public int Pid => _process.Id;
-
     public void Kill()
     {
         _process.Kill();
         _process.WaitForExit();
     }
 
-    public long ResidentKib => long.Parse(
-        File.ReadLines($"/proc/{_process.Id}/status").First(l => l.StartsWith("VmRSS:", StringComparison.Ordinal)).Split(' ', StringSplitOptions.RemoveEmptyEntries)[1],
-        System.Globalization.CultureInfo.InvariantCulture);
+    /// <summary>The exit code after SIGTERM, and how long the end took.</summary>
+    public async Task<(int ExitCode, TimeSpan Took)> TerminateAsync(CancellationToken ct)
+    {
+        const int terminate = 15;
+        var watch = Stopwatch.StartNew();
+        _ = LibC.Kill(_process.Id, terminate);
+        await _process.WaitForExitAsync(ct);
+        return (_process.ExitCode, watch.Elapsed);
+    }
 
     public void Dispose()
     {

@@ -14,6 +14,7 @@ public sealed class VmManagerTests : IAsyncLifetime
     private readonly FakeTimeProvider _time = new(new DateTimeOffset(2026, 1, 1, 0, 0, 0, TimeSpan.Zero));
     private readonly FakeVmm _vmm = new();
     private readonly Guid _id = Guid.NewGuid();
+    private readonly CgroupTree _cgroups = CgroupTree.Open($"sandbox-tests-{Guid.NewGuid():N}");
     private EmulatedDevices _devices = null!;
     private VmManager _manager = null!;
     private long _revision;
@@ -28,6 +29,9 @@ public sealed class VmManagerTests : IAsyncLifetime
     {
         await _manager.DisposeAsync();
         _vmm.KillAll();
+        foreach (var id in _cgroups.Existing())
+            _cgroups.Of(id)!.Remove();
+        _cgroups.RemoveParent();
         _root.Dispose();
     }
 
@@ -35,7 +39,7 @@ public sealed class VmManagerTests : IAsyncLifetime
     {
         _devices = new EmulatedDevices(WorkerOptions.DefaultDevices, 1);
         _manager = new VmManager(_root.FullPath, new VmSurroundings(
-            _vmm, _devices, new UserIds(false, 0, 0), CgroupTree.Open("sandbox-tests"), address => DeviceVerdict.Emulated(address.Split('-')[0], true),
+            _vmm, _devices, new UserIds(false, 0, 0), _cgroups, address => DeviceVerdict.Emulated(address.Split('-')[0], true),
             bootId, _time, NullLogger.Instance));
         _manager.Start();
     }

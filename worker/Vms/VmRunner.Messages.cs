@@ -1,0 +1,80 @@
+using Contracts;
+using Microsoft.Extensions.Logging;
+
+namespace Worker.Vms;
+
+// What the VMM and the guest say, taken into the record. Messages of an earlier incarnation are dropped.
+public sealed partial class VmRunner
+{
+    private async Task HandleOneAsync(VmEvent message, CancellationToken ct)
+    {
+        try
+        {
+            await HandleAsync(message, ct);
+        }
+        catch (Exception problem) when (problem is not OperationCanceledException || !ct.IsCancellationRequested)
+        {
+            _around.Log.LogError(problem, "Sandbox {Sandbox}: {Message} could not be taken in", Id, message.GetType().Name);
+        }
+    }
+
+    private async Task HandleAsync(VmEvent message, CancellationToken ct)
+    {
+        if (_record is not { HasEnded: false } record || (message is not VmNudge && message.Incarnation != record.Incarnation))
+            return;
+        switch (message)
+        {
+            case VmConfirmed when record.State == VmState.Preparing:
+                Save(Confirmed(record));
+                break;
+            case VmGuestEnded ended when record.End is null:
+                Save(record with { End = ended.Cause, EndedAt = ended.At, State = VmState.Stopping });
+                break;
+            case VmAgentSaid { Message: AgentReady ready, At: var at } when record.End is null:
+                await WelcomeAsync(record, ready, at, ct);
+                break;
+            case VmAgentSaid { Message: AgentProbe probe } when _probesTaken++ < MaxProbes:
+                Save(Judged(record with { Probe = GuestReports.Probes(probe) }));
+                break;
+        }
+    }
+
+    private VmRecord Confirmed(VmRecord record)
+    {
+        var confirmed = record.With(new Condition(ConditionType.VmmRunning, ConditionStatus.True, "VmmConfirmed", "The VMM runs and answers.", Now));
+        return record.HasAgent
+            ? confirmed with { State = VmState.Booting }
+            : (confirmed with { State = VmState.Running })
+                .With(new Condition(ConditionType.GuestReady, ConditionStatus.Unknown, "NoAgentInImage", "The image has no agent that could say so.", Now));
+    }
+
+    private async Task WelcomeAsync(VmRecord record, AgentReady ready, DateTimeOffset at, CancellationToken ct)
+    {
+        // One incarnation is one boot: later facts that differ are a guest's invention.
+        var facts = record.Guest ?? GuestReports.Facts(ready);
+        var before = record;
+        record = (record with
+        {
+            State = record.State == VmState.Stopping ? VmState.Stopping : VmState.Running,
+            Guest = facts,
+            GuestReadyAt = record.GuestReadyAt ?? at,
+        })
+            .With(new Condition(ConditionType.VmmRunning, ConditionStatus.True, "VmmConfirmed", "The VMM runs and answers.", Now))
+            .With(new Condition(ConditionType.GuestReady, ConditionStatus.True, "AgentReady", $"The guest's user space is up (kernel {facts.Kernel}).", at));
+        if (before.Guest is null || before.State != record.State)
+            Save(record);
+        if (record.ConfiguredBootId is not null || _spec is not { } spec)
+            return;
+        if (await CommandAsync(token => _vm!.SendAsync(new AgentConfigure(spec.UserData, spec.SshKeys), token), "configuration", ct))
+            Save(record with { ConfiguredBootId = facts.BootId });
+    }
+
+    private VmRecord Judged(VmRecord record)
+    {
+        if (_spec is not { } spec)
+            return record;
+        var verdicts = spec.Devices.Select(_around.DeviceVerdict).OfType<Verdict>().ToList();
+        var (condition, verdict) = SvaCondition.Judge(spec.Viommu, verdicts, record.HasAgent, record.Probe, Now);
+        return record.With(condition) with { Verdict = verdict };
+    }
+}
