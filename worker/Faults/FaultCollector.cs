@@ -1,50 +1,29 @@
 using Contracts;
 using Worker.Agent;
-using Worker.Vms;
 
 namespace Worker.Faults;
 
-// One reading of every source of one VM. A value that cannot be observed now is null with a reason, never 0.
+// One reading of every source of one VM. Guarantees: what a guest says of itself never goes back within an incarnation: a count lower than
+// one shown before is shown as that one, marked a lower bound. Not thread safe: one sampler a VM.
 public sealed class FaultCollector(
     Guid sandbox, int incarnation, int vmmPid, bool hasAgent, Viommu viommu, Acceleration acceleration, AgentChannel agent, SmmuTrace? trace)
 {
-    private static readonly TimeSpan SilentAfter = TimeSpan.FromSeconds(5);
-    private readonly Origin _guestOrigin = acceleration == Acceleration.Kvm ? Origin.Hardware : Origin.Emulated;
+    private readonly ProcessFaults _vmm = new(vmmPid);
+    private readonly Dictionary<string, long> _highest = new(StringComparer.Ordinal);
 
-    public FaultSample Sample(DateTimeOffset now) => new(sandbox, incarnation, now, [.. Guest(now), .. Vmm(), .. Smmu()]);
-
-    private IEnumerable<SourceReading> Guest(DateTimeOffset now)
+    public FaultSample Sample(DateTimeOffset now)
     {
-        var stats = agent.LatestStats;
-        var reason = !hasAgent ? "NoAgentInImage"
-            : stats is null ? "GuestNotReady"
-            : now - agent.LatestStatsAt > SilentAfter ? "AgentSilent" : null;
-        // /proc/vmstat counts major faults among all.
-        var minor = stats is { Pgfault: { } all, Pgmajfault: { } major } ? Math.Max(0, all - major) : (long?)null;
-        yield return Of(FaultSource.GuestMinor, minor, reason ?? "NotReportedByAgent", _guestOrigin, reason is not null);
-        yield return Of(FaultSource.GuestMajor, stats?.Pgmajfault, reason ?? "NotReportedByAgent", _guestOrigin, reason is not null);
+        var seen = new FaultInputs(hasAgent, agent.LatestStats, agent.LatestStatsAt, _vmm.Read(), viommu, acceleration, trace?.Reading);
+        return new FaultSample(sandbox, incarnation, now, [.. FaultReadings.Of(seen, now).Select(reading => Hold(_highest, reading))]);
     }
 
-    private IEnumerable<SourceReading> Vmm()
+    internal static SourceReading Hold(Dictionary<string, long> highest, SourceReading reading)
     {
-        var faults = ProcessIdentity.ReadFaults(vmmPid);
-        yield return Of(FaultSource.VmmMinor, faults?.Minor, "VmmGone", Origin.Hardware, false);
-        yield return Of(FaultSource.VmmMajor, faults?.Major, "VmmGone", Origin.Hardware, false);
+        if (reading.Value is not { } value)
+            return reading;
+        if (highest.TryGetValue(reading.Source, out var before) && before > value)
+            return reading with { Value = before, LowerBound = true };
+        highest[reading.Source] = value;
+        return reading;
     }
-
-    private IEnumerable<SourceReading> Smmu()
-    {
-        var counts = trace is { On: true } ? trace.Counts : null;
-        var reason = viommu != Viommu.Smmuv3 ? "NoSmmu" : "TraceOff";
-        var bound = counts?.LowerBound ?? false;
-        yield return Of(FaultSource.SmmuEvents, counts?.Total, reason, Origin.Emulated, false, bound);
-        foreach (var (type, count) in counts?.Events ?? new Dictionary<string, long>())
-            yield return Of($"{FaultSource.SmmuEvents}.{type}", count, reason, Origin.Emulated, false, bound);
-        var tlb = trace is { WithTlb: true } ? counts : null;
-        yield return Of(FaultSource.SmmuTlbHits, tlb?.TlbHits, reason, Origin.Emulated, false, bound);
-        yield return Of(FaultSource.SmmuTlbMisses, tlb?.TlbMisses, reason, Origin.Emulated, false, bound);
-    }
-
-    private static SourceReading Of(string source, long? value, string reason, Origin origin, bool hidden, bool lowerBound = false) =>
-        value is { } seen && !hidden ? new SourceReading(source, seen, null, lowerBound, origin) : new SourceReading(source, null, reason, false, origin);
 }

@@ -1,57 +1,99 @@
 using System.Buffers;
 using System.Text;
-using System.Text.Json;
 using System.Text.Json.Serialization;
 
 namespace Worker.Faults;
 
-/// <summary>What has been counted of one VM's trace log so far, and how far it has been read.</summary>
-public sealed record SmmuCounts(long Offset, IReadOnlyDictionary<string, long> Events, long TlbHits, long TlbMisses, bool LowerBound)
+/// <summary>What has been counted of one VM's trace log so far, and how far it has been read. <c>Skipping</c>: the offset lies within a line
+/// that is too long to be QEMU's. The bounds say that lines are known to have been lost.</summary>
+public sealed record SmmuCounts(
+    long Offset, IReadOnlyDictionary<string, long> Events, long TlbHits, long TlbMisses, bool EventsLowerBound, bool TlbLowerBound, bool Skipping)
 {
-    public static readonly SmmuCounts Zero = new(0, new Dictionary<string, long>(), 0, 0, false);
+    public static readonly SmmuCounts Zero = new(0, new Dictionary<string, long>(), 0, 0, false, false, false);
+    /// <summary>QEMU's own lines are far shorter.</summary>
+    public const int MaxLineBytes = 4096;
+    public const string Unknown = "UNKNOWN";
+    /// <summary>The names are the VMM's; one that was taken over must not grow the worker, or the samples, without bound.</summary>
+    public const string Other = "OTHER";
     private const int MaxTypes = 64;
+    private const int MaxTypeBytes = 40;
     private static readonly SearchValues<byte> TypeBytes = SearchValues.Create("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"u8);
+    private static readonly SearchValues<byte> Digits = SearchValues.Create("0123456789"u8);
 
+    [JsonIgnore]
     public long Total => Events.Values.Sum();
 
-    /// <summary>Pure: adds the whole lines of a part of the log; a line that is not finished is left for the next part.</summary>
+    public SmmuCounts WithBounds(bool events, bool tlb) =>
+        this with { EventsLowerBound = EventsLowerBound || events, TlbLowerBound = TlbLowerBound || tlb };
+
+    /// <summary>Pure: adds the whole lines of a part of the log that begins at <see cref="Offset"/>; a line that is not finished is left for the next
+    /// part, unless it is too long, and then it is passed over to its end, in whatever parts it comes.</summary>
     public SmmuCounts Add(ReadOnlySpan<byte> part)
     {
-        var end = part.LastIndexOf((byte)'\n');
-        if (end < 0)
-            return this;
         var events = new Dictionary<string, long>(Events, StringComparer.Ordinal);
-        var (hits, misses) = (TlbHits, TlbMisses);
-        foreach (var range in part[..end].Split((byte)'\n'))
+        var (hits, misses, skipping, lost, used) = (TlbHits, TlbMisses, Skipping, false, 0);
+        while (true)
         {
-            var line = part[range];
-            if (TypeOf(line) is { } type)
+            var rest = part[used..];
+            var end = rest.IndexOf((byte)'\n');
+            if (end < 0)
             {
-                // The names are the VMM's; a VMM that was taken over must not grow the worker without bound.
-                if (events.Count < MaxTypes || events.ContainsKey(type))
-                    events[type] = events.GetValueOrDefault(type) + 1;
+                if (skipping || rest.Length > MaxLineBytes)
+                    (skipping, used) = (true, part.Length);
+                break;
             }
-            else if (line.IndexOf("smmu_iotlb_lookup_hit "u8) >= 0)
-                hits++;
-            else if (line.IndexOf("smmu_iotlb_lookup_miss "u8) >= 0)
-                misses++;
+            used += end + 1;
+            if (skipping || end > MaxLineBytes)
+                (skipping, lost) = (false, true);
+            else
+                Count(rest[..end], events, ref hits, ref misses);
         }
-        return this with { Offset = Offset + end + 1, Events = events, TlbHits = hits, TlbMisses = misses };
+        return (this with { Offset = Offset + used, Events = events, TlbHits = hits, TlbMisses = misses, Skipping = skipping }).WithBounds(lost, lost);
     }
 
-    /// <summary>The type in <c>smmuv3_record_event SMMU_EVT_F_TRANSLATION sid=0x100</c>; newer QEMU calls the event smmuv3_propagate_event.</summary>
-    private static string? TypeOf(ReadOnlySpan<byte> line)
+    /// <summary>Lines are <c>smmu_iotlb_lookup_hit …</c> or, with time stamps on, <c>1234@1700000000.123456:smmu_iotlb_lookup_hit …</c>.</summary>
+    private static void Count(ReadOnlySpan<byte> line, Dictionary<string, long> events, ref long hits, ref long misses)
     {
-        if (line.IndexOf("smmuv3_record_event "u8) < 0 && line.IndexOf("smmuv3_propagate_event "u8) < 0)
-            return null;
+        var text = WithoutStamp(line);
+        var space = text.IndexOf((byte)' ');
+        if (space < 0)
+            return;
+        var name = text[..space];
+        if (name.SequenceEqual("smmu_iotlb_lookup_hit"u8))
+            hits++;
+        else if (name.SequenceEqual("smmu_iotlb_lookup_miss"u8))
+            misses++;
+        else if (name.SequenceEqual("smmuv3_record_event"u8) || name.SequenceEqual("smmuv3_propagate_event"u8))
+        {
+            var type = TypeOf(text[(space + 1)..]);
+            if (events.Count >= MaxTypes && !events.ContainsKey(type))
+                type = Other;
+            events[type] = events.GetValueOrDefault(type) + 1;
+        }
+    }
+
+    private static ReadOnlySpan<byte> WithoutStamp(ReadOnlySpan<byte> line)
+    {
+        var at = line.IndexOf((byte)'@');
+        if (at <= 0 || line[..at].ContainsAnyExcept(Digits))
+            return line;
+        var colon = line.IndexOf((byte)':');
+        var dot = line.IndexOf((byte)'.');
+        return dot > at + 1 && colon > dot + 1 && !line[(at + 1)..dot].ContainsAnyExcept(Digits) && !line[(dot + 1)..colon].ContainsAnyExcept(Digits)
+            ? line[(colon + 1)..]
+            : line;
+    }
+
+    /// <summary>The type in <c>SMMU_EVT_F_TRANSLATION sid=0x100</c>.</summary>
+    private static string TypeOf(ReadOnlySpan<byte> arguments)
+    {
         var prefix = "SMMU_EVT_"u8;
-        var at = line.IndexOf(prefix);
-        if (at < 0)
-            return "UNKNOWN";
-        var name = line[(at + prefix.Length)..];
+        if (!arguments.StartsWith(prefix))
+            return Unknown;
+        var name = arguments[prefix.Length..];
         var length = name.IndexOfAnyExcept(TypeBytes);
         name = length < 0 ? name : name[..length];
-        return name.Length is 0 or > 40 ? "UNKNOWN" : Encoding.ASCII.GetString(name);
+        return name.Length is 0 or > MaxTypeBytes ? Unknown : Encoding.ASCII.GetString(name);
     }
 }
 

@@ -1,0 +1,121 @@
+using Contracts;
+using Worker.Faults;
+using Xunit;
+
+namespace Worker.Tests.Faults;
+
+public sealed class FaultReadingsTests
+{
+    private static readonly DateTimeOffset Now = new(2026, 5, 5, 12, 0, 0, TimeSpan.Zero);
+    private static readonly SmmuCounts Counts = new(9, new Dictionary<string, long> { ["F_TRANSLATION"] = 3, ["C_BAD_STE"] = 1 }, 50, 20, false, true, false);
+    private static readonly FaultInputs All = new(
+        true, new AgentStats(1000, 110, 10), Now, (7, 2), Viommu.Smmuv3, Acceleration.Tcg, new SmmuReading(Counts, null, null, null));
+
+    private static SourceReading Read(FaultInputs seen, string source) => FaultReadings.Of(seen, Now).Single(r => r.Source == source);
+
+    public static TheoryData<string, string, string> Nulls => new()
+    {
+        { "noAgent", FaultSource.GuestMinor, "NoAgentInImage" },
+        { "noAgent", FaultSource.GuestMajor, "NoAgentInImage" },
+        { "notReady", FaultSource.GuestMinor, "GuestNotReady" },
+        { "silent", FaultSource.GuestMajor, "AgentSilent" },
+        { "unreported", FaultSource.GuestMinor, "NotReportedByAgent" },
+        { "unreported", FaultSource.GuestMajor, "NotReportedByAgent" },
+        { "negative", FaultSource.GuestMinor, "NotReportedByAgent" },
+        { "negative", FaultSource.GuestMajor, "NotReportedByAgent" },
+        { "lessThanItsPart", FaultSource.GuestMinor, "NotReportedByAgent" },
+        { "vmmGone", FaultSource.VmmMinor, "VmmGone" },
+        { "vmmGone", FaultSource.VmmMajor, "VmmGone" },
+        { "virtio", FaultSource.SmmuEvents, "NoSmmu" },
+        { "virtio", FaultSource.SmmuTlbHits, "NoSmmu" },
+        { "none", FaultSource.SmmuTlbMisses, "NoSmmu" },
+        { "noTrace", FaultSource.SmmuEvents, "TraceOff" },
+        { "missing", FaultSource.SmmuEvents, "TraceEventMissing" },
+        { "costly", FaultSource.SmmuTlbHits, "TraceCostTooHigh" },
+        { "costly", FaultSource.SmmuTlbMisses, "TraceCostTooHigh" },
+    };
+
+    private static FaultInputs Case(string name) => name switch
+    {
+        "noAgent" => All with { HasAgent = false },
+        "notReady" => All with { Stats = null, StatsAt = null },
+        "silent" => All with { StatsAt = Now.AddSeconds(-5.1) },
+        "unreported" => All with { Stats = new AgentStats(1, null, null) },
+        "negative" => All with { Stats = new AgentStats(1, -5, -6) },
+        "lessThanItsPart" => All with { Stats = new AgentStats(1, 5, 6) },
+        "vmmGone" => All with { Vmm = null },
+        "virtio" => All with { Viommu = Viommu.Virtio },
+        "none" => All with { Viommu = Viommu.None, Smmu = null },
+        "noTrace" => All with { Smmu = null },
+        "missing" => All with { Smmu = new SmmuReading(Counts, "TraceEventMissing", null, null) },
+        "costly" => All with { Smmu = new SmmuReading(Counts, null, "TraceCostTooHigh", "TraceCostTooHigh") },
+        _ => throw new ArgumentOutOfRangeException(nameof(name)),
+    };
+
+    [Theory]
+    [MemberData(nameof(Nulls))]
+    public void Of_WhenSomethingCannotBeObserved_IsNullWithItsReason(string name, string source, string reason)
+    {
+        var reading = Read(Case(name), source);
+        Assert.Equal((null, reason, false), (reading.Value, reading.NullReason, reading.LowerBound));
+    }
+
+    [Theory]
+    [InlineData(FaultSource.GuestMinor, 100, false, Origin.Emulated)]
+    [InlineData(FaultSource.GuestMajor, 10, false, Origin.Emulated)]
+    [InlineData(FaultSource.VmmMinor, 7, false, Origin.Hardware)]
+    [InlineData(FaultSource.VmmMajor, 2, false, Origin.Hardware)]
+    [InlineData(FaultSource.SmmuEvents, 4, false, Origin.Emulated)]
+    [InlineData("smmu.events.F_TRANSLATION", 3, false, Origin.Emulated)]
+    [InlineData("smmu.events.C_BAD_STE", 1, false, Origin.Emulated)]
+    [InlineData(FaultSource.SmmuTlbHits, 50, true, Origin.Emulated)]
+    [InlineData(FaultSource.SmmuTlbMisses, 20, true, Origin.Emulated)]
+    public void Of_WhenAllIsObserved_IsTheValueWithItsOrigin(string source, long value, bool lowerBound, Origin origin) =>
+        Assert.Equal(new SourceReading(source, value, null, lowerBound, origin), Read(All, source));
+
+    [Fact]
+    public void Of_Anything_HasExactlyOneOfValueAndReason() =>
+        Assert.All(
+            Nulls.Select(row => row.Data.Item1).Distinct().SelectMany(name => FaultReadings.Of(Case(name), Now)),
+            reading => Assert.True(reading.Value is null != reading.NullReason is null));
+
+    [Fact]
+    public void Of_WhenEventsAreHidden_ShowsNoTypesEither() =>
+        Assert.DoesNotContain(FaultReadings.Of(Case("missing"), Now), r => r.Source.StartsWith("smmu.events.", StringComparison.Ordinal));
+
+    [Fact]
+    public void Hold_WhenTheGuestCountsBackwards_KeepsTheHighestAsALowerBound()
+    {
+        var highest = new Dictionary<string, long>();
+        SourceReading Next(long? value) => FaultCollector.Hold(highest, new SourceReading("guest.minorFaults", value, value is null ? "AgentSilent" : null, false, Origin.Emulated));
+        Assert.Equal((10L, false), (Next(10).Value, Next(10).LowerBound));
+        Assert.Equal((10L, true), (Next(4).Value, Next(4).LowerBound));
+        Assert.Null(Next(null).Value);
+        Assert.Equal((11L, false), (Next(11).Value, Next(11).LowerBound));
+    }
+
+    [Theory]
+    [InlineData("7 (a b) S 1 7 7 0 -1 4194560 123 0 45 0 1 1 0 0 20 0 1 0 999 1 1", 999ul, 123L, 45L)]
+    [InlineData("7 (evil) Z 9 9 (x) S 1 7 7 0 -1 4194560 123 0 45 0 1 1 0 0 20 0 1 0 999 1 1", 999ul, 123L, 45L)]
+    public void Parse_OfALivingProcess_IsItsFaults(string stat, ulong start, long minor, long major) =>
+        Assert.Equal((minor, major), ProcessFaults.Parse(stat, start));
+
+    [Theory]
+    [InlineData("7 (a) S 1 7 7 0 -1 4194560 123 0 45 0 1 1 0 0 20 0 1 0 1000 1 1")] // another process by that number
+    [InlineData("7 (a) Z 1 7 7 0 -1 4194560 123 0 45 0 1 1 0 0 20 0 1 0 999 1 1")]
+    [InlineData("7 (a) S 1 7 7")]
+    [InlineData("")]
+    public void Parse_OfWhatIsNotTheProcess_IsNull(string stat) => Assert.Null(ProcessFaults.Parse(stat, 999));
+
+    [Fact]
+    public void Read_OfThisProcess_Grows()
+    {
+        var self = new ProcessFaults(Environment.ProcessId);
+        var before = self.Read()!.Value.Minor;
+        var pages = new byte[32 << 20];
+        for (var at = 0; at < pages.Length; at += 4096)
+            pages[at] = 1;
+        Assert.True(self.Read()!.Value.Minor > before);
+        GC.KeepAlive(pages);
+    }
+}

@@ -1,0 +1,56 @@
+using Contracts;
+
+namespace Worker.Faults;
+
+/// <summary>Everything that one sample is made from. <c>StatsAt</c>: when the agent's statistics arrived; <c>Vmm</c>: null when the process is gone;
+/// <c>Smmu</c>: null when nothing traces.</summary>
+internal sealed record FaultInputs(
+    bool HasAgent, AgentStats? Stats, DateTimeOffset? StatsAt, (long Minor, long Major)? Vmm, Viommu Viommu, Acceleration Acceleration, SmmuReading? Smmu);
+
+// Pure: what was observed to readings. A value that cannot be observed is null with a reason, never 0.
+internal static class FaultReadings
+{
+    public const string NoAgentInImage = "NoAgentInImage", GuestNotReady = "GuestNotReady", AgentSilent = "AgentSilent",
+        NotReportedByAgent = "NotReportedByAgent", VmmGone = "VmmGone", NoSmmu = "NoSmmu";
+    public static readonly TimeSpan SilentAfter = TimeSpan.FromSeconds(5);
+
+    public static IReadOnlyList<SourceReading> Of(FaultInputs seen, DateTimeOffset now) => [.. Guest(seen, now), .. Vmm(seen), .. Smmu(seen)];
+
+    private static IEnumerable<SourceReading> Guest(FaultInputs seen, DateTimeOffset now)
+    {
+        var origin = seen.Acceleration == Acceleration.Kvm ? Origin.Hardware : Origin.Emulated;
+        var reason = !seen.HasAgent ? NoAgentInImage
+            : seen.Stats is null ? GuestNotReady
+            : now - seen.StatsAt > SilentAfter ? AgentSilent : null;
+        // The guest says what it likes: a count below zero is none. /proc/vmstat counts major faults among all.
+        var major = seen.Stats?.Pgmajfault is >= 0 and var m ? m : (long?)null;
+        var minor = seen.Stats?.Pgfault is >= 0 and var all && major is { } part && all >= part ? all - part : (long?)null;
+        yield return Of(FaultSource.GuestMinor, minor, reason, NotReportedByAgent, origin);
+        yield return Of(FaultSource.GuestMajor, major, reason, NotReportedByAgent, origin);
+    }
+
+    private static IEnumerable<SourceReading> Vmm(FaultInputs seen)
+    {
+        yield return Of(FaultSource.VmmMinor, seen.Vmm?.Minor, null, VmmGone, Origin.Hardware);
+        yield return Of(FaultSource.VmmMajor, seen.Vmm?.Major, null, VmmGone, Origin.Hardware);
+    }
+
+    private static IEnumerable<SourceReading> Smmu(FaultInputs seen)
+    {
+        var none = seen.Viommu != Viommu.Smmuv3 ? NoSmmu : seen.Smmu is null ? SmmuTrace.TraceOff : null;
+        var smmu = none is null ? seen.Smmu : null;
+        var counts = smmu?.Counts ?? SmmuCounts.Zero;
+        yield return Of(FaultSource.SmmuEvents, counts.Total, none ?? smmu!.EventsReason, SmmuTrace.TraceOff, Origin.Emulated, counts.EventsLowerBound);
+        if (smmu is { EventsReason: null })
+            foreach (var (type, count) in counts.Events.OrderBy(e => e.Key, StringComparer.Ordinal))
+                yield return Of($"{FaultSource.SmmuEvents}.{type}", count, null, SmmuTrace.TraceOff, Origin.Emulated, counts.EventsLowerBound);
+        yield return Of(FaultSource.SmmuTlbHits, counts.TlbHits, none ?? smmu!.HitsReason, SmmuTrace.TraceOff, Origin.Emulated, counts.TlbLowerBound);
+        yield return Of(FaultSource.SmmuTlbMisses, counts.TlbMisses, none ?? smmu!.MissesReason, SmmuTrace.TraceOff, Origin.Emulated, counts.TlbLowerBound);
+    }
+
+    /// <summary>The value, unless a reason hides it; <paramref name="otherwise"/> where there is neither.</summary>
+    private static SourceReading Of(string source, long? value, string? reason, string otherwise, Origin origin, bool lowerBound = false) =>
+        reason is null && value is { } shown
+            ? new SourceReading(source, shown, null, lowerBound, origin)
+            : new SourceReading(source, null, reason ?? otherwise, false, origin);
+}
