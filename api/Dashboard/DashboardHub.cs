@@ -1,0 +1,93 @@
+using System.Runtime.CompilerServices;
+using System.Security.Claims;
+using Api.Data;
+using Api.Events;
+using Api.Faults;
+using Api.Http;
+using Api.Nodes;
+using Contracts;
+using Microsoft.AspNetCore.Authorization;
+using Microsoft.AspNetCore.SignalR;
+using Microsoft.EntityFrameworkCore;
+
+namespace Api.Dashboard;
+
+/// <summary>What the page watches (Contracts/DashboardEvents.cs). Every stream can be resumed: events by number, consoles by offset.</summary>
+[Authorize(Schemes.User)]
+public sealed class DashboardHub(IServiceScopeFactory scopes, EventSignal signal, FaultLive faults, ConsoleRelay consoles, NodePlans plans) : Hub
+{
+    private const int Batch = 200;
+    private static readonly TimeSpan Recheck = TimeSpan.FromSeconds(10);
+
+    private Guid Project => Context.User!.ProjectId();
+
+    /// <summary>Events after a number, then each new one; -1 means from now.</summary>
+    public async IAsyncEnumerable<EventView> Events(long after, [EnumeratorCancellation] CancellationToken ct)
+    {
+        var project = Project;
+        if (after < 0)
+        {
+            await using var scope = scopes.CreateAsyncScope();
+            after = await EventEndpoints.LastNumberAsync(scope.ServiceProvider.GetRequiredService<SandboxDb>(), ct);
+        }
+        while (!ct.IsCancellationRequested)
+        {
+            var next = signal.Next;
+            List<Event> rows;
+            await using (var scope = scopes.CreateAsyncScope())
+                rows = await EventEndpoints.Of(scope.ServiceProvider.GetRequiredService<SandboxDb>(), project, after).Take(Batch).ToListAsync(ct);
+            foreach (var row in rows)
+            {
+                after = row.Number;
+                yield return row.ToView();
+            }
+            if (rows.Count < Batch) await signal.WaitAsync(next, Recheck, ct);
+        }
+    }
+
+    public async IAsyncEnumerable<FaultSample> Faults(Guid sandboxId, [EnumeratorCancellation] CancellationToken ct)
+    {
+        await NodeOfAsync(sandboxId, ct);
+        await foreach (var sample in faults.WatchAsync(sandboxId, ct)) yield return sample;
+    }
+
+    public async IAsyncEnumerable<ConsoleFrame> Console(Guid sandboxId, long fromOffset, [EnumeratorCancellation] CancellationToken ct)
+    {
+        var node = await NodeOfAsync(sandboxId, ct);
+        var frames = consoles.Watch(sandboxId, Context.ConnectionId, Context.User!.FindFirstValue(ClaimTypes.Name)!, fromOffset, out var first);
+        try
+        {
+            if (first && node is { } watched) await plans.ChangedAsync(watched, ct);
+            await foreach (var frame in frames.ReadAllAsync(ct)) yield return frame;
+        }
+        finally
+        {
+            if (consoles.Leave(sandboxId, Context.ConnectionId, frames) && node is { } left) await plans.ChangedAsync(left, CancellationToken.None);
+        }
+    }
+
+    public async Task<ConsoleWriter> ConsoleAcquire(Guid sandboxId, bool force)
+    {
+        await NodeOfAsync(sandboxId, Context.ConnectionAborted);
+        return consoles.Acquire(sandboxId, Context.ConnectionId, force);
+    }
+
+    public void ConsoleRelease(Guid sandboxId) => consoles.Release(sandboxId, Context.ConnectionId);
+
+    public async Task ConsoleWrite(Guid sandboxId, byte[] keys)
+    {
+        if (keys.Length > DashboardHubContract.MaxConsoleWriteBytes) throw new HubException($"too_large: at most {DashboardHubContract.MaxConsoleWriteBytes} bytes at once");
+        if (!consoles.MayWrite(sandboxId, Context.ConnectionId)) throw new HubException("not_the_writer: take the keyboard first");
+        if (await NodeOfAsync(sandboxId, Context.ConnectionAborted) is { } node) await plans.TypeAsync(node, new ConsoleKeys(sandboxId, keys), Context.ConnectionAborted);
+    }
+
+    /// <summary>The node of a sandbox of the caller's project; another project's is not found.</summary>
+    private async Task<Guid?> NodeOfAsync(Guid sandboxId, CancellationToken ct)
+    {
+        await using var scope = scopes.CreateAsyncScope();
+        var db = scope.ServiceProvider.GetRequiredService<SandboxDb>();
+        var project = Project;
+        var found = await db.Sandboxes.AsNoTracking().Where(s => s.Id == sandboxId && s.ProjectId == project).Select(s => new { s.NodeId }).SingleOrDefaultAsync(ct);
+        return found is null ? throw new HubException("sandbox_not_found") : found.NodeId;
+    }
+}

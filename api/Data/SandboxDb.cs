@@ -1,0 +1,112 @@
+using System.Text.Json;
+using Api.Devices;
+using Api.Events;
+using Api.Images;
+using Api.Nodes;
+using Api.Projects;
+using Contracts;
+using Microsoft.AspNetCore.DataProtection.EntityFrameworkCore;
+using Microsoft.EntityFrameworkCore;
+using Microsoft.EntityFrameworkCore.ChangeTracking;
+using Microsoft.EntityFrameworkCore.Metadata.Builders;
+using Sandbox = Api.Sandboxes.Sandbox;
+
+namespace Api.Data;
+
+/// <summary>The one database. Uniqueness, foreign keys and phase checks live here, so no replica can store what must not be.
+/// Fault samples are not an entity: they arrive by COPY (Faults/FaultStore).</summary>
+public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(options), IDataProtectionKeyContext
+{
+    public DbSet<Project> Projects => Set<Project>();
+    public DbSet<ApiKey> ApiKeys => Set<ApiKey>();
+    public DbSet<Sandbox> Sandboxes => Set<Sandbox>();
+    public DbSet<Node> Nodes => Set<Node>();
+    public DbSet<Device> Devices => Set<Device>();
+    public DbSet<NodeImage> NodeImages => Set<NodeImage>();
+    public DbSet<Event> Events => Set<Event>();
+    public DbSet<DataProtectionKey> DataProtectionKeys => Set<DataProtectionKey>();
+
+    /// <summary>The options that the API and the migrations share.</summary>
+    public static DbContextOptionsBuilder Configure(DbContextOptionsBuilder options, string connectionString) =>
+        options.UseNpgsql(connectionString, o => o.MigrationsAssembly("Sandbox.Migrations")).UseSnakeCaseNamingConvention();
+
+    protected override void ConfigureConventions(ModelConfigurationBuilder configurationBuilder)
+    {
+        foreach (var type in (Type[])[typeof(Phase), typeof(DesiredState), typeof(NodePhase), typeof(DevicePhase), typeof(Origin), typeof(Viommu), typeof(LeaseEnd)])
+            configurationBuilder.Properties(type).HaveConversion<string>().HaveMaxLength(32);
+    }
+
+    protected override void OnModelCreating(ModelBuilder modelBuilder)
+    {
+        modelBuilder.Entity<Project>(e => e.HasIndex(p => p.Name).IsUnique());
+        modelBuilder.Entity<ApiKey>(e =>
+        {
+            e.HasIndex(k => k.SecretSha256).IsUnique();
+            e.HasOne<Project>().WithMany().HasForeignKey(k => k.ProjectId);
+        });
+        modelBuilder.Entity<Sandbox>(e =>
+        {
+            e.HasIndex(s => new { s.ProjectId, s.Name }).IsUnique().HasDatabaseName("ix_sandboxes_project_name");
+            e.HasIndex(s => s.NodeId);
+            e.HasIndex(s => new { s.Phase, s.Id });
+            e.HasOne<Project>().WithMany().HasForeignKey(s => s.ProjectId);
+            e.HasOne<Node>().WithMany().HasForeignKey(s => s.NodeId).OnDelete(DeleteBehavior.Restrict);
+            e.Property(s => s.Version).IsRowVersion();
+            e.Property(s => s.Name).HasMaxLength(63);
+            Json(e.Property(s => s.Accelerators));
+            Json(e.Property(s => s.Labels));
+            Json(e.Property(s => s.SshKeys));
+            Json(e.Property(s => s.Conditions));
+            Json(e.Property(s => s.Phases));
+            Json(e.Property(s => s.Failure));
+            Json(e.Property(s => s.Verdict));
+            Json(e.Property(s => s.Guest));
+            Json(e.Property(s => s.Probe));
+            e.ToTable(t => t.HasCheckConstraint("ck_sandboxes_phase",
+                $"phase IN ({string.Join(", ", Enum.GetNames<Phase>().Select(n => $"'{n}'"))})"));
+            e.ToTable(t => t.HasCheckConstraint("ck_sandboxes_desired",
+                $"desired IN ({string.Join(", ", Enum.GetNames<DesiredState>().Select(n => $"'{n}'"))})"));
+            e.ToTable(t => t.HasCheckConstraint("ck_sandboxes_placed", "phase IN ('Pending', 'Stopped', 'Deleting') OR node_id IS NOT NULL"));
+        });
+        modelBuilder.Entity<Node>(e =>
+        {
+            e.HasIndex(n => n.Name).IsUnique();
+            e.HasIndex(n => n.TokenSha256).IsUnique();
+            e.Property(n => n.Version).IsRowVersion();
+            Json(e.Property(n => n.Facts));
+        });
+        modelBuilder.Entity<Device>(e =>
+        {
+            e.HasIndex(d => new { d.NodeId, d.Address }).IsUnique();
+            e.HasIndex(d => d.SandboxId);
+            e.HasOne<Node>().WithMany().HasForeignKey(d => d.NodeId);
+            e.HasOne<Sandbox>().WithMany().HasForeignKey(d => d.SandboxId).OnDelete(DeleteBehavior.Restrict);
+            e.Property(d => d.Version).IsRowVersion();
+            Json(e.Property(d => d.Quarantine));
+            Json(e.Property(d => d.Verdict));
+            e.ToTable(t => t.HasCheckConstraint("ck_devices_assigned", "(phase = 'Assigned') <= (sandbox_id IS NOT NULL)"));
+        });
+        modelBuilder.Entity<NodeImage>(e =>
+        {
+            e.HasKey(i => new { i.NodeId, i.Name });
+            e.HasOne<Node>().WithMany().HasForeignKey(i => i.NodeId);
+        });
+        modelBuilder.Entity<Event>(e =>
+        {
+            e.HasKey(x => x.Number);
+            e.Property(x => x.Number).ValueGeneratedOnAdd().HasAnnotation("Npgsql:ValueGenerationStrategy", Npgsql.EntityFrameworkCore.PostgreSQL.Metadata.NpgsqlValueGenerationStrategy.None);
+            e.HasIndex(x => new { x.SubjectId, x.Number });
+        });
+    }
+
+    private static void Json<T>(PropertyBuilder<T> property)
+    {
+        property.HasColumnType("jsonb").HasConversion(
+            v => JsonSerializer.Serialize(v, JsonSerializerOptions.Web),
+            s => JsonSerializer.Deserialize<T>(s, JsonSerializerOptions.Web)!,
+            new ValueComparer<T>(
+                (a, b) => JsonSerializer.Serialize(a, JsonSerializerOptions.Web) == JsonSerializer.Serialize(b, JsonSerializerOptions.Web),
+                v => JsonSerializer.Serialize(v, JsonSerializerOptions.Web).GetHashCode(StringComparison.Ordinal),
+                v => v));
+    }
+}

@@ -1,0 +1,23 @@
+using Contracts;
+
+namespace Api.Devices;
+
+/// <summary>One assignable function of a node. One nullable sandbox id: a double assignment cannot be stored.</summary>
+public sealed class Device
+{
+    public Guid Id { get; init; }
+    public Guid NodeId { get; init; }
+    public required string Address { get; init; }
+    public required string Class { get; set; }
+    public required string VendorId { get; set; }
+    public required string DeviceId { get; set; }
+    public required string Description { get; set; }
+    public Origin Origin { get; set; }
+    public DevicePhase Phase { get; set; }
+    public Guid? SandboxId { get; set; }
+    public Failure? Quarantine { get; set; }
+    public Verdict? Verdict { get; set; }
+    /// <summary>In the node's last report. A device that went missing keeps its row (and its tenant) until the node shows it again.</summary>
+    public bool Present { get; set; }
+    public uint Version { get; set; }
+}

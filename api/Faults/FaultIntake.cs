@@ -1,0 +1,47 @@
+using System.Collections.Concurrent;
+using System.Threading.Channels;
+using Contracts;
+
+namespace Api.Faults;
+
+/// <summary>Where samples of workers enter: checked, handed to those who watch live, and queued for storage.
+/// Guarantees: a node's samples are taken only for sandboxes of its own plan; the queue is bounded, what does not fit is dropped and counted.
+/// On a crash at most one batch (a second) of samples is lost; counters are cumulative, so rates stay true.</summary>
+public sealed class FaultIntake(FaultLive live, ILogger<FaultIntake> log)
+{
+    public const int QueueSamples = 50_000, MaxBatch = 4096, MaxReadings = 64, MaxSourceLength = 64;
+    private readonly ConcurrentDictionary<Guid, HashSet<Guid>> owned = new();
+    private readonly Channel<FaultSample> queue = Channel.CreateBounded<FaultSample>(QueueSamples);
+    private long dropped;
+
+    public ChannelReader<FaultSample> Queue => queue.Reader;
+    public long Dropped => Interlocked.Read(ref dropped);
+
+    public void Know(Guid nodeId, IEnumerable<Guid> sandboxes) => owned[nodeId] = [.. sandboxes];
+
+    public bool Owns(Guid nodeId, Guid sandboxId) => owned.TryGetValue(nodeId, out var ids) && ids.Contains(sandboxId);
+
+    public void Accept(Guid nodeId, FaultSample[] samples)
+    {
+        if (samples.Length > MaxBatch)
+        {
+            log.LogWarning("Node {NodeId} sent {Count} samples at once; at most {Max} are taken", nodeId, samples.Length, MaxBatch);
+            return;
+        }
+        foreach (var sample in samples)
+        {
+            if (!Owns(nodeId, sample.SandboxId) || !IsWellFormed(sample))
+            {
+                log.LogWarning("Node {NodeId} sent a sample for sandbox {SandboxId} that is not its own or not well formed", nodeId, sample.SandboxId);
+                continue;
+            }
+            live.Publish(sample);
+            if (!queue.Writer.TryWrite(sample)) Interlocked.Increment(ref dropped);
+        }
+    }
+
+    /// <summary>Exactly one of value and reason, no negative counters, bounded names.</summary>
+    public static bool IsWellFormed(FaultSample sample) =>
+        sample.Readings.Count <= MaxReadings
+        && sample.Readings.All(r => r.Source is { Length: > 0 and <= MaxSourceLength } && r.Value is null != r.NullReason is null && r.Value is not < 0 && r.NullReason is not { Length: > MaxSourceLength });
+}

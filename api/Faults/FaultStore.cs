@@ -1,0 +1,66 @@
+using System.Text.Json;
+using Contracts;
+using Npgsql;
+using NpgsqlTypes;
+
+namespace Api.Faults;
+
+/// <summary>Writes queued samples by binary COPY, a batch a second, into the table that is partitioned by day.
+/// Guarantees: a batch is stored whole or kept for the next try. On a crash the batch in hand is lost (at most about a second).</summary>
+public sealed class FaultStore(FaultIntake intake, NpgsqlDataSource source, TimeProvider time, ILogger<FaultStore> log) : BackgroundService
+{
+    private const int MaxBatch = 20_000;
+    private static readonly TimeSpan Interval = TimeSpan.FromSeconds(1);
+
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        var batch = new List<FaultSample>();
+        using var timer = new PeriodicTimer(Interval, time);
+        while (await NextAsync(timer, stoppingToken))
+        {
+            while (batch.Count < MaxBatch && intake.Queue.TryRead(out var sample)) batch.Add(sample);
+            if (batch.Count == 0) continue;
+            try
+            {
+                await WriteAsync(batch, stoppingToken);
+                batch.Clear();
+            }
+            catch (NpgsqlException e)
+            {
+                log.LogWarning("{Count} fault samples wait: {Message}", batch.Count, e.Message);
+                if (e is PostgresException { IsTransient: false }) batch.Clear();
+            }
+            catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
+            {
+                return;
+            }
+        }
+    }
+
+    private static async Task<bool> NextAsync(PeriodicTimer timer, CancellationToken ct)
+    {
+        try
+        {
+            return await timer.WaitForNextTickAsync(ct);
+        }
+        catch (OperationCanceledException)
+        {
+            return false;
+        }
+    }
+
+    private async Task WriteAsync(List<FaultSample> batch, CancellationToken ct)
+    {
+        await using var connection = await source.OpenConnectionAsync(ct);
+        await using var import = await connection.BeginBinaryImportAsync("COPY fault_samples (sandbox_id, at, incarnation, readings) FROM STDIN (FORMAT BINARY)", ct);
+        foreach (var sample in batch)
+        {
+            await import.StartRowAsync(ct);
+            await import.WriteAsync(sample.SandboxId, NpgsqlDbType.Uuid, ct);
+            await import.WriteAsync(sample.At.UtcDateTime, NpgsqlDbType.TimestampTz, ct);
+            await import.WriteAsync(sample.Incarnation, NpgsqlDbType.Integer, ct);
+            await import.WriteAsync(JsonSerializer.Serialize(sample.Readings, JsonSerializerOptions.Web), NpgsqlDbType.Jsonb, ct);
+        }
+        await import.CompleteAsync(ct);
+    }
+}

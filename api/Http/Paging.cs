@@ -1,0 +1,8 @@
+namespace Api.Http;
+
+public static class Paging
+{
+    public const int MaxLimit = 1000;
+
+    public static IResult LimitProblem() => ApiProblem.Validation(new Dictionary<string, string[]> { ["limit"] = [$"takes 1 to {MaxLimit}"] });
+}

@@ -1,0 +1,17 @@
+using Contracts;
+
+namespace Api.Nodes;
+
+public sealed class Node
+{
+    public Guid Id { get; init; }
+    public required string Name { get; init; }
+    public required byte[] TokenSha256 { get; init; }
+    public NodePhase Phase { get; set; }
+    public DateTimeOffset? LastReportAt { get; set; }
+    public string? WorkerVersion { get; set; }
+    public NodeFacts? Facts { get; set; }
+    /// <summary>Grows with each plan computed for the node.</summary>
+    public long PlanRevision { get; set; }
+    public uint Version { get; set; }
+}

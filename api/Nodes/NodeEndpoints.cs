@@ -1,0 +1,33 @@
+using Api.Data;
+using Api.Http;
+using Contracts;
+using Microsoft.EntityFrameworkCore;
+
+namespace Api.Nodes;
+
+public static class NodeEndpoints
+{
+    public static void MapNodes(this IEndpointRouteBuilder routes)
+    {
+        var group = routes.MapGroup("/v1/nodes").WithTags("Nodes");
+        group.MapGet("/", async (SandboxDb db, CancellationToken ct) => TypedResults.Ok(new Page<NodeView>(await ViewsAsync(db, null, ct), null)))
+            .WithSummary("Every node, what it is and what of it is in use.");
+        group.MapGet("/{id:guid}", Get).WithSummary("One node.").Produces<NodeView>().ProducesProblem(404);
+    }
+
+    private static async Task<IResult> Get(Guid id, SandboxDb db, CancellationToken ct) =>
+        await ViewsAsync(db, id, ct) is [var node] ? Results.Ok(node) : ApiProblem.Of(404, "node_not_found", "There is no node with that id.");
+
+    private static async Task<List<NodeView>> ViewsAsync(SandboxDb db, Guid? only, CancellationToken ct)
+    {
+        var nodes = await db.Nodes.AsNoTracking().Where(n => only == null || n.Id == only).OrderBy(n => n.Name).ToListAsync(ct);
+        var used = await db.Sandboxes.AsNoTracking().Where(s => s.NodeId != null && s.Phase != Phase.Stopped && s.Phase != Phase.Failed && s.Phase != Phase.Pending)
+            .GroupBy(s => s.NodeId!.Value).Select(g => new { g.Key, Count = g.Count(), Vcpus = g.Sum(s => s.Vcpus), Mib = g.Sum(s => (long)s.MemoryMib) }).ToDictionaryAsync(g => g.Key, ct);
+        var devices = await db.Devices.AsNoTracking().Where(d => d.Present).GroupBy(d => d.NodeId).Select(g => new { g.Key, Count = g.Count() }).ToDictionaryAsync(g => g.Key, g => g.Count, ct);
+        return nodes.Select(n =>
+        {
+            used.TryGetValue(n.Id, out var u);
+            return new NodeView(n.Id, n.Name, n.Phase, n.LastReportAt, n.WorkerVersion, n.Facts, u?.Vcpus ?? 0, u?.Mib ?? 0, u?.Count ?? 0, devices.GetValueOrDefault(n.Id));
+        }).ToList();
+    }
+}

@@ -1,0 +1,31 @@
+using Api.Dashboard;
+using Api.Data;
+using Contracts;
+using Microsoft.AspNetCore.SignalR;
+using Microsoft.EntityFrameworkCore;
+
+namespace Api.Nodes;
+
+/// <summary>What a node should run, computed from the rows, and the nudge that it has changed. A lost nudge costs one period.</summary>
+public sealed class NodePlans(IHubContext<NodeHub> hub, ConsoleRelay consoles)
+{
+    public static string Group(Guid nodeId) => $"node:{nodeId:N}";
+
+    public Task ChangedAsync(Guid nodeId, CancellationToken ct) => hub.Clients.Group(Group(nodeId)).SendAsync(NodeProtocol.PlanChanged, ct);
+
+    public Task TypeAsync(Guid nodeId, ConsoleKeys keys, CancellationToken ct) => hub.Clients.Group(Group(nodeId)).SendAsync(NodeProtocol.ConsoleInput, keys, ct);
+
+    public async Task<NodePlan> ComputeAsync(SandboxDb db, Guid nodeId, long revision, CancellationToken ct)
+    {
+        var rows = await db.Sandboxes.AsNoTracking().Where(s => s.NodeId == nodeId).OrderBy(s => s.Id).ToListAsync(ct);
+        var devices = (await db.Devices.AsNoTracking().Where(d => d.NodeId == nodeId && d.SandboxId != null).ToListAsync(ct)).ToLookup(d => d.SandboxId!.Value);
+        var planned = rows.Select(s => new PlannedSandbox(
+            s.Id, s.Name, s.Incarnation, Desired(s), s.Launched,
+            new SandboxSpec(s.Image, s.Vcpus, s.MemoryMib, s.Viommu, devices[s.Id].Select(d => d.Address).Order(StringComparer.Ordinal).ToList(), s.UserData, s.SshKeys)));
+        return new NodePlan(revision, planned.ToList(), consoles.WatchedAmong(rows.Select(r => r.Id)));
+    }
+
+    // A pending sandbox still names the node of its last guest, whose files stay until it is placed again: there it must not run.
+    private static DesiredState Desired(Sandboxes.Sandbox s) =>
+        s.Desired == DesiredState.Running && s.Phase == Phase.Pending ? DesiredState.Stopped : s.Desired;
+}

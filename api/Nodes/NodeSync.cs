@@ -1,0 +1,159 @@
+using Api.Data;
+using Api.Devices;
+using Api.Events;
+using Api.Faults;
+using Api.Images;
+using Api.Sandboxes;
+using Contracts;
+using Microsoft.EntityFrameworkCore;
+using Sandbox = Api.Sandboxes.Sandbox;
+
+namespace Api.Nodes;
+
+/// <summary>Stores what a node reports and answers what it should run.
+/// Guarantees: phases, devices and their events change in one transaction; a report applied twice changes nothing the second time.
+/// Assumes: a report is one consistent snapshot. On a crash midway nothing of the report is stored and the node sends it again.</summary>
+public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, FaultIntake faults, SandboxScheduler scheduler, TimeProvider time, ILogger<NodeSync> log)
+{
+    private const int Attempts = 5;
+    public const int MaxReportedSandboxes = 4096, MaxReportedDevices = 4096, MaxReportedImages = 256;
+
+    public async Task<NodePlan> SyncAsync(Guid nodeId, NodeReport report, CancellationToken ct)
+    {
+        if (report.Sandboxes.Count > MaxReportedSandboxes || report.Devices.Count > MaxReportedDevices || report.Images.Count > MaxReportedImages)
+            throw new InvalidOperationException($"node {nodeId} reports more than the limits allow");
+        for (var attempt = 1; ; attempt++)
+        {
+            await using var scope = scopes.CreateAsyncScope();
+            var db = scope.ServiceProvider.GetRequiredService<SandboxDb>();
+            try
+            {
+                return await ApplyAsync(db, nodeId, report, ct);
+            }
+            catch (DbUpdateConcurrencyException) when (attempt < Attempts)
+            {
+                log.LogDebug("Node {NodeId}: a row changed during the sync; once more", nodeId);
+            }
+        }
+    }
+
+    private async Task<NodePlan> ApplyAsync(SandboxDb db, Guid nodeId, NodeReport report, CancellationToken ct)
+    {
+        var now = time.GetUtcNow();
+        var node = await db.Nodes.SingleAsync(n => n.Id == nodeId, ct);
+        ApplyNode(db, node, report, now);
+        await ApplyImagesAsync(db, node, report.Images, now, ct);
+
+        var sandboxes = await db.Sandboxes.Where(s => s.NodeId == nodeId).ToDictionaryAsync(s => s.Id, ct);
+        var devices = await db.Devices.Where(d => d.NodeId == nodeId).ToListAsync(ct);
+        foreach (var observed in report.Sandboxes)
+            if (sandboxes.TryGetValue(observed.Id, out var sandbox)) ApplySandbox(db, sandbox, observed, now);
+        var gone = sandboxes.Values.Where(s => db.Entry(s).State == EntityState.Deleted).ToList();
+        var freed = ApplyDevices(db, node, devices, report.Devices, sandboxes, gone, now);
+        await db.SaveChangesAsync(ct);
+
+        if (freed || gone.Count > 0) scheduler.Wake();
+        var plan = await plans.ComputeAsync(db, nodeId, node.PlanRevision, ct);
+        faults.Know(nodeId, plan.Sandboxes.Select(s => s.Id));
+        return plan;
+    }
+
+    private static void ApplyNode(SandboxDb db, Node node, NodeReport report, DateTimeOffset now)
+    {
+        node.LastReportAt = now;
+        node.WorkerVersion = report.WorkerVersion;
+        node.Facts = report.Facts;
+        node.PlanRevision++;
+        if (node.Phase is not (NodePhase.Joining or NodePhase.Unreachable)) return;
+        var type = node.Phase == NodePhase.Joining ? EventType.NodeJoined : EventType.NodePhase;
+        node.Phase = NodePhase.Ready;
+        db.Events.Add(Event.Infrastructure(type, node.Id, node.Name, "NodeReported", $"Node {node.Name} reports and is ready.", now));
+    }
+
+    private static async Task ApplyImagesAsync(SandboxDb db, Node node, IReadOnlyList<ReportedImage> reported, DateTimeOffset now, CancellationToken ct)
+    {
+        var stored = await db.NodeImages.Where(i => i.NodeId == node.Id).ToDictionaryAsync(i => i.Name, ct);
+        foreach (var image in reported)
+        {
+            if (stored.Remove(image.Name, out var row) && row.Digest == image.Digest) continue;
+            if (row is null) db.NodeImages.Add(row = new NodeImage { NodeId = node.Id, Name = image.Name, Digest = "", Architecture = "", Kernel = "" });
+            (row.Digest, row.Architecture, row.Kernel, row.HasAgent, row.SizeBytes) = (image.Digest, image.Architecture, image.Kernel, image.HasAgent, image.SizeBytes);
+            db.Events.Add(Event.Infrastructure(EventType.ImageChanged, node.Id, image.Name, "ImageReported", $"Node {node.Name} has image {image.Name}.", now));
+        }
+        foreach (var missing in stored.Values)
+        {
+            db.NodeImages.Remove(missing);
+            db.Events.Add(Event.Infrastructure(EventType.ImageChanged, node.Id, missing.Name, "ImageGone", $"Node {node.Name} no longer has image {missing.Name}.", now));
+        }
+    }
+
+    private static void ApplySandbox(SandboxDb db, Sandbox sandbox, ReportedSandbox observed, DateTimeOffset now)
+    {
+        var outcome = SandboxLifecycle.Observe(sandbox.Phase, sandbox.Desired, sandbox.Incarnation, sandbox.Launched, observed.Incarnation, observed.State);
+        if (outcome is SandboxLifecycle.Outcome.Gone)
+        {
+            db.Sandboxes.Remove(sandbox);
+            db.Events.Add(Event.Of(sandbox, EventType.SandboxDeleted, "Removed", $"{sandbox.Name} is gone; nothing of it is left on its node.", now));
+            return;
+        }
+        if (observed.Incarnation != sandbox.Incarnation || sandbox.Phase == Phase.Pending) return;
+
+        // Details of an ended guest are still taken (its last conditions come with, or after, its end); its phase is not.
+        foreach (var condition in observed.Conditions)
+            if (sandbox.Set(condition))
+                db.Events.Add(Event.Of(sandbox, EventType.SandboxCondition, condition.Reason, $"{condition.Type} is {condition.Status}: {condition.Message}", now));
+        if (observed.Verdict is not null) sandbox.Verdict = observed.Verdict;
+        sandbox.Guest = observed.Guest ?? sandbox.Guest;
+        sandbox.Probe = observed.Probe?.ToList() ?? sandbox.Probe;
+        sandbox.ExecAt = observed.ExecAt ?? sandbox.ExecAt;
+        sandbox.GuestReadyAt = observed.GuestReadyAt ?? sandbox.GuestReadyAt;
+        if (outcome is not SandboxLifecycle.Outcome.Become become) return;
+        if (observed.State is not (VmState.Absent or VmState.Preparing)) sandbox.Launched = true;
+        if (become.Phase is Phase.Failed or Phase.Stopped) sandbox.Failure = observed.Failure;
+        if (sandbox.Enter(become.Phase, now))
+            db.Events.Add(Event.Of(sandbox, EventType.SandboxPhase, observed.Failure?.Reason ?? become.Phase.ToString(),
+                observed.Failure?.Message ?? $"{sandbox.Name} is {become.Phase}.", now));
+    }
+
+    /// <summary>True if a device became free.</summary>
+    private static bool ApplyDevices(SandboxDb db, Node node, List<Device> stored, IReadOnlyList<ReportedDevice> reported,
+        Dictionary<Guid, Sandbox> sandboxes, List<Sandbox> gone, DateTimeOffset now)
+    {
+        var freed = false;
+        var byAddress = stored.ToDictionary(d => d.Address);
+        foreach (var seen in reported)
+        {
+            if (!byAddress.Remove(seen.Address, out var device))
+            {
+                device = new Device { Id = Guid.CreateVersion7(), NodeId = node.Id, Address = seen.Address, Class = seen.Class, VendorId = "", DeviceId = "", Description = "", Phase = DevicePhase.Cleaning };
+                db.Devices.Add(device);
+            }
+            (device.Class, device.VendorId, device.DeviceId, device.Description) = (seen.Class, seen.VendorId, seen.DeviceId, seen.Description);
+            (device.Origin, device.Verdict, device.Quarantine, device.Present) = (seen.Origin, seen.Verdict, seen.Quarantine, true);
+            var holder = device.SandboxId is { } id ? sandboxes.GetValueOrDefault(id) : null;
+            var phaseOfHolder = holder is null || gone.Contains(holder) ? (Phase?)null : holder.Phase;
+            var heldByIt = device.SandboxId is not null && seen.HeldBy == device.SandboxId && phaseOfHolder is not null;
+            var next = device.Phase;
+            if (device.SandboxId is not null && !SandboxLifecycle.MayRelease(phaseOfHolder, heldByIt))
+            {
+                next = phaseOfHolder is Phase.Stopped or Phase.Failed or Phase.Pending or Phase.Deleting ? DevicePhase.Cleaning : DevicePhase.Assigned;
+            }
+            else
+            {
+                device.SandboxId = null;
+                next = seen.Quarantine is not null || seen.Phase == DevicePhase.Quarantined ? DevicePhase.Quarantined
+                    : seen.HeldBy is null ? DevicePhase.Available : DevicePhase.Cleaning;
+            }
+            if (next == device.Phase) continue;
+            freed |= next == DevicePhase.Available;
+            device.Phase = next;
+            db.Events.Add(Event.Infrastructure(EventType.DevicePhase, device.Id, device.Address, next.ToString(), $"{device.Address} on {node.Name} is {next}.", now));
+        }
+        foreach (var missing in byAddress.Values.Where(d => d.Present))
+        {
+            missing.Present = false;
+            db.Events.Add(Event.Infrastructure(EventType.DevicePhase, missing.Id, missing.Address, "DeviceMissing", $"{missing.Address} is not in the report of {node.Name} any more.", now));
+        }
+        return freed;
+    }
+}

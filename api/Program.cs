@@ -1,0 +1,85 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Api.Dashboard;
+using Api.Data;
+using Api.Devices;
+using Api.Events;
+using Api.Faults;
+using Api.Http;
+using Api.Images;
+using Api.Nodes;
+using Api.Projects;
+using Api.Sandboxes;
+using Contracts;
+using Microsoft.AspNetCore.DataProtection;
+using Microsoft.EntityFrameworkCore;
+using Npgsql;
+using Scalar.AspNetCore;
+
+var builder = WebApplication.CreateBuilder(args);
+builder.WebHost.ConfigureKestrel(o =>
+{
+    o.AddServerHeader = false;
+    o.Limits.MaxRequestBodySize = 256 * 1024;
+});
+var connectionString = builder.Configuration.GetConnectionString("Sandbox")
+    ?? throw new InvalidOperationException("ConnectionStrings:Sandbox is not set.");
+builder.Services.AddSingleton(TimeProvider.System);
+builder.Services.AddSingleton(_ => NpgsqlDataSource.Create(connectionString));
+builder.Services.AddDbContext<SandboxDb>(o => SandboxDb.Configure(o, connectionString));
+builder.Services.AddDataProtection().SetApplicationName("Sandbox").PersistKeysToDbContext<SandboxDb>();
+builder.Services.AddSandboxAuthentication();
+builder.Services.AddProblemDetails();
+builder.Services.AddOpenApi();
+builder.Services.ConfigureHttpJsonOptions(o =>
+{
+    o.SerializerOptions.UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow;
+    o.SerializerOptions.NumberHandling = JsonNumberHandling.Strict;
+    o.SerializerOptions.AllowDuplicateProperties = false;
+});
+builder.Services.Configure<RouteHandlerOptions>(o => o.ThrowOnBadRequest = true);
+builder.Services.AddSignalR(o => o.MaximumReceiveMessageSize = 8 * 1024 * 1024)
+    .AddHubOptions<DashboardHub>(o => o.MaximumReceiveMessageSize = 32 * 1024);
+
+builder.Services.AddSingleton<ConsoleRelay>().AddSingleton<FaultLive>().AddSingleton<FaultIntake>().AddSingleton<NodePlans>().AddSingleton<NodeSync>();
+builder.Services.AddScoped<SandboxWishes>();
+AddHosted<EventSignal>();
+AddHosted<SandboxScheduler>();
+AddHosted<LeaseExpiry>();
+AddHosted<NodeWatch>();
+AddHosted<FaultPartitions>();
+AddHosted<FaultStore>();
+
+var app = builder.Build();
+app.UseExceptionHandler(e => e.Run(ApiProblem.HandleAsync));
+app.UseStatusCodePages(c => ApiProblem.HandleStatusAsync(c.HttpContext));
+app.Use(Headers.Secure);
+WebPage.Use(app);
+app.UseRouting();
+app.UseAuthentication();
+app.Use(Schemes.GuardCookies);
+app.UseAuthorization();
+
+app.MapHealth();
+app.MapSession();
+app.MapSandboxes();
+app.MapFaults();
+app.MapNodes();
+app.MapDevices();
+app.MapImages();
+app.MapEvents();
+app.MapHub<NodeHub>(NodeProtocol.HubPath);
+app.MapHub<DashboardHub>(DashboardHubContract.Path);
+app.MapOpenApi("/openapi/v1.json").RequireAuthorization();
+app.MapScalarApiReference("/docs").RequireAuthorization();
+WebPage.MapFallback(app);
+await app.RunAsync();
+
+void AddHosted<T>() where T : class, IHostedService
+{
+    builder.Services.AddSingleton<T>();
+    builder.Services.AddHostedService(services => services.GetRequiredService<T>());
+}
+
+/// <summary>Public so that tests can start the service in their own process.</summary>
+public partial class Program;

@@ -1,0 +1,79 @@
+using Contracts;
+
+namespace Api.Sandboxes;
+
+/// <summary>One guest and its devices, as stored. <c>Version</c> is PostgreSQL's xmin: two writers never overwrite each other.</summary>
+public sealed class Sandbox
+{
+    public Guid Id { get; init; }
+    public Guid ProjectId { get; init; }
+    public required string Name { get; init; }
+    public required string Image { get; init; }
+    public int Vcpus { get; init; }
+    public int MemoryMib { get; init; }
+    public List<AcceleratorCount> Accelerators { get; init; } = [];
+    public Viommu Viommu { get; init; }
+    public DateTimeOffset? LeaseExpiresAt { get; set; }
+    public LeaseEnd? LeaseOnExpiry { get; set; }
+    public Dictionary<string, string> Labels { get; init; } = [];
+    public string? UserData { get; init; }
+    public List<string> SshKeys { get; init; } = [];
+
+    public DesiredState Desired { get; set; }
+    public Phase Phase { get; set; }
+    public int Generation { get; set; }
+    public int Incarnation { get; set; }
+    /// <summary>The node has reported this incarnation, so nobody may start it a second time.</summary>
+    public bool Launched { get; set; }
+    public Guid? NodeId { get; set; }
+    /// <summary>Why the scheduler refused it last; null: not refused since it became pending.</summary>
+    public string? RefusedReason { get; set; }
+
+    public List<Condition> Conditions { get; set; } = [];
+    public List<PhaseEntry> Phases { get; set; } = [];
+    public Failure? Failure { get; set; }
+    public Verdict? Verdict { get; set; }
+    public GuestFacts? Guest { get; set; }
+    public List<ProbeResult>? Probe { get; set; }
+    public DateTimeOffset? ExecAt { get; set; }
+    public DateTimeOffset? GuestReadyAt { get; set; }
+    public DateTimeOffset CreatedAt { get; init; }
+    public DateTimeOffset UpdatedAt { get; set; }
+    public uint Version { get; set; }
+
+    /// <summary>Most phase entries kept; the oldest go first.</summary>
+    private const int MaxPhases = 64;
+
+    public bool Enter(Phase phase, DateTimeOffset at)
+    {
+        if (Phase == phase && Phases.Count > 0) return false;
+        Phase = phase;
+        Phases = [.. Phases.TakeLast(MaxPhases - 1), new PhaseEntry(phase, at)];
+        UpdatedAt = at;
+        return true;
+    }
+
+    /// <summary>Replaces the condition of that type; true if its status or reason changed.</summary>
+    public bool Set(Condition condition)
+    {
+        var old = Conditions.Find(c => c.Type == condition.Type);
+        if (old is not null && old.Status == condition.Status && old.Reason == condition.Reason && old.Message == condition.Message) return false;
+        Conditions = [.. Conditions.Where(c => c.Type != condition.Type).Append(condition).OrderBy(c => c.Type)];
+        UpdatedAt = condition.Since > UpdatedAt ? condition.Since : UpdatedAt;
+        return old is null || old.Status != condition.Status || old.Reason != condition.Reason;
+    }
+
+    /// <summary>Forgets what the last guest showed, before another is started.</summary>
+    public void ForgetGuest()
+    {
+        Launched = false;
+        Failure = null;
+        Verdict = null;
+        Guest = null;
+        Probe = null;
+        ExecAt = null;
+        GuestReadyAt = null;
+        RefusedReason = null;
+        Conditions = [];
+    }
+}

@@ -1,0 +1,118 @@
+using Api.Data;
+using Api.Events;
+using Api.Http;
+using Contracts;
+using Microsoft.EntityFrameworkCore;
+using Npgsql;
+
+namespace Api.Sandboxes;
+
+public static class SandboxEndpoints
+{
+    public static void MapSandboxes(this IEndpointRouteBuilder routes)
+    {
+        var group = routes.MapGroup("/v1/sandboxes").WithTags("Sandboxes");
+        group.MapPost("/", Create).WithSummary("Ask for a sandbox. Answers at once; follow it with GET and waitFor, or by events.")
+            .Produces<SandboxView>(201).ProducesProblem(400).ProducesProblem(409).ProducesProblem(422);
+        group.MapGet("/", List).WithSummary("Sandboxes of the project, oldest first; filters by phase, node, class and label (key=value).")
+            .Produces<Page<SandboxView>>().ProducesProblem(422);
+        group.MapGet("/{id:guid}", SandboxReading.Get).WithSummary("One sandbox. waitFor holds the answer until a phase or a true condition is reached, or timeoutSeconds (1 to 60) have passed.")
+            .Produces<SandboxView>().Produces(204).ProducesProblem(404).ProducesProblem(422);
+        group.MapPost("/{id:guid}/start", Start).WithSummary("Start a stopped or failed sandbox: it is placed anew.").Produces<SandboxView>(202).ProducesProblem(404).ProducesProblem(409);
+        group.MapPost("/{id:guid}/stop", Stop).WithSummary("Power the guest off and give its devices back.").Produces<SandboxView>(202).ProducesProblem(404).ProducesProblem(409);
+        group.MapPost("/{id:guid}/restart", Restart).WithSummary("End the guest and start another on the same node and devices.").Produces<SandboxView>(202).ProducesProblem(404).ProducesProblem(409);
+        group.MapDelete("/{id:guid}", Delete).WithSummary("End the guest at once and remove everything of it.").Produces<SandboxView>(202).Produces(204).ProducesProblem(404);
+    }
+
+    private static async Task<IResult> Create(SandboxCreate? create, HttpContext http, SandboxDb db, TimeProvider time, CancellationToken ct)
+    {
+        if (create is null) return ApiProblem.Of(400, "invalid_request", "A JSON object is expected.");
+        var errors = SandboxValidation.Check(create);
+        if (errors.Count > 0) return ApiProblem.Validation(errors);
+        if (!await db.NodeImages.AnyAsync(i => i.Name == create.Image, ct))
+            return ApiProblem.Of(422, "image_not_found", $"No node has an image named {create.Image}.", new Dictionary<string, string[]> { ["image"] = ["is on no node (GET /v1/images)"] });
+        var classes = (create.Accelerators ?? []).Select(a => a.Class!).ToList();
+        if (classes.Count > 0)
+        {
+            var known = await db.Devices.Where(d => classes.Contains(d.Class)).Select(d => d.Class).Distinct().ToListAsync(ct);
+            if (classes.Except(known).FirstOrDefault() is { } unknown)
+                return ApiProblem.Of(422, "device_class_not_found", $"No node has devices of class {unknown}.",
+                    new Dictionary<string, string[]> { [$"accelerators[{classes.IndexOf(unknown)}].class"] = ["is on no node (GET /v1/device-classes)"] });
+        }
+        var project = http.User.ProjectId();
+        var quota = await db.Projects.Where(p => p.Id == project).Select(p => p.MaxSandboxes).SingleAsync(ct);
+        if (await db.Sandboxes.CountAsync(s => s.ProjectId == project, ct) >= quota)
+            return ApiProblem.Of(409, "quota_exceeded", $"The project has its {quota} sandboxes; delete one first.");
+
+        var sandbox = From(create, project, time.GetUtcNow());
+        db.Sandboxes.Add(sandbox);
+        db.Events.Add(Event.Of(sandbox, EventType.SandboxCreated, "Created", $"{sandbox.Name} was asked for by {http.User.Identity!.Name}.", sandbox.CreatedAt));
+        try
+        {
+            await db.SaveChangesAsync(ct);
+        }
+        catch (DbUpdateException e) when (e.InnerException is PostgresException { SqlState: PostgresErrorCodes.UniqueViolation })
+        {
+            return ApiProblem.Of(409, "name_taken", $"The project already has a sandbox named {sandbox.Name}.", new Dictionary<string, string[]> { ["name"] = ["is taken"] });
+        }
+        return Results.Created($"/v1/sandboxes/{sandbox.Id}", SandboxViews.Of(sandbox, null, []));
+    }
+
+    private static Sandbox From(SandboxCreate create, Guid project, DateTimeOffset now)
+    {
+        var sandbox = new Sandbox
+        {
+            Id = Guid.CreateVersion7(now),
+            ProjectId = project,
+            Name = create.Name!,
+            Image = create.Image!,
+            Vcpus = create.Vcpus ?? 1,
+            MemoryMib = create.MemoryMib ?? SandboxValidation.DefaultMemoryMib,
+            Accelerators = (create.Accelerators ?? []).Select(a => new AcceleratorCount(a.Class!, a.Count ?? 1)).ToList(),
+            Viommu = create.Viommu ?? Viommu.Smmuv3,
+            LeaseExpiresAt = create.Lease is { } lease ? now.AddSeconds(lease.TtlSeconds!.Value) : null,
+            LeaseOnExpiry = create.Lease is null ? null : create.Lease.OnExpiry ?? LeaseEnd.Delete,
+            Labels = create.Labels?.ToDictionary() ?? [],
+            UserData = create.UserData,
+            SshKeys = create.SshKeys?.ToList() ?? [],
+            Desired = DesiredState.Running,
+            Generation = 1,
+            CreatedAt = now,
+        };
+        sandbox.Enter(Phase.Pending, now);
+        return sandbox;
+    }
+
+    private static async Task<IResult> List(HttpContext http, SandboxDb db, CancellationToken ct,
+        int limit = 100, Guid? after = null, Phase? phase = null, Guid? node = null, string? @class = null, string? label = null)
+    {
+        if (limit is < 1 or > Paging.MaxLimit) return Paging.LimitProblem();
+        var number = await EventEndpoints.LastNumberAsync(db, ct);
+        var project = http.User.ProjectId();
+        var query = db.Sandboxes.AsNoTracking().Where(s => s.ProjectId == project);
+        if (after is { } a) query = query.Where(s => s.Id > a);
+        if (phase is { } p) query = query.Where(s => s.Phase == p);
+        if (node is { } n) query = query.Where(s => s.NodeId == n);
+        if (@class is not null)
+        {
+            var contained = System.Text.Json.JsonSerializer.Serialize(new[] { new Dictionary<string, string> { ["class"] = @class } });
+            query = query.Where(s => EF.Functions.JsonContains(s.Accelerators, contained));
+        }
+        if (label is not null)
+        {
+            var at = label.IndexOf('=', StringComparison.Ordinal);
+            if (at < 1) return ApiProblem.Validation(new Dictionary<string, string[]> { ["label"] = ["takes key=value"] });
+            var contained = System.Text.Json.JsonSerializer.Serialize(new Dictionary<string, string> { [label[..at]] = label[(at + 1)..] });
+            query = query.Where(s => EF.Functions.JsonContains(s.Labels, contained));
+        }
+        var rows = await query.OrderBy(s => s.Id).Take(limit + 1).ToListAsync(ct);
+        http.Response.Headers["X-Event-Number"] = number.ToString(System.Globalization.CultureInfo.InvariantCulture);
+        var items = await SandboxViews.OfAsync(db, rows.Take(limit).ToList(), ct);
+        return Results.Ok(new Page<SandboxView>(items, rows.Count > limit ? rows[limit - 1].Id.ToString() : null));
+    }
+
+    private static Task<IResult> Start(Guid id, HttpContext http, SandboxWishes wishes, CancellationToken ct) => wishes.StartAsync(id, http.User.ProjectId(), ct);
+    private static Task<IResult> Stop(Guid id, HttpContext http, SandboxWishes wishes, CancellationToken ct) => wishes.StopAsync(id, http.User.ProjectId(), ct);
+    private static Task<IResult> Restart(Guid id, HttpContext http, SandboxWishes wishes, CancellationToken ct) => wishes.RestartAsync(id, http.User.ProjectId(), ct);
+    private static Task<IResult> Delete(Guid id, HttpContext http, SandboxWishes wishes, CancellationToken ct) => wishes.DeleteAsync(id, http.User.ProjectId(), ct);
+}

@@ -1,0 +1,45 @@
+using Api.Data;
+using Api.Events;
+using Api.Http;
+using Contracts;
+using Microsoft.EntityFrameworkCore;
+
+namespace Api.Sandboxes;
+
+/// <summary>One sandbox, now or as soon as it is what the caller waits for.</summary>
+public static class SandboxReading
+{
+    public const int MaxTimeoutSeconds = 60;
+    private const string Deleted = "Deleted";
+
+    public static async Task<IResult> Get(Guid id, HttpContext http, SandboxDb db, EventSignal signal, TimeProvider time, CancellationToken ct, string? waitFor = null, int timeoutSeconds = 30)
+    {
+        if (timeoutSeconds is < 1 or > MaxTimeoutSeconds)
+            return ApiProblem.Validation(new Dictionary<string, string[]> { ["timeoutSeconds"] = [$"takes 1 to {MaxTimeoutSeconds}"] });
+        if (waitFor is not null && !IsTarget(waitFor))
+            return ApiProblem.Validation(new Dictionary<string, string[]> { ["waitFor"] = [$"takes a phase ({string.Join(", ", Enum.GetNames<Phase>())}), a condition ({string.Join(", ", Enum.GetNames<ConditionType>())}) or {Deleted}"] });
+        var project = http.User.ProjectId();
+        var until = time.GetUtcNow().AddSeconds(timeoutSeconds);
+        while (true)
+        {
+            var next = signal.Next;
+            var row = await db.Sandboxes.AsNoTracking().SingleOrDefaultAsync(s => s.Id == id && s.ProjectId == project, ct);
+            if (row is null) return waitFor == Deleted ? Results.NoContent() : ApiProblem.SandboxNotFound();
+            var left = until - time.GetUtcNow();
+            if (waitFor is null || Reached(row, waitFor) || left <= TimeSpan.Zero)
+                return Results.Ok((await SandboxViews.OfAsync(db, [row], ct))[0]);
+            await signal.WaitAsync(next, left, ct);
+        }
+    }
+
+    private static bool IsTarget(string target) =>
+        target == Deleted || Enum.GetNames<Phase>().Contains(target) || Enum.GetNames<ConditionType>().Contains(target);
+
+    /// <summary>Waiting also ends where the target cannot be reached any more without another wish of the user.</summary>
+    private static bool Reached(Sandbox s, string target)
+    {
+        if (s.Phase.ToString() == target) return true;
+        if (s.Phase == Phase.Failed && target != Deleted) return true;
+        return Enum.TryParse<ConditionType>(target, out var type) && s.Conditions.Exists(c => c.Type == type && c.Status == ConditionStatus.True);
+    }
+}

@@ -1,0 +1,88 @@
+using System.Text;
+using System.Text.RegularExpressions;
+using Contracts;
+
+namespace Api.Sandboxes;
+
+/// <summary>The limits of a create request. Pure: the field's name to what it takes, empty when all is well.</summary>
+public static partial class SandboxValidation
+{
+    public const int MaxVcpus = 64, MinMemoryMib = 128, MaxMemoryMib = 1_048_576, DefaultMemoryMib = 512;
+    public const int MaxAcceleratorEntries = 8, MaxDevices = 8;
+    public const int MaxLabels = 32, MaxLabelValue = 255, MaxUserDataBytes = 16_384, MaxSshKeys = 16, MaxSshKey = 1024;
+    public const int MinTtlSeconds = 60, MaxTtlSeconds = 31_536_000;
+
+    [GeneratedRegex(@"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\z")] public static partial Regex Name();
+    [GeneratedRegex(@"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?\z")] private static partial Regex LabelKey();
+    [GeneratedRegex(@"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-ssh-ed25519@openssh\.com|sk-ecdsa-sha2-nistp256@openssh\.com) [A-Za-z0-9+/]+={0,3}( [\x20-\x7e]*)?\z")]
+    private static partial Regex SshKey();
+
+    public static Dictionary<string, string[]> Check(SandboxCreate create)
+    {
+        var errors = new Dictionary<string, List<string>>();
+        void Refuse(string field, string message)
+        {
+            if (!errors.TryGetValue(field, out var list)) errors[field] = list = [];
+            list.Add(message);
+        }
+
+        if (create.Name is null) Refuse("name", "is required");
+        else if (!Name().IsMatch(create.Name)) Refuse("name", "takes 1 to 63 of a-z, 0-9 and -, beginning and ending with a letter or digit");
+        if (create.Image is null) Refuse("image", "is required");
+        else if (!Name().IsMatch(create.Image)) Refuse("image", "takes the name of an image (GET /v1/images)");
+        if (create.Vcpus is { } vcpus and (< 1 or > MaxVcpus)) Refuse("vcpus", $"takes 1 to {MaxVcpus}, not {vcpus}");
+        if (create.MemoryMib is { } mib and (< MinMemoryMib or > MaxMemoryMib)) Refuse("memoryMib", $"takes {MinMemoryMib} to {MaxMemoryMib}, not {mib}");
+        if (create.Viommu is { } viommu && !Enum.IsDefined(viommu)) Refuse("viommu", "takes smmuv3, virtio or none");
+        CheckAccelerators(create.Accelerators, Refuse);
+        CheckLease(create.Lease, Refuse);
+        CheckLabels(create.Labels, Refuse);
+        if (create.UserData is { } data)
+        {
+            if (Encoding.UTF8.GetByteCount(data) > MaxUserDataBytes) Refuse("userData", $"takes at most {MaxUserDataBytes} bytes");
+            if (data.Contains('\0', StringComparison.Ordinal)) Refuse("userData", "takes no NUL");
+        }
+        if (create.SshKeys is { Count: > MaxSshKeys }) Refuse("sshKeys", $"takes at most {MaxSshKeys} keys");
+        for (var i = 0; i < Math.Min(create.SshKeys?.Count ?? 0, MaxSshKeys); i++)
+            if (create.SshKeys![i] is not { Length: <= MaxSshKey } key || !SshKey().IsMatch(key))
+                Refuse($"sshKeys[{i}]", $"takes an OpenSSH public key of at most {MaxSshKey} characters on one line");
+        return errors.ToDictionary(e => e.Key, e => e.Value.ToArray());
+    }
+
+    private static void CheckAccelerators(IReadOnlyList<AcceleratorRequest>? accelerators, Action<string, string> refuse)
+    {
+        if (accelerators is null) return;
+        if (accelerators.Count > MaxAcceleratorEntries)
+        {
+            refuse("accelerators", $"takes at most {MaxAcceleratorEntries} entries");
+            return;
+        }
+        var seen = new HashSet<string>();
+        for (var i = 0; i < accelerators.Count; i++)
+        {
+            if (accelerators[i] is not { } entry) { refuse($"accelerators[{i}]", "takes an object"); continue; }
+            if (entry.Class is null || !Name().IsMatch(entry.Class)) refuse($"accelerators[{i}].class", "takes the name of a device class (GET /v1/device-classes)");
+            else if (!seen.Add(entry.Class)) refuse($"accelerators[{i}].class", "is named twice; use count");
+            if (entry.Count is { } count and (< 1 or > MaxDevices)) refuse($"accelerators[{i}].count", $"takes 1 to {MaxDevices}, not {count}");
+        }
+        if (accelerators.Sum(a => (long)(a?.Count ?? 1)) > MaxDevices) refuse("accelerators", $"takes at most {MaxDevices} devices in all");
+    }
+
+    private static void CheckLease(LeaseRequest? lease, Action<string, string> refuse)
+    {
+        if (lease is null) return;
+        if (lease.TtlSeconds is not { } ttl) refuse("lease.ttlSeconds", "is required");
+        else if (ttl is < MinTtlSeconds or > MaxTtlSeconds) refuse("lease.ttlSeconds", $"takes {MinTtlSeconds} to {MaxTtlSeconds}, not {ttl}");
+        if (lease.OnExpiry is { } end && !Enum.IsDefined(end)) refuse("lease.onExpiry", "takes stop or delete");
+    }
+
+    private static void CheckLabels(IReadOnlyDictionary<string, string>? labels, Action<string, string> refuse)
+    {
+        if (labels is null) return;
+        if (labels.Count > MaxLabels) { refuse("labels", $"takes at most {MaxLabels} labels"); return; }
+        foreach (var (key, value) in labels)
+        {
+            if (!LabelKey().IsMatch(key)) refuse("labels", "takes keys of 1 to 63 of A-Za-z0-9._/-, beginning and ending with a letter or digit");
+            else if (value is null || value.Length > MaxLabelValue || value.Any(char.IsControl)) refuse($"labels.{key}", $"takes at most {MaxLabelValue} characters, none of them control characters");
+        }
+    }
+}

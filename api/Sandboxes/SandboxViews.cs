@@ -1,0 +1,34 @@
+using Api.Data;
+using Api.Devices;
+using Api.Nodes;
+using Contracts;
+using Microsoft.EntityFrameworkCore;
+
+namespace Api.Sandboxes;
+
+/// <summary>Sandboxes as the API answers them: the row, its node's name and its devices, in two queries for any number of rows.</summary>
+public static class SandboxViews
+{
+    public static async Task<List<SandboxView>> OfAsync(SandboxDb db, IReadOnlyList<Sandbox> rows, CancellationToken ct)
+    {
+        var nodeIds = rows.Where(r => r.NodeId is not null).Select(r => r.NodeId!.Value).Distinct().ToList();
+        var nodes = nodeIds.Count == 0 ? [] : await db.Nodes.AsNoTracking().Where(n => nodeIds.Contains(n.Id)).ToDictionaryAsync(n => n.Id, ct);
+        var withDevices = rows.Where(r => r.Accelerators.Count > 0 && r.NodeId is not null).Select(r => r.Id).ToList();
+        var devices = withDevices.Count == 0
+            ? []
+            : await db.Devices.AsNoTracking().Where(d => d.SandboxId != null && withDevices.Contains(d.SandboxId.Value)).ToListAsync(ct);
+        var bySandbox = devices.ToLookup(d => d.SandboxId!.Value);
+        return rows.Select(r => Of(r, r.NodeId is { } id ? nodes.GetValueOrDefault(id) : null, bySandbox[r.Id])).ToList();
+    }
+
+    public static SandboxView Of(Sandbox s, Node? node, IEnumerable<Device> devices)
+    {
+        var assigned = devices.OrderBy(d => d.Address).Select(d => new AssignedDevice(d.Id, d.Class, d.Address, d.Origin)).ToList();
+        return new SandboxView(
+            s.Id, s.Name, s.Image, s.Vcpus, s.MemoryMib, s.Accelerators, s.Viommu,
+            s.LeaseExpiresAt is { } at ? new LeaseView(at, s.LeaseOnExpiry!.Value) : null, s.Labels, s.UserData is not null, s.SshKeys.Count,
+            s.Desired, s.Phase, s.Generation, s.Incarnation,
+            s.NodeId, node?.Name, node?.Facts?.Acceleration, assigned, s.Verdict?.Origin ?? (assigned.Count == 0 ? null : assigned.Max(d => d.Origin)),
+            s.Conditions, s.Phases, s.Failure, s.Verdict, s.Guest, s.Probe, s.ExecAt, s.GuestReadyAt, s.CreatedAt, s.UpdatedAt);
+    }
+}

@@ -1,0 +1,100 @@
+using Api.Data;
+using Api.Events;
+using Api.Http;
+using Api.Nodes;
+using Contracts;
+using Microsoft.EntityFrameworkCore;
+
+namespace Api.Sandboxes;
+
+/// <summary>Start, stop, restart, delete: what a user (or an ended lease) wishes next is stored, and its node is told that its plan changed.</summary>
+public sealed class SandboxWishes(SandboxDb db, NodePlans plans, SandboxScheduler scheduler, TimeProvider time)
+{
+    private const int Attempts = 5;
+
+    public Task<IResult> StartAsync(Guid id, Guid? project, CancellationToken ct) => ChangeAsync(id, project, (s, now) =>
+    {
+        if (s.Desired == DesiredState.Deleted) return BeingDeleted();
+        if (s.Phase is not (Phase.Stopped or Phase.Failed)) return Wrong(s, "started");
+        PlaceAnew(s, now);
+        return null;
+    }, ct);
+
+    public Task<IResult> StopAsync(Guid id, Guid? project, CancellationToken ct) => ChangeAsync(id, project, (s, now) =>
+    {
+        if (s.Desired == DesiredState.Deleted) return BeingDeleted();
+        if (s.Phase is Phase.Stopped or Phase.Failed) return Wrong(s, "stopped");
+        s.Desired = DesiredState.Stopped;
+        if (s.Phase == Phase.Pending) s.Enter(Phase.Stopped, now);
+        else if (s.Phase != Phase.Lost) s.Enter(Phase.Stopping, now);
+        return null;
+    }, ct);
+
+    public Task<IResult> RestartAsync(Guid id, Guid? project, CancellationToken ct) => ChangeAsync(id, project, (s, now) =>
+    {
+        if (s.Desired == DesiredState.Deleted) return BeingDeleted();
+        if (s.Phase is Phase.Pending or Phase.Lost or Phase.Stopping) return Wrong(s, "restarted");
+        if (s.Phase is Phase.Stopped or Phase.Failed)
+        {
+            PlaceAnew(s, now);
+            return null;
+        }
+        var placed = s.Conditions.Find(c => c.Type == ConditionType.Placed);
+        s.ForgetGuest();
+        if (placed is not null) s.Set(placed);
+        s.Incarnation++;
+        s.Desired = DesiredState.Running;
+        s.Enter(Phase.Scheduled, now);
+        return null;
+    }, ct);
+
+    public Task<IResult> DeleteAsync(Guid id, Guid? project, CancellationToken ct) => ChangeAsync(id, project, (s, now) =>
+    {
+        s.Desired = DesiredState.Deleted;
+        if (s.NodeId is null) db.Sandboxes.Remove(s);
+        else s.Enter(Phase.Deleting, now);
+        return null;
+    }, ct);
+
+    private static void PlaceAnew(Sandbox s, DateTimeOffset now)
+    {
+        s.Desired = DesiredState.Running;
+        s.ForgetGuest();
+        s.Enter(Phase.Pending, now);
+    }
+
+    private async Task<IResult> ChangeAsync(Guid id, Guid? project, Func<Sandbox, DateTimeOffset, IResult?> change, CancellationToken ct)
+    {
+        for (var attempt = 1; ; attempt++)
+        {
+            var sandbox = await db.Sandboxes.SingleOrDefaultAsync(s => s.Id == id && (project == null || s.ProjectId == project), ct);
+            if (sandbox is null) return ApiProblem.SandboxNotFound();
+            var now = time.GetUtcNow();
+            var (desired, phase) = (sandbox.Desired, sandbox.Phase);
+            if (change(sandbox, now) is { } refusal) return refusal;
+            var removed = db.Entry(sandbox).State == EntityState.Deleted;
+            sandbox.Generation++;
+            sandbox.UpdatedAt = now;
+            db.Events.Add(removed
+                ? Event.Of(sandbox, EventType.SandboxDeleted, "Removed", $"{sandbox.Name} is gone; it never had a node.", now)
+                : Event.Of(sandbox, sandbox.Phase != phase ? EventType.SandboxPhase : EventType.SandboxDesired, $"Desired{sandbox.Desired}", $"{sandbox.Name} shall be {sandbox.Desired}.", now));
+            try
+            {
+                await db.SaveChangesAsync(ct);
+            }
+            catch (DbUpdateConcurrencyException) when (attempt < Attempts)
+            {
+                db.ChangeTracker.Clear();
+                continue;
+            }
+            if (removed) return Results.NoContent();
+            if (sandbox.NodeId is { } node) await plans.ChangedAsync(node, ct);
+            if (sandbox.Phase == Phase.Pending) scheduler.Wake();
+            return Results.Json((await SandboxViews.OfAsync(db, [sandbox], ct))[0], statusCode: 202);
+        }
+    }
+
+    private static IResult BeingDeleted() => ApiProblem.Of(409, "being_deleted", "It is being deleted.");
+
+    private static IResult Wrong(Sandbox s, string verb) => ApiProblem.Of(409, "wrong_phase", $"A sandbox that is {s.Phase} cannot be {verb}.");
+}

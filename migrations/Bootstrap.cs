@@ -1,0 +1,48 @@
+using System.Security.Cryptography;
+using Api.Data;
+using Api.Nodes;
+using Api.Projects;
+using Contracts;
+using Microsoft.EntityFrameworkCore;
+
+namespace Migrations;
+
+/// <summary>What a fresh service needs before anybody can sign in: the default project, an admin key and the first node's token.
+/// Guarantees: a secret file that exists is left as it is, and made known again if the database lost it; run twice it changes nothing.
+/// The file is written before the row: a crash between the two is mended by the next run.</summary>
+public static class Bootstrap
+{
+    public const string DefaultProject = "default";
+    public const int DefaultMaxSandboxes = 20_000;
+
+    public static async Task RunAsync(SandboxDb db, string? adminKeyFile, string? nodeTokenFile, string nodeName, TimeProvider time, CancellationToken ct)
+    {
+        var project = await db.Projects.SingleOrDefaultAsync(p => p.Name == DefaultProject, ct);
+        if (project is null) db.Projects.Add(project = new Project { Id = Guid.CreateVersion7(), Name = DefaultProject, MaxSandboxes = DefaultMaxSandboxes });
+        if (adminKeyFile is not null)
+        {
+            var hash = Secret.Hash(ReadOrCreate(adminKeyFile, Secret.ApiKeyPrefix));
+            if (!await db.ApiKeys.AnyAsync(k => k.SecretSha256 == hash, ct))
+                db.ApiKeys.Add(new ApiKey { Id = Guid.CreateVersion7(), ProjectId = project.Id, Name = "admin", SecretSha256 = hash, CreatedAt = time.GetUtcNow() });
+        }
+        if (nodeTokenFile is not null)
+        {
+            var hash = Secret.Hash(ReadOrCreate(nodeTokenFile, Secret.NodeTokenPrefix));
+            var node = await db.Nodes.SingleOrDefaultAsync(n => n.Name == nodeName, ct);
+            if (node is null)
+                db.Nodes.Add(new Node { Id = Guid.CreateVersion7(), Name = nodeName, TokenSha256 = hash, Phase = NodePhase.Joining });
+            else if (!CryptographicOperations.FixedTimeEquals(node.TokenSha256, hash))
+                await db.Nodes.Where(n => n.Id == node.Id).ExecuteUpdateAsync(u => u.SetProperty(n => n.TokenSha256, hash), ct);
+        }
+        await db.SaveChangesAsync(ct);
+    }
+
+    private static string ReadOrCreate(string path, string prefix)
+    {
+        if (File.Exists(path)) return File.ReadAllText(path).Trim();
+        var secret = Secret.Create(prefix);
+        using var file = new FileStream(path, new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite });
+        file.Write(System.Text.Encoding.ASCII.GetBytes(secret + "\n"));
+        return secret;
+    }
+}
