@@ -2,7 +2,8 @@
 # Shared by the verbs: messages, background jobs with their seconds, processes known by pid and start time, where data lie.
 # Sourced by ../../sandbox, which sets REPOSITORY.
 
-say() { echo "sandbox: $*"; }
+# Whoever reads this may be gone, a closed terminal or a pipe: that must not keep anything from being stopped.
+say() { echo "sandbox: $*" 2>/dev/null || true; }
 
 fail() {
   echo "sandbox: $*" >&2
@@ -51,7 +52,8 @@ resolve_data() {
   fi
   chmod 711 "$DATA"
   mkdir -p "$DATA"/{log,run,images,cache}
-  chmod 711 "$DATA/run" "$DATA/cache"
+  chmod 700 "$DATA/log" "$DATA/run"
+  chmod 711 "$DATA/cache"
   chmod 755 "$DATA/images"
 }
 

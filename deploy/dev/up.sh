@@ -71,8 +71,9 @@ destroy_vms() {
 }
 
 stop_everything() {
-  trap '' INT TERM HUP
+  trap '' INT TERM HUP PIPE
   trap - EXIT
+  set +e
   say "stopping"
   end_jobs
   end_process "$DATA/run/worker.pid" 15
@@ -164,6 +165,7 @@ up() {
   remember "$DATA/run/up.pid" $$
   trap 'stop_everything; exit 130' INT TERM HUP
   trap 'stop_everything' EXIT
+  trap : PIPE
   # Left behind by an up that was killed.
   end_process "$DATA/run/worker.pid" 15
   end_process "$DATA/run/api.pid" 15
@@ -185,12 +187,12 @@ up() {
   worker_started=$(date +%s%3N)
   start_service worker
   wait_for worker "the node is not Ready" node_is_ready
-  tell $((SECONDS - started))
+  tell $((SECONDS - started)) || true
   while :; do
     supervise_service api
     supervise_service worker
     supervise_database
     sleep 1 8>&- &
-    wait $! || true
+    wait $! 2>/dev/null || true
   done
 }

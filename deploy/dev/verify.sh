@@ -12,6 +12,7 @@ begin_run() {
   mkdir -m 711 "$run_directory/tmp"
   trap 'end_run; exit 130' INT TERM HUP
   trap 'end_run' EXIT
+  trap : PIPE
 }
 
 provide_database() {
@@ -60,8 +61,9 @@ sweep_runs() {
 }
 
 end_run() {
-  trap '' INT TERM HUP
+  trap '' INT TERM HUP PIPE
   trap - EXIT
+  set +e
   end_jobs
   remove_run "$run_directory"
 }
