@@ -30,7 +30,12 @@ builder.Services.AddDbContext<SandboxDb>(o => SandboxDb.Configure(o, connectionS
 builder.Services.AddDataProtection().SetApplicationName("Sandbox").PersistKeysToDbContext<SandboxDb>();
 builder.Services.AddSandboxAuthentication();
 builder.Services.AddProblemDetails();
-builder.Services.AddOpenApi();
+builder.Services.AddOpenApi(o => o.AddDocumentTransformer((document, _, _) =>
+{
+    document.Info.Title = "Sandbox";
+    document.Info.Version = "v1";
+    return Task.CompletedTask;
+}));
 builder.Services.ConfigureHttpJsonOptions(o =>
 {
     o.SerializerOptions.UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow;

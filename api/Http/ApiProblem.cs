@@ -1,3 +1,4 @@
+using System.Text.RegularExpressions;
 using Microsoft.AspNetCore.Diagnostics;
 using Microsoft.EntityFrameworkCore;
 using Npgsql;
@@ -5,7 +6,7 @@ using Npgsql;
 namespace Api.Http;
 
 /// <summary>The one place where outcomes become RFC 9457 documents. <c>code</c> is stable and documented; <c>detail</c> is for people.</summary>
-public static class ApiProblem
+public static partial class ApiProblem
 {
     public static IResult Of(int status, string code, string detail, IReadOnlyDictionary<string, string[]>? errors = null) =>
         Results.Problem(statusCode: status, title: Title(status), detail: detail, extensions: Extensions(code, errors));
@@ -76,5 +77,10 @@ public static class ApiProblem
         ? json.Message.Contains("could not be mapped", StringComparison.Ordinal) || json.Message.Contains("Duplicate", StringComparison.OrdinalIgnoreCase)
             ? $"The body has a field that is unknown or repeated, at {json.Path ?? "$"}."
             : $"The body is not the JSON that is expected, at {json.Path ?? "$"}."
-        : bad.Message;
+        : BoundParameter().Match(bad.Message) is { Success: true } bound
+            ? $"The parameter {bound.Groups[1].Value} does not take that value."
+            : bad.Message;
+
+    [GeneratedRegex(@"^Failed to bind parameter ""\S+ (\w+)"" from ")]
+    private static partial Regex BoundParameter();
 }

@@ -12,13 +12,11 @@ public static class WebPage
         app.UseStaticFiles(new StaticFileOptions { FileProvider = files });
     }
 
-    /// <summary>Addresses of the page's own router get the page; unknown API addresses get a problem, after sign-in.</summary>
+    /// <summary>Addresses of the page's own router get the page; those of the API stay with it (404, 405 and 415 as they are).</summary>
     public static void MapFallback(WebApplication app)
     {
-        foreach (var prefix in (string[])["/v1", "/hubs", "/openapi"])
-            app.Map($"{prefix}/{{**rest}}", () => ApiProblem.Of(404, "not_found", "There is nothing at this address.")).RequireAuthorization().ExcludeFromDescription();
         if (Files(app) is { } files)
-            app.MapFallbackToFile("index.html", new StaticFileOptions { FileProvider = files }).AllowAnonymous();
+            app.MapFallbackToFile("{*path:regex(^(?!(v1|hubs|openapi|docs|health)(/|$)).*$):nonfile}", "index.html", new StaticFileOptions { FileProvider = files }).AllowAnonymous();
     }
 
     private static PhysicalFileProvider? Files(WebApplication app) =>
