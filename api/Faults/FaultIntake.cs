@@ -7,9 +7,11 @@ namespace Api.Faults;
 /// <summary>Where samples of workers enter: checked, handed to those who watch live, and queued for storage.
 /// Guarantees: a node's samples are taken only for sandboxes of its own plan; the queue is bounded, what does not fit is dropped and counted.
 /// On a crash at most one batch (a second) of samples is lost; counters are cumulative, so rates stay true.</summary>
-public sealed class FaultIntake(FaultLive live, ILogger<FaultIntake> log)
+public sealed class FaultIntake(FaultLive live, TimeProvider time, ILogger<FaultIntake> log)
 {
     public const int QueueSamples = 50_000, MaxBatch = 4096, MaxReadings = 64, MaxSourceLength = 64;
+    /// <summary>How far a node's clock may be off: inside the day partitions that always exist.</summary>
+    public static readonly TimeSpan MaxClockSkew = TimeSpan.FromHours(12);
     private readonly ConcurrentDictionary<Guid, HashSet<Guid>> owned = new();
     private readonly Channel<FaultSample> queue = Channel.CreateBounded<FaultSample>(QueueSamples);
     private long dropped;
@@ -30,7 +32,7 @@ public sealed class FaultIntake(FaultLive live, ILogger<FaultIntake> log)
         }
         foreach (var sample in samples)
         {
-            if (!Owns(nodeId, sample.SandboxId) || !IsWellFormed(sample))
+            if (!Owns(nodeId, sample.SandboxId) || !IsWellFormed(sample, time.GetUtcNow()))
             {
                 log.LogWarning("Node {NodeId} sent a sample for sandbox {SandboxId} that is not its own or not well formed", nodeId, sample.SandboxId);
                 continue;
@@ -40,8 +42,14 @@ public sealed class FaultIntake(FaultLive live, ILogger<FaultIntake> log)
         }
     }
 
-    /// <summary>Exactly one of value and reason, no negative counters, bounded names.</summary>
-    public static bool IsWellFormed(FaultSample sample) =>
-        sample.Readings.Count <= MaxReadings
-        && sample.Readings.All(r => r.Source is { Length: > 0 and <= MaxSourceLength } && r.Value is null != r.NullReason is null && r.Value is not < 0 && r.NullReason is not { Length: > MaxSourceLength });
+    /// <summary>Exactly one of value and reason, no negative counters, bounded names of plain letters, a time that the store has room for.
+    /// One bad sample must not spoil the batch of everybody else.</summary>
+    public static bool IsWellFormed(FaultSample sample, DateTimeOffset now) =>
+        (sample.At - now).Duration() <= MaxClockSkew
+        && sample.Readings is { Count: <= MaxReadings }
+        && sample.Readings.All(r => r is not null && IsName(r.Source) && r.Value is null != r.NullReason is null && r.Value is not < 0
+            && (r.NullReason is null || IsName(r.NullReason)) && Enum.IsDefined(r.Origin));
+
+    private static bool IsName(string? text) =>
+        text is { Length: > 0 and <= MaxSourceLength } && text.All(c => char.IsAsciiLetterOrDigit(c) || c is '.' or '_' or '-');
 }

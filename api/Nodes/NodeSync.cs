@@ -149,8 +149,15 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Fault
             device.Phase = next;
             db.Events.Add(Event.Infrastructure(EventType.DevicePhase, device.Id, device.Address, next.ToString(), $"{device.Address} on {node.Name} is {next}.", now));
         }
-        foreach (var missing in byAddress.Values.Where(d => d.Present))
+        foreach (var missing in byAddress.Values)
         {
+            // Its holder may be removed for good; any other holder keeps it until the node shows it again.
+            if (missing.SandboxId is { } held && (!sandboxes.TryGetValue(held, out var of) || gone.Contains(of)))
+            {
+                missing.SandboxId = null;
+                missing.Phase = DevicePhase.Cleaning;
+            }
+            if (!missing.Present) continue;
             missing.Present = false;
             db.Events.Add(Event.Infrastructure(EventType.DevicePhase, missing.Id, missing.Address, "DeviceMissing", $"{missing.Address} is not in the report of {node.Name} any more.", now));
         }

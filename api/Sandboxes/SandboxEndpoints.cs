@@ -87,6 +87,9 @@ public static class SandboxEndpoints
         int limit = 100, Guid? after = null, Phase? phase = null, Guid? node = null, string? @class = null, string? label = null)
     {
         if (limit is < 1 or > Paging.MaxLimit) return Paging.LimitProblem();
+        if (@class is not null && !SandboxValidation.Name().IsMatch(@class)) return ApiProblem.Validation(new Dictionary<string, string[]> { ["class"] = ["takes the name of a device class"] });
+        if (label is not null && (label.IndexOf('=', StringComparison.Ordinal) < 1 || label.Length > 512 || label.Any(char.IsControl)))
+            return ApiProblem.Validation(new Dictionary<string, string[]> { ["label"] = ["takes key=value"] });
         var number = await EventEndpoints.LastNumberAsync(db, ct);
         var project = http.User.ProjectId();
         var query = db.Sandboxes.AsNoTracking().Where(s => s.ProjectId == project);
@@ -101,7 +104,6 @@ public static class SandboxEndpoints
         if (label is not null)
         {
             var at = label.IndexOf('=', StringComparison.Ordinal);
-            if (at < 1) return ApiProblem.Validation(new Dictionary<string, string[]> { ["label"] = ["takes key=value"] });
             var contained = System.Text.Json.JsonSerializer.Serialize(new Dictionary<string, string> { [label[..at]] = label[(at + 1)..] });
             query = query.Where(s => EF.Functions.JsonContains(s.Labels, contained));
         }
