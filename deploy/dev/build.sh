@@ -23,7 +23,7 @@ services_digest() {
 image_digest() { digest_of deploy/guest-image worker/GuestAgent api/Contracts "${shared_sources[@]}"; }
 
 msbuild() {
-  dotnet msbuild deploy/dev/build.proj -nologo -v:minimal -m -nodeReuse:false "-p:Configuration=Release" \
+  dotnet msbuild deploy/dev/build.proj -nologo -v:minimal -clp:NoSummary -m -nodeReuse:false "-p:Configuration=Release" \
     -p:UseArtifactsOutput=true "-p:ArtifactsPath=$DATA/artifacts" "$@"
 }
 

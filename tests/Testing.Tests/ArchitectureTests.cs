@@ -18,7 +18,7 @@ public sealed partial class ArchitectureTests
         var named = NamedFile().Matches(File.ReadAllText(Path.Combine(root, document)))
             .Select(m => m.Groups[1].Success ? m.Groups[1].Value : m.Groups[2].Value).Distinct().ToList();
         Assert.True(named.Count >= atLeast, $"{document} names only {named.Count} files");
-        Assert.Empty(named.Where(file => !File.Exists(Path.Combine(root, file))));
+        Assert.All(named, file => Assert.True(File.Exists(Path.Combine(root, file)), $"{document} names {file}, which does not exist"));
     }
 
     private static string Root()

@@ -52,8 +52,6 @@ public sealed class PostgresTests(PostgresServer server) : IClassFixture<Postgre
     [Fact]
     public void Start_Always_ConnectionFileIsForItsOwnerOnly()
     {
-        if (!OperatingSystem.IsLinux())
-            throw new PlatformNotSupportedException();
         Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(server.ConnectionFile));
     }
 

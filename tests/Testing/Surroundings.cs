@@ -25,8 +25,6 @@ public static class Surroundings
     /// <summary>A new directory of the caller's own, which other users may pass but not list.</summary>
     public static string NewDirectory(string prefix)
     {
-        if (!OperatingSystem.IsLinux())
-            throw new PlatformNotSupportedException();
         var path = Path.Combine(TemporaryRoot, $"{prefix}-{Guid.NewGuid().ToString("N")[..8]}");
         Directory.CreateDirectory(path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute
             | UnixFileMode.GroupExecute | UnixFileMode.OtherExecute);
