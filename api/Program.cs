@@ -22,6 +22,7 @@ builder.WebHost.ConfigureKestrel(o =>
     o.AddServerHeader = false;
     o.Limits.MaxRequestBodySize = 256 * 1024;
 });
+builder.Logging.AddFilter("Microsoft.EntityFrameworkCore", LogLevel.Warning).AddFilter("Microsoft.AspNetCore", LogLevel.Warning);
 var connectionString = builder.Configuration.GetConnectionString("Sandbox")
     ?? throw new InvalidOperationException("ConnectionStrings:Sandbox is not set.");
 builder.Services.AddSingleton(TimeProvider.System);

@@ -53,7 +53,7 @@ public sealed record ReportedSandbox(
 public sealed record GuestFacts(string AgentVersion, string Kernel, string BootId, int Cpus, long MemoryKib);
 
 /// <summary>All that a node should run. A sandbox that the node has and the plan does not name is destroyed.
-/// <c>Revision</c> grows with each plan computed for the node.</summary>
+/// <c>Revision</c> grows whenever the plan computed for the node is another than the one before.</summary>
 public sealed record NodePlan(long Revision, IReadOnlyList<PlannedSandbox> Sandboxes, IReadOnlyList<Guid> WatchedConsoles);
 
 /// <summary><c>Launched</c>: a node has already reported this incarnation past Preparing, so a node that knows nothing of it

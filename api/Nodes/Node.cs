@@ -11,7 +11,8 @@ public sealed class Node
     public DateTimeOffset? LastReportAt { get; set; }
     public string? WorkerVersion { get; set; }
     public NodeFacts? Facts { get; set; }
-    /// <summary>Grows with each plan computed for the node.</summary>
+    /// <summary>Grows whenever the plan computed for the node differs from the one before, whose digest is <c>PlanSha256</c>.</summary>
     public long PlanRevision { get; set; }
+    public byte[]? PlanSha256 { get; set; }
     public uint Version { get; set; }
 }

@@ -1,3 +1,5 @@
+using System.Security.Cryptography;
+using System.Text.Json;
 using Api.Dashboard;
 using Api.Data;
 using Contracts;
@@ -15,14 +17,24 @@ public sealed class NodePlans(IHubContext<NodeHub> hub, ConsoleRelay consoles)
 
     public Task TypeAsync(Guid nodeId, ConsoleKeys keys, CancellationToken ct) => hub.Clients.Group(Group(nodeId)).SendAsync(NodeProtocol.ConsoleInput, keys, ct);
 
-    public async Task<NodePlan> ComputeAsync(SandboxDb db, Guid nodeId, long revision, CancellationToken ct)
+    /// <summary>The plan from the rows as they are now; stores a new revision when it is another plan than the last.</summary>
+    public async Task<NodePlan> ComputeAsync(SandboxDb db, Node node, CancellationToken ct)
     {
+        var nodeId = node.Id;
         var rows = await db.Sandboxes.AsNoTracking().Where(s => s.NodeId == nodeId).OrderBy(s => s.Id).ToListAsync(ct);
         var devices = (await db.Devices.AsNoTracking().Where(d => d.NodeId == nodeId && d.SandboxId != null).ToListAsync(ct)).ToLookup(d => d.SandboxId!.Value);
         var planned = rows.Select(s => new PlannedSandbox(
             s.Id, s.Name, s.Incarnation, Desired(s), s.Launched,
             new SandboxSpec(s.Image, s.Vcpus, s.MemoryMib, s.Viommu, devices[s.Id].Select(d => d.Address).Order(StringComparer.Ordinal).ToList(), s.UserData, s.SshKeys)));
-        return new NodePlan(revision, planned.ToList(), consoles.WatchedAmong(rows.Select(r => r.Id)));
+        var plan = new NodePlan(0, planned.ToList(), consoles.WatchedAmong(rows.Select(r => r.Id)));
+        var digest = SHA256.HashData(JsonSerializer.SerializeToUtf8Bytes(plan, NodeJson.Default.NodePlan));
+        if (node.PlanSha256 is null || !node.PlanSha256.AsSpan().SequenceEqual(digest))
+        {
+            node.PlanSha256 = digest;
+            node.PlanRevision++;
+            await db.SaveChangesAsync(ct);
+        }
+        return plan with { Revision = node.PlanRevision };
     }
 
     // A pending sandbox still names the node of its last guest, whose files stay until it is placed again: there it must not run.

@@ -53,7 +53,7 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Fault
         await db.SaveChangesAsync(ct);
 
         if (freed || gone.Count > 0) scheduler.Wake();
-        var plan = await plans.ComputeAsync(db, nodeId, node.PlanRevision, ct);
+        var plan = await plans.ComputeAsync(db, node, ct);
         faults.Know(nodeId, plan.Sandboxes.Select(s => s.Id));
         return plan;
     }
@@ -63,7 +63,6 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Fault
         node.LastReportAt = now;
         node.WorkerVersion = report.WorkerVersion;
         node.Facts = report.Facts;
-        node.PlanRevision++;
         if (node.Phase is not (NodePhase.Joining or NodePhase.Unreachable)) return;
         var type = node.Phase == NodePhase.Joining ? EventType.NodeJoined : EventType.NodePhase;
         node.Phase = NodePhase.Ready;

@@ -230,6 +230,10 @@ namespace Migrations.Migrations
                         .HasColumnType("bigint")
                         .HasColumnName("plan_revision");
 
+                    b.Property<byte[]>("PlanSha256")
+                        .HasColumnType("bytea")
+                        .HasColumnName("plan_sha256");
+
                     b.Property<byte[]>("TokenSha256")
                         .IsRequired()
                         .HasColumnType("bytea")
