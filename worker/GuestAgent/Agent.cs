@@ -119,7 +119,8 @@ internal sealed class Agent(AgentPort port, int wakeDescriptor)
         lock (_gate)
             _finished.Enqueue(result);
         Wake();
-    }) { IsBackground = true }.Start();
+    })
+    { IsBackground = true }.Start();
 
     private unsafe void Wake()
     {
