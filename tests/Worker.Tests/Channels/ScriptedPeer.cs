@@ -31,11 +31,13 @@ internal sealed class ScriptedPeer : IDisposable
 
 internal sealed class PeerConnection : IDisposable
 {
+    private readonly Socket _socket;
     private readonly NetworkStream _stream;
     private readonly StreamReader _reader;
 
     public PeerConnection(Socket socket)
     {
+        _socket = socket;
         _stream = new NetworkStream(socket, ownsSocket: true);
         _reader = new StreamReader(_stream, new UTF8Encoding(false));
     }
@@ -43,6 +45,9 @@ internal sealed class PeerConnection : IDisposable
     public Task SayAsync(string text) => SayAsync(Encoding.UTF8.GetBytes(text));
 
     public async Task SayAsync(byte[] bytes) => await _stream.WriteAsync(bytes, ScriptedPeer.Ct);
+
+    /// <summary>Whether something was said that has not been heard yet.</summary>
+    public bool IsSpokenTo => _socket.Available > 0;
 
     /// <summary>Null at the end of the connection.</summary>
     public async Task<string?> HearLineAsync(int seconds = 10)
