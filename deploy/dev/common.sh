@@ -35,7 +35,7 @@ resolve_data() {
     target=${XDG_STATE_HOME:-$HOME/.local/state}/sandbox/$digest
   fi
   if { [ "$(id -u)" = 0 ] && ! others_reach "$REPOSITORY"; } || [ ${#link} -gt 50 ]; then
-    mkdir -p "$target"
+    install -d -m 711 "$(dirname "$target")" "$target"
     if [ -L "$link" ]; then
       rm "$link"
     elif [ -d "$link" ]; then

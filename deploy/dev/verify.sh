@@ -39,16 +39,28 @@ processes_below() {
   done 2>/dev/null
 }
 
+# Whatever was being started while the others were found is found in the next round.
+end_processes_below() {
+  local directory=$1 tell=$2 pids pid
+  for _ in {1..20}; do
+    mapfile -t pids < <(processes_below "$directory")
+    [ ${#pids[@]} -gt 0 ] || return 0
+    for pid in "${pids[@]}"; do
+      [ "$tell" != tell ] || say "a test left process $pid behind: $(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | cut -c 1-120)"
+      kill -KILL "$pid" 2>/dev/null || true
+    done
+    sleep 0.1
+  done
+}
+
+# remove_run DIRECTORY tell|quiet: the VMs' control groups are the worker's to remove, after its processes.
 remove_run() {
-  local directory=$1 node pid
+  local directory=$1 node
+  [ ! -d "$directory/pg" ] || postgres stop "$directory/pg" || true
+  end_processes_below "$directory" "$2"
   while IFS= read -r node; do
     dotnet "$DATA/build/worker/Sandbox.Worker.dll" destroy-all --state-directory "${node%/vms}" >/dev/null 2>&1 </dev/null || true
   done < <(find "$directory/tmp" -maxdepth 4 -type d -name vms 2>/dev/null)
-  [ ! -d "$directory/pg" ] || postgres stop "$directory/pg" || true
-  for pid in $(processes_below "$directory"); do
-    say "a test left process $pid behind: $(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | cut -c 1-120)"
-    kill -KILL "$pid" 2>/dev/null || true
-  done
   rm -rf "$directory"
 }
 
@@ -56,7 +68,7 @@ sweep_runs() {
   local left
   for left in "$DATA"/test-*/; do
     [ -d "$left" ] || continue
-    recall "${left}owner" >/dev/null || remove_run "${left%/}"
+    recall "${left}owner" >/dev/null || remove_run "${left%/}" quiet
   done
 }
 
@@ -65,7 +77,7 @@ end_run() {
   trap - EXIT
   set +e
   end_jobs
-  remove_run "$run_directory"
+  remove_run "$run_directory" "${1:-quiet}"
 }
 
 build_tests() {
@@ -162,7 +174,7 @@ run_tests() {
 end_run_with() {
   local summary
   summary=$(<"$run_directory/summary")
-  end_run
+  end_run tell
   printf '%s\n' "$summary"
   exit "$1"
 }
