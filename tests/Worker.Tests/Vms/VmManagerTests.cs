@@ -198,8 +198,9 @@ public sealed class VmManagerTests : IAsyncLifetime
     public async Task Adopt_WhenHostWasRestarted_IsLost()
     {
         await StartAsync(VmState.Running, "edu-0");
+        await _manager.DisposeAsync();
         _vmm.KillAll();
-        await RestartWorkerAsync("another-boot");
+        StartWorker("another-boot");
         var lost = await UntilAsync(VmState.Failed);
         Assert.Equal("VmmLost", lost.Sandbox.Failure!.Reason);
     }
