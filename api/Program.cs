@@ -57,13 +57,19 @@ AddHosted<FaultPartitions>();
 AddHosted<FaultStore>();
 
 var app = builder.Build();
-app.UseExceptionHandler(e => e.Run(ApiProblem.HandleAsync));
+app.UseExceptionHandler(new ExceptionHandlerOptions
+{
+    ExceptionHandler = ApiProblem.HandleAsync,
+    // A request that could not be read is the caller's news, not the log's.
+    SuppressDiagnosticsCallback = e => e.Exception is BadHttpRequestException or DbUpdateConcurrencyException,
+});
 app.UseStatusCodePages(c => ApiProblem.HandleStatusAsync(c.HttpContext));
 app.Use(Headers.Secure);
 WebPage.Use(app);
 app.UseRouting();
 app.UseAuthentication();
 app.Use(Schemes.GuardCookies);
+app.Use(Schemes.GuardDocs);
 app.UseAuthorization();
 
 app.MapHealth();
@@ -86,6 +92,3 @@ void AddHosted<T>() where T : class, IHostedService
     builder.Services.AddSingleton<T>();
     builder.Services.AddHostedService(services => services.GetRequiredService<T>());
 }
-
-/// <summary>Public so that tests can start the service in their own process.</summary>
-public partial class Program;

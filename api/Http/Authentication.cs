@@ -65,6 +65,15 @@ public static class Schemes
             [new(ClaimTypes.Name, key.Name), new(KeyClaim, key.Id.ToString()), new(ProjectClaim, key.ProjectId.ToString())], scheme));
     }
 
+    /// <summary>The readable API page brings its own files, which its library leaves open: here they are not.</summary>
+    public static async Task GuardDocs(HttpContext http, RequestDelegate next)
+    {
+        if (http.Request.Path.StartsWithSegments("/docs") && http.User.Identity is not { IsAuthenticated: true })
+            http.Response.StatusCode = StatusCodes.Status401Unauthorized;
+        else
+            await next(http);
+    }
+
     /// <summary>Refuses a cookie request that would change something and does not carry the header.</summary>
     public static async Task GuardCookies(HttpContext http, RequestDelegate next)
     {

@@ -1,0 +1,187 @@
+using System.Net;
+using System.Net.Http.Json;
+using Contracts;
+using Microsoft.AspNetCore.SignalR.Client;
+using Testing;
+using Xunit;
+
+namespace Api.Tests;
+
+/// <summary>The straight line, with a node that the test plays.</summary>
+public sealed class SandboxFlowTests(ServiceFixture service) : IClassFixture<ServiceFixture>, IAsyncLifetime
+{
+    private StandInNode? _node;
+    private StandInNode Node => _node!;
+
+    public async ValueTask InitializeAsync() => _node = await service.NodeAsync();
+
+    public async ValueTask DisposeAsync()
+    {
+        // Each test leaves an empty service behind.
+        using var client = service.Client();
+        foreach (var sandbox in (await client.GetFromJsonAsync<Page<SandboxView>>("/v1/sandboxes?limit=1000"))!.Items)
+            (await client.DeleteAsync($"/v1/sandboxes/{sandbox.Id}")).Dispose();
+        await Node.SyncAsync();
+        foreach (var planned in Node.Plan.Sandboxes.ToList()) await Node.SayAsync(planned.Id, VmState.Absent);
+        await Node.DisposeAsync();
+    }
+
+    private async Task PlannedAsync(Guid id, int incarnation = 1) => await Eventually.Async(async () =>
+        (await Node.SyncAsync()).Sandboxes.Any(s => s.Id == id && s.Incarnation == incarnation && s.Desired == DesiredState.Running), $"the node is to run {id}");
+
+    private static async Task<List<DeviceView>> DevicesAsync(HttpClient client) => [.. (await client.GetFromJsonAsync<Page<DeviceView>>("/v1/devices"))!.Items];
+
+    [Fact]
+    public async Task Create_WhenNodeRunsIt_GoesThroughThePhasesInOrder()
+    {
+        using var client = service.Client();
+        var id = (await client.CreateAsync("line", edu: 1)).Id;
+        await PlannedAsync(id);
+        Assert.False(Node.Plan.Sandboxes.Single(s => s.Id == id).Launched);
+        Assert.Single(Node.Plan.Sandboxes.Single(s => s.Id == id).Spec.Devices);
+        foreach (var state in (VmState[])[VmState.Preparing, VmState.Booting, VmState.Running]) await Node.SayAsync(id, state);
+        await Node.SyncAsync();
+        var view = (await client.FindAsync(id))!;
+        Assert.Equal([Phase.Pending, Phase.Scheduled, Phase.Preparing, Phase.Booting, Phase.Running], view.Phases.Select(p => p.Phase));
+        Assert.True(Node.Plan.Sandboxes.Single(s => s.Id == id).Launched);
+        Assert.Equal(DevicePhase.Assigned, (await DevicesAsync(client)).Single(d => d.SandboxId == id).Phase);
+    }
+
+    [Fact]
+    public async Task Sync_WhenReportedTwice_ChangesNothingTheSecondTime()
+    {
+        using var client = service.Client();
+        var id = (await client.CreateAsync("twice")).Id;
+        await PlannedAsync(id);
+        await Node.SayAsync(id, VmState.Running);
+        var (view, events, revision) = (await client.FindAsync(id), await service.ScalarAsync("SELECT count(*) FROM events"), (await Node.SyncAsync()).Revision);
+        await Node.SyncAsync();
+        Assert.Equal(revision, Node.Plan.Revision);
+        Assert.Equal(events, await service.ScalarAsync("SELECT count(*) FROM events"));
+        Assert.Equivalent(view, await client.FindAsync(id));
+    }
+
+    [Fact]
+    public async Task Report_WhenOfAnOldIncarnation_IsIgnored()
+    {
+        using var client = service.Client();
+        var id = (await client.CreateAsync("stale")).Id;
+        await PlannedAsync(id);
+        await Node.SayAsync(id, VmState.Running);
+        await Node.SayAsync(id, VmState.Failed, new Failure("VmmKilled", "m", "r", TimeProvider.System.GetUtcNow()), incarnation: 0);
+        Assert.Equal(Phase.Running, (await client.FindAsync(id))!.Phase);
+    }
+
+    [Fact]
+    public async Task Fail_WhenVmmDies_StoresTheReasonAndFreesTheDeviceOnlyWhenClean()
+    {
+        using var client = service.Client();
+        var id = (await client.CreateAsync("dies", edu: 1)).Id;
+        await PlannedAsync(id);
+        await Node.SayAsync(id, VmState.Running);
+        var address = Node.Plan.Sandboxes.Single(s => s.Id == id).Spec.Devices[0];
+        var planned = Node.Plan.Sandboxes.Single(s => s.Id == id);
+        Node.Sandboxes[id] = new ReportedSandbox(id, planned.Incarnation, VmState.Failed, [], new Failure("VmmKilled", "The VMM was killed.", "Start it again.", TimeProvider.System.GetUtcNow()), null, null, null, null, null, null, null);
+        await Node.SyncAsync();
+        var view = (await client.FindAsync(id))!;
+        Assert.Equal(("VmmKilled", Phase.Failed), (view.Failure!.Reason, view.Phase));
+        Assert.Equal(DevicePhase.Cleaning, (await DevicesAsync(client)).Single(d => d.Address == address).Phase);
+        Node.Held[address] = null;
+        await Node.SyncAsync();
+        var device = (await DevicesAsync(client)).Single(d => d.Address == address);
+        Assert.Equal((DevicePhase.Available, (Guid?)null), (device.Phase, device.SandboxId));
+    }
+
+    [Fact]
+    public async Task Place_WhenFiveWantTwoDevices_TwoGetOneEachAndThreeSayWhy()
+    {
+        using var client = service.Client();
+        await using var second = service.NewReplica();
+        using var other = service.Client(second);
+        var ids = await Task.WhenAll(Enumerable.Range(0, 5).Select(async i => (await (i % 2 == 0 ? client : other).CreateAsync($"want{i}", edu: 1)).Id));
+        await Eventually.Async(async () =>
+        {
+            var views = await Task.WhenAll(ids.Select(i => client.FindAsync(i)));
+            return views.Count(v => v!.Phase == Phase.Scheduled) == 2 && views.Count(v => v!.Conditions.Any(c => c.Reason == "NoFreeDevice")) == 3;
+        }, "two are placed and three refused");
+        var held = (await DevicesAsync(client)).Select(d => d.SandboxId).ToList();
+        Assert.Equal(2, held.Distinct().Count(h => h is not null));
+    }
+
+    [Fact]
+    public async Task Delete_WhenNodeSaysAbsent_IsGoneAndTheDeviceFree()
+    {
+        using var client = service.Client();
+        var id = (await client.CreateAsync("goes", edu: 1)).Id;
+        await PlannedAsync(id);
+        await Node.SayAsync(id, VmState.Running);
+        Assert.Equal(HttpStatusCode.Accepted, (await client.DeleteAsync($"/v1/sandboxes/{id}")).StatusCode);
+        await Node.SyncAsync();
+        Assert.Equal(Phase.Deleting, (await client.FindAsync(id))!.Phase);
+        Assert.Equal(DesiredState.Deleted, Node.Plan.Sandboxes.Single(s => s.Id == id).Desired);
+        await Node.SayAsync(id, VmState.Absent);
+        Node.Sandboxes.Remove(id);
+        Assert.Null(await client.FindAsync(id));
+        Assert.DoesNotContain(await DevicesAsync(client), d => d.SandboxId == id);
+    }
+
+    [Fact]
+    public async Task Stop_ThenStart_IsPlacedAnewWithTheNextIncarnation()
+    {
+        using var client = service.Client();
+        var id = (await client.CreateAsync("again", edu: 1)).Id;
+        await PlannedAsync(id);
+        await Node.SayAsync(id, VmState.Running);
+        Assert.Equal("wrong_phase", await (await client.PostAsync($"/v1/sandboxes/{id}/start", null)).CodeAsync());
+        (await client.PostAsync($"/v1/sandboxes/{id}/stop", null)).EnsureSuccessStatusCode();
+        await Node.SyncAsync();
+        await Node.SayAsync(id, VmState.Stopped);
+        Assert.Equal(Phase.Stopped, (await client.FindAsync(id))!.Phase);
+        Assert.DoesNotContain(await DevicesAsync(client), d => d.SandboxId == id);
+        (await client.PostAsync($"/v1/sandboxes/{id}/start", null)).EnsureSuccessStatusCode();
+        await PlannedAsync(id, incarnation: 2);
+        Assert.False(Node.Plan.Sandboxes.Single(s => s.Id == id).Launched);
+    }
+
+    [Fact]
+    public async Task Get_WhenWaitingForAPhase_AnswersWhenItIsReached()
+    {
+        using var client = service.Client();
+        var id = (await client.CreateAsync("wait")).Id;
+        await PlannedAsync(id);
+        var waiting = client.FindAsync(id, "?waitFor=Running&timeoutSeconds=30");
+        Assert.False(waiting.IsCompleted);
+        await Node.SayAsync(id, VmState.Running);
+        Assert.Equal(Phase.Running, (await waiting)!.Phase);
+    }
+
+    [Fact]
+    public async Task Events_WhenManyAreWrittenAtOnce_HaveNoGapAndNoDouble()
+    {
+        using var client = service.Client();
+        await Task.WhenAll(Enumerable.Range(0, 20).Select(i => client.CreateAsync($"many{i}")));
+        var numbers = (await client.GetFromJsonAsync<Page<EventView>>("/v1/events?limit=1000"))!.Items.Select(e => e.Number).ToList();
+        Assert.Equal(Enumerable.Range(1, numbers.Count).Select(n => (long)n), numbers);
+    }
+
+    [Fact]
+    public async Task Faults_WhenOfAForeignSandboxOrDishonest_AreRefusedAndTheRestIsStored()
+    {
+        using var client = service.Client();
+        var id = (await client.CreateAsync("faults")).Id;
+        await PlannedAsync(id);
+        await Node.SayAsync(id, VmState.Running);
+        var now = TimeProvider.System.GetUtcNow();
+        SourceReading Good(long? value, string? reason) => new("guest.minorFaults", value, reason, false, Origin.Emulated);
+        await Node.Connection.InvokeAsync(NodeProtocol.Faults, (FaultSample[])[
+            new(id, 1, now, [Good(7, null), new("smmu.tlbHits", null, "TraceCostTooHigh", false, Origin.Emulated)]),
+            new(id, 1, now, [Good(null, null)]), new(id, 1, now, [Good(-1, null)]), new(id, 1, now.AddYears(5), [Good(1, null)]),
+            new(Guid.NewGuid(), 1, now, [Good(9, null)])]);
+        var page = await Eventually.GetAsync(async () => await client.GetFromJsonAsync<Page<FaultSampleView>>($"/v1/sandboxes/{id}/faults") is { Items.Count: > 0 } p ? p : null, "the sample is stored");
+        var sample = Assert.Single(page.Items);
+        Assert.Equal(7, sample.Readings[0].Value);
+        Assert.Null(sample.Readings[1].Value);
+        Assert.Equal("TraceCostTooHigh", sample.Readings[1].NullReason);
+        Assert.Equal(1, await service.ScalarAsync($"SELECT count(*) FROM fault_samples WHERE sandbox_id = '{id}'"));
+    }
+}

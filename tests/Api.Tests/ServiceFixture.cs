@@ -1,0 +1,93 @@
+using System.Net.Http.Headers;
+using System.Net.Http.Json;
+using System.Text.Json;
+using Contracts;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Mvc.Testing;
+using Npgsql;
+using Testing;
+using Xunit;
+
+namespace Api.Tests;
+
+/// <summary>The API in this process on a real database of its own, with an admin key and the token of one node.</summary>
+public sealed class ServiceFixture : IAsyncLifetime
+{
+    private readonly PostgresFixture _postgres = new();
+    private WebApplicationFactory<Api.Data.SandboxDb>? _factory;
+
+    public WebApplicationFactory<Api.Data.SandboxDb> Factory => _factory!;
+    public string ConnectionString => _postgres.ConnectionString;
+    public string AdminKey { get; private set; } = "";
+    public string NodeToken { get; private set; } = "";
+
+    public async ValueTask InitializeAsync()
+    {
+        await _postgres.InitializeAsync();
+        var directory = Surroundings.NewDirectory("api");
+        var (key, token) = (Path.Combine(directory, "admin.key"), Path.Combine(directory, "node.token"));
+        await using (var db = Migrations.Database.Open(ConnectionString))
+            await Migrations.Bootstrap.RunAsync(db, key, token, "standin", TimeProvider.System, CancellationToken.None);
+        (AdminKey, NodeToken) = ((await File.ReadAllTextAsync(key)).Trim(), (await File.ReadAllTextAsync(token)).Trim());
+        _factory = NewReplica();
+    }
+
+    /// <summary>Another API on the same database.</summary>
+    public WebApplicationFactory<Api.Data.SandboxDb> NewReplica() =>
+        new WebApplicationFactory<Api.Data.SandboxDb>().WithWebHostBuilder(b => b.UseSetting("ConnectionStrings:Sandbox", ConnectionString));
+
+    public HttpClient Client(WebApplicationFactory<Api.Data.SandboxDb>? replica = null)
+    {
+        var client = (replica ?? Factory).CreateClient(new WebApplicationFactoryClientOptions { HandleCookies = true, AllowAutoRedirect = false });
+        client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", AdminKey);
+        return client;
+    }
+
+    public async Task<StandInNode> NodeAsync(int edu = 2)
+    {
+        var node = new StandInNode(Factory, NodeToken, edu);
+        await node.StartAsync();
+        return node;
+    }
+
+    public async Task<long> ScalarAsync(string sql)
+    {
+        await using var connection = new NpgsqlConnection(ConnectionString);
+        await connection.OpenAsync();
+#pragma warning disable CA2100 // Texts of the tests themselves.
+        await using var command = new NpgsqlCommand(sql, connection);
+#pragma warning restore CA2100
+        return Convert.ToInt64(await command.ExecuteScalarAsync(), System.Globalization.CultureInfo.InvariantCulture);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        if (_factory is not null) await _factory.DisposeAsync();
+        await _postgres.DisposeAsync();
+    }
+}
+
+public static class Calls
+{
+    public static async Task<SandboxView> CreateAsync(this HttpClient client, string name, int edu = 0)
+    {
+        using var response = await client.PostAsJsonAsync("/v1/sandboxes", new { name, image = "guest", accelerators = edu == 0 ? [] : new[] { new { @class = "edu", count = edu } } });
+        Assert.Equal(System.Net.HttpStatusCode.Created, response.StatusCode);
+        return (await response.Content.ReadFromJsonAsync<SandboxView>())!;
+    }
+
+    public static async Task<SandboxView?> FindAsync(this HttpClient client, Guid id, string query = "")
+    {
+        using var response = await client.GetAsync($"/v1/sandboxes/{id}{query}");
+        return response.StatusCode == System.Net.HttpStatusCode.OK ? await response.Content.ReadFromJsonAsync<SandboxView>() : null;
+    }
+
+    public static async Task<string> CodeAsync(this HttpResponseMessage response)
+    {
+        Assert.Equal("application/problem+json", response.Content.Headers.ContentType?.MediaType);
+        using var json = JsonDocument.Parse(await response.Content.ReadAsStringAsync());
+        Assert.Equal((int)response.StatusCode, json.RootElement.GetProperty("status").GetInt32());
+        Assert.False(string.IsNullOrWhiteSpace(json.RootElement.GetProperty("detail").GetString()));
+        return json.RootElement.GetProperty("code").GetString()!;
+    }
+}

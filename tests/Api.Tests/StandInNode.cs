@@ -1,0 +1,49 @@
+using Contracts;
+using Microsoft.AspNetCore.Http.Connections;
+using Microsoft.AspNetCore.Mvc.Testing;
+using Microsoft.AspNetCore.SignalR.Client;
+
+namespace Api.Tests;
+
+/// <summary>A node that a test plays by hand over the real hub: it reports what the test says and keeps the plan it gets.</summary>
+public sealed class StandInNode(WebApplicationFactory<Api.Data.SandboxDb> api, string token, int edu) : IAsyncDisposable
+{
+    private static readonly Verdict _verdict = new(VerdictClass.PassthroughOnly, "Test", "A stand-in.", Origin.Emulated, []);
+    private readonly HubConnection _connection = new HubConnectionBuilder().WithUrl(new Uri(api.Server.BaseAddress, NodeProtocol.HubPath), o =>
+    {
+        o.HttpMessageHandlerFactory = _ => api.Server.CreateHandler();
+        o.Transports = HttpTransportType.LongPolling;
+        o.AccessTokenProvider = () => Task.FromResult<string?>(token);
+    }).Build();
+
+    public Dictionary<Guid, ReportedSandbox> Sandboxes { get; } = [];
+    public Dictionary<string, Guid?> Held { get; } = Enumerable.Range(0, edu).ToDictionary(i => $"edu-{i}", _ => (Guid?)null);
+    public NodePlan Plan { get; private set; } = new(0, [], []);
+
+    public HubConnection Connection => _connection;
+
+    public async Task StartAsync()
+    {
+        await _connection.StartAsync();
+        await SyncAsync();
+    }
+
+    public NodeReport Report() => new(NodeProtocol.Version, "test", TimeProvider.System.GetUtcNow(), Plan.Revision,
+        new NodeFacts("arm64", "6.12", "Debian", "Neoverse N1", 8, 16384, 64, 16384, Acceleration.Tcg, "NoKvm", "7.2", [Viommu.Smmuv3, Viommu.None], true, true, null, "boot", []),
+        Held.Select(d => new ReportedDevice(d.Key, "edu", "1234", "11e8", "edu", Origin.Emulated, d.Value, d.Value is null ? DevicePhase.Available : DevicePhase.Assigned, null, _verdict)).ToList(),
+        [new ReportedImage("guest", "sha256:00", "arm64", "6.12", true, 1)], Sandboxes.Values.ToList());
+
+    public async Task<NodePlan> SyncAsync() => Plan = await _connection.InvokeAsync<NodePlan>(NodeProtocol.Sync, Report());
+
+    /// <summary>Says of a sandbox that it is so, in the plan's incarnation or a given one, and reports.</summary>
+    public async Task SayAsync(Guid id, VmState state, Failure? failure = null, int? incarnation = null)
+    {
+        var planned = Plan.Sandboxes.Single(s => s.Id == id);
+        foreach (var device in planned.Spec.Devices)
+            Held[device] = state is VmState.Stopped or VmState.Failed or VmState.Absent ? null : id;
+        Sandboxes[id] = new ReportedSandbox(id, incarnation ?? planned.Incarnation, state, [], failure, null, 1, null, null, null, null, null);
+        await SyncAsync();
+    }
+
+    public async ValueTask DisposeAsync() => await _connection.DisposeAsync();
+}
