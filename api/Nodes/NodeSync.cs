@@ -109,9 +109,10 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Fault
         if (outcome is not SandboxLifecycle.Outcome.Become become) return;
         if (observed.State is not (VmState.Absent or VmState.Preparing)) sandbox.Launched = true;
         if (become.Phase is Phase.Failed or Phase.Stopped) sandbox.Failure = observed.Failure;
-        if (sandbox.Enter(become.Phase, now))
-            db.Events.Add(Event.Of(sandbox, EventType.SandboxPhase, observed.Failure?.Reason ?? become.Phase.ToString(),
-                observed.Failure?.Message ?? $"{sandbox.Name} is {become.Phase}.", now));
+        if (!sandbox.Enter(become.Phase, now)) return;
+        var ended = become.Phase is Phase.Stopped or Phase.Failed ? observed.Conditions.FirstOrDefault(c => c is { Type: ConditionType.VmmRunning, Status: ConditionStatus.False }) : null;
+        db.Events.Add(Event.Of(sandbox, EventType.SandboxPhase, observed.Failure?.Reason ?? ended?.Reason ?? become.Phase.ToString(),
+            observed.Failure?.Message ?? ended?.Message ?? $"{sandbox.Name} is {become.Phase}.", now));
     }
 
     /// <summary>True if a device became free.</summary>

@@ -24,8 +24,7 @@ others_reach() {
   done
 }
 
-# Sets DATA, the real path of .sandbox. It lies elsewhere when others cannot reach the repository,
-# or when its path is too long for the unix sockets of the VMs (107 bytes with all the names below it).
+# Sets DATA, the real path of .sandbox. It lies elsewhere when others cannot reach the repository.
 resolve_data() {
   local link=$REPOSITORY/.sandbox digest target
   digest=$(printf '%s' "$REPOSITORY" | sha256sum | cut -c 1-12)
@@ -34,7 +33,7 @@ resolve_data() {
   else
     target=${XDG_STATE_HOME:-$HOME/.local/state}/sandbox/$digest
   fi
-  if { [ "$(id -u)" = 0 ] && ! others_reach "$REPOSITORY"; } || [ ${#link} -gt 50 ]; then
+  if [ "$(id -u)" = 0 ] && ! others_reach "$REPOSITORY"; then
     install -d -m 711 "$(dirname "$target")" "$target"
     if [ -L "$link" ]; then
       rm "$link"

@@ -87,7 +87,7 @@ public sealed class AgentChannel : IAsyncDisposable
         using var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
         try
         {
-            await socket.ConnectAsync(new UnixDomainSocketEndPoint(_socketPath), ct);
+            await SocketFile.ConnectAsync(socket, _socketPath, ct);
             await using var stream = new NetworkStream(socket, ownsSocket: false);
             var writes = new WholeWrites(stream);
             var hello = SendAsync(writes, new AgentHello(AgentProtocol.Version), ct);

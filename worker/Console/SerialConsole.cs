@@ -113,7 +113,7 @@ public sealed class SerialConsole : IAsyncDisposable
         {
             // A socket's file is never written to: its time is when this very VMM made it.
             var madeAt = File.GetLastWriteTimeUtc(_socketPath);
-            await socket.ConnectAsync(new UnixDomainSocketEndPoint(_socketPath), ct);
+            await SocketFile.ConnectAsync(socket, _socketPath, ct);
             await using var stream = new NetworkStream(socket, ownsSocket: false);
             Begin(madeAt);
             _writes = new WholeWrites(stream);

@@ -9,9 +9,6 @@ namespace Worker.Vms;
 
 public sealed class RuntimeDirectory
 {
-    /// <summary>sun_path holds 108 bytes with the closing zero.</summary>
-    public const int MaxSocketPathBytes = 107;
-
     private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
     private const UnixFileMode Traversable = OwnerOnly | UnixFileMode.GroupExecute | UnixFileMode.OtherExecute;
 
@@ -50,13 +47,6 @@ public sealed class RuntimeDirectory
                 foreign.Add(entry.Name);
         }
         return (directories, foreign);
-    }
-
-    /// <summary>Null when every socket path fits.</summary>
-    public string? SocketPathProblem()
-    {
-        var longest = System.Text.Encoding.UTF8.GetByteCount(SerialSocket);
-        return longest <= MaxSocketPathBytes ? null : $"a socket path would be {longest} bytes long, {MaxSocketPathBytes} is the limit";
     }
 
     public static void CreateRoot(string root)

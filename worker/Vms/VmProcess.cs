@@ -4,7 +4,7 @@ using System.Text;
 
 namespace Worker.Vms;
 
-// Starts VMMs. Guarantees: the process is in its cgroup, in a session of its own and without privileges before the VMM's first instruction,
+// Starts VMMs. Guarantees: the process is in its cgroup, its own directory and session and without privileges before the VMM's first instruction,
 // and outlives the worker. A worker that dies right after the start finds it by the cgroup or by the number written beside the records.
 public static class VmProcess
 {
@@ -23,7 +23,7 @@ public static class VmProcess
 
     public static ProcessHandle Start(RuntimeDirectory directory, VmCgroup? cgroup, uint? user, string program, IReadOnlyList<string> arguments)
     {
-        var start = new ProcessStartInfo("/bin/sh") { WorkingDirectory = "/", UseShellExecute = false };
+        var start = new ProcessStartInfo("/bin/sh") { WorkingDirectory = directory.VmmDirectory, UseShellExecute = false };
         start.Environment.Clear();
         start.Environment["PATH"] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
         foreach (var argument in (string[])["-c", Launcher, cgroup?.ProcsFile ?? "", PidFile(directory), directory.VmmLog, "setsid"])

@@ -56,8 +56,6 @@ public sealed partial class VmRunner
         var record = new VmRecord(Id, planned.Incarnation, VmState.Preparing) { HostBootId = _around.HostBootId };
         try
         {
-            if (_directory.SocketPathProblem() is { } tooLong)
-                throw new VmStartException("StateDirectoryTooDeep", $"On this node {tooLong}.", "Move the worker's state directory to a shorter path.");
             record = record with { HasAgent = _around.Vmm.Check(planned.Spec) };
             if (!_around.Devices.TryHold(Id, planned.Spec.Devices, Now, out var failure))
             {

@@ -1,5 +1,6 @@
 using System.Net.Sockets;
 using System.Text;
+using Worker.Channels;
 
 namespace Worker.Tests.Channels;
 
@@ -10,7 +11,8 @@ internal sealed class ScriptedPeer : IDisposable
 
     public ScriptedPeer(string path)
     {
-        _listener.Bind(new UnixDomainSocketEndPoint(path));
+        using var file = new SocketFile(path);
+        _listener.Bind(file.Address);
         _listener.Listen(8);
     }
 

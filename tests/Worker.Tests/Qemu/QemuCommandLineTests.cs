@@ -28,12 +28,12 @@ public sealed class QemuCommandLineTests
                 "-M", "virt,gic-version=3,iommu=smmuv3,memory-backend=ram", "-accel", "tcg", "-cpu", "neoverse-n1",
                 "-smp", "2", "-m", "512M", "-object", "memory-backend-memfd,id=ram,size=512M,share=on",
                 "-D", Vmm + "/trace.log",
-                "-chardev", $"socket,id=qmp,path={Vmm}/qmp.sock,server=on,wait=off", "-mon", "chardev=qmp,mode=control",
+                "-chardev", $"socket,id=qmp,path=qmp.sock,server=on,wait=off", "-mon", "chardev=qmp,mode=control",
                 "-chardev", $"pipe,id=events,path={Vmm}/events", "-mon", "chardev=events,mode=control",
-                "-chardev", $"socket,id=serial,path={Vmm}/serial.sock,server=on,wait=off", "-serial", "chardev:serial",
+                "-chardev", $"socket,id=serial,path=serial.sock,server=on,wait=off", "-serial", "chardev:serial",
                 "-kernel", "/i/kernel", "-initrd", "/i/initrd", "-append", "console=ttyAMA0 quiet",
                 "-device", "virtio-rng-pci", "-device", "virtio-serial-pci",
-                "-chardev", $"socket,id=agent,path={Vmm}/agent.sock,server=on,wait=off", "-device", "virtserialport,chardev=agent,name=org.sandbox.agent.0",
+                "-chardev", $"socket,id=agent,path=agent.sock,server=on,wait=off", "-device", "virtserialport,chardev=agent,name=org.sandbox.agent.0",
                 "-device", "pvpanic-pci",
                 "-device", "pcie-root-port,id=rp0,chassis=1", "-device", "edu,bus=rp0,dma_mask=0xffffffffffffffff",
                 "-device", "pcie-root-port,id=rp1,chassis=2",
@@ -72,7 +72,7 @@ public sealed class QemuCommandLineTests
     public void Build_WhenPathHasComma_DoublesItInOptionsOnly()
     {
         var line = QemuCommandLine.Build(Machine(root: "/a,b"));
-        Assert.Contains(line, a => a.StartsWith("socket,id=qmp,path=/a,,b/", StringComparison.Ordinal));
+        Assert.Contains(line, a => a.StartsWith("pipe,id=events,path=/a,,b/", StringComparison.Ordinal));
         Assert.Contains(line, a => a.StartsWith("/a,b/", StringComparison.Ordinal) && a.EndsWith("trace.log", StringComparison.Ordinal));
     }
 

@@ -33,7 +33,7 @@ public sealed class QemuSmokeTests
                 stream.SetLength(1 << 20);
         var machine = QemuCommandLineTests.Machine(viommu, root: root.FullPath, initrd: null, devices: devices) with { Kernel = root.Of("kernel"), MemoryMib = 128 };
 
-        var start = new ProcessStartInfo(qemu!) { RedirectStandardError = true };
+        var start = new ProcessStartInfo(qemu!) { RedirectStandardError = true, WorkingDirectory = directory.VmmDirectory };
         foreach (var argument in QemuCommandLine.Build(machine).Append("-S"))
             start.ArgumentList.Add(argument);
         using var process = Process.Start(start)!;

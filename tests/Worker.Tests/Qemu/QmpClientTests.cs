@@ -213,7 +213,9 @@ public sealed class QmpClientTests : IAsyncLifetime
     [Fact]
     public async Task Connect_WhenTheSocketComesLaterAndHangsUpAtFirst_TriesAgain()
     {
-        var path = _directory.Of("late.sock");
+        // Deeper than a socket's address is long.
+        var deep = Directory.CreateDirectory(_directory.Of(string.Join('/', Enumerable.Repeat("a-folder-within-a-folder", 8))));
+        var path = Path.Combine(deep.FullName, "late.sock");
         var connecting = QmpClient.ConnectAsync(path, TimeProvider.System, NullLogger.Instance, Ct);
         using var server = new ScriptedPeer(path);
         (await server.AcceptAsync()).Dispose();

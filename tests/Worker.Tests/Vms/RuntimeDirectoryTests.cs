@@ -26,14 +26,6 @@ public sealed class RuntimeDirectoryTests
         Assert.Equal("/s/00112233445566778899aabbccddeeff", RuntimeDirectory.Parse("/s", "00112233445566778899aabbccddeeff")!.FullPath);
 
     [Fact]
-    public void SocketPathProblem_WhenTooLong_NamesTheLimit()
-    {
-        var fits = 107 - "/00112233445566778899aabbccddeeff/vmm/serial.sock".Length;
-        Assert.Null(RuntimeDirectory.Of("/" + new string('a', fits - 1), Guid.Empty).SocketPathProblem());
-        Assert.Contains("107", RuntimeDirectory.Of("/" + new string('a', fits), Guid.Empty).SocketPathProblem()!, StringComparison.Ordinal);
-    }
-
-    [Fact]
     public void Remove_WhenVmLeftLinks_LeavesTheirTargets()
     {
         using var root = new TemporaryDirectory();

@@ -11,7 +11,7 @@ public sealed record QemuMachine(
 // Pure: a machine to QEMU's arguments, valid for QEMU 7.2 to 11.1.
 // However the guest ends, QEMU pauses and stays, so that its state can still be asked for; and it writes its events to a file
 // (a second monitor on a "pipe" whose two ends are plain files, the first of which enables it), so that a worker
-// that was away can tell a power-off from a panic.
+// that was away can tell a power-off from a panic. Sockets are named from the working directory, the VMM's own: an address has 107 bytes.
 public static class QemuCommandLine
 {
     public const string EnableEvents = "{\"execute\":\"qmp_capabilities\"}\n";
@@ -34,11 +34,11 @@ public static class QemuCommandLine
             "-m", $"{machine.MemoryMib}M",
             "-object", $"memory-backend-memfd,id=ram,size={machine.MemoryMib}M,share=on",
             "-D", directory.TraceLog,
-            "-chardev", $"socket,id=qmp,path={Escape(directory.QmpSocket)},server=on,wait=off",
+            "-chardev", $"socket,id=qmp,path={Path.GetFileName(directory.QmpSocket)},server=on,wait=off",
             "-mon", "chardev=qmp,mode=control",
             "-chardev", $"pipe,id=events,path={Escape(directory.EventPipe)}",
             "-mon", "chardev=events,mode=control",
-            "-chardev", $"socket,id=serial,path={Escape(directory.SerialSocket)},server=on,wait=off",
+            "-chardev", $"socket,id=serial,path={Path.GetFileName(directory.SerialSocket)},server=on,wait=off",
             "-serial", "chardev:serial",
             "-kernel", machine.Kernel,
         };
@@ -50,7 +50,7 @@ public static class QemuCommandLine
         line.AddRange([
             "-device", "virtio-rng-pci",
             "-device", "virtio-serial-pci",
-            "-chardev", $"socket,id=agent,path={Escape(directory.AgentSocket)},server=on,wait=off",
+            "-chardev", $"socket,id=agent,path={Path.GetFileName(directory.AgentSocket)},server=on,wait=off",
             "-device", $"virtserialport,chardev=agent,name={AgentProtocol.PortName}",
         ]);
         if (machine.HasPanicDevice)

@@ -64,7 +64,7 @@ public sealed class QmpClient : IAsyncDisposable
             QmpClient? client = null;
             try
             {
-                await socket.ConnectAsync(new UnixDomainSocketEndPoint(socketPath), ct);
+                await SocketFile.ConnectAsync(socket, socketPath, ct);
                 client = new QmpClient(socket, socketPath, time, log);
                 await client._greeted.Task.WaitAsync(ct);
                 await client.ExecuteAsync("qmp_capabilities", null, ct);
