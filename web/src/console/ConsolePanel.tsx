@@ -72,19 +72,25 @@ export function ConsolePanel({ sandboxId, name }: { sandboxId: string; name: str
     };
   }, [live, sandboxId]);
 
+  // Not before the question is gone: an open dialog keeps the focus, and gives it back to a button when it closes.
+  const typeNext = useRef(false);
   useEffect(() => {
     const term = terminal.current;
-    if (term) term.options.disableStdin = !youWrite;
-  }, [youWrite]);
+    if (!term) return;
+    term.options.disableStdin = !youWrite;
+    if (!youWrite || takenBy !== null || !typeNext.current) return;
+    typeNext.current = false;
+    term.focus();
+  }, [youWrite, takenBy]);
 
   async function acquire(force: boolean, quietly = false) {
+    typeNext.current = !quietly;
     try {
       const answer = await live.invoke<ConsoleWriter>("ConsoleAcquire", sandboxId, force);
       held.current = answer.acquired;
       if (answer.acquired) {
         setHolders((before) => ({ ...before, writer: answer.writer, youWrite: true }));
         setTakenBy(null);
-        terminal.current?.focus();
       } else if (!quietly) setTakenBy(answer.writer ?? "Someone else");
     } catch (error) {
       if (!quietly) tellFailure("The keyboard could not be taken", error);
