@@ -7,7 +7,7 @@ using Microsoft.AspNetCore.SignalR.Client;
 using Testing;
 using Xunit;
 
-[assembly: AssemblyFixture(typeof(EndToEnd.Tests.RunningService))]
+[assembly: AssemblyFixture(typeof(Testing.RunningService))]
 [assembly: CollectionBehavior(DisableTestParallelization = true)]
 
 namespace EndToEnd.Tests;

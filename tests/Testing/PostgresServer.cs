@@ -9,6 +9,9 @@ public sealed class PostgresServer : IAsyncLifetime
     private static readonly TimeSpan _deadline = TimeSpan.FromSeconds(90);
     private readonly string _directory = Surroundings.NewDirectory("postgres");
 
+    /// <summary>Whether a commit waits for the disk, as in production; tests need not.</summary>
+    public bool Durable { get; init; }
+
     private string Cluster => Path.Combine(_directory, "pg");
 
     public string ConnectionFile => Path.Combine(_directory, "connection");
@@ -36,7 +39,7 @@ public sealed class PostgresServer : IAsyncLifetime
     {
         await using var script = ProcessUnderTest.Start(
             Path.Combine(Surroundings.Repository, "deploy/dev/postgres.sh"), [action, Cluster],
-            new Dictionary<string, string?> { ["SANDBOX_POSTGRES_FSYNC"] = "off" });
+            new Dictionary<string, string?> { ["SANDBOX_POSTGRES_FSYNC"] = Durable ? "on" : "off" });
         var status = await script.WaitForExitAsync(_deadline);
         if (status != 0)
             throw new InvalidOperationException($"postgres.sh {action} ended with {status}: {script.Output}");

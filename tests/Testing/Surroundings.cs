@@ -49,7 +49,4 @@ public static class SkipReason
         Assert.SkipWhen(path is null, "no chromium on this machine: install Debian's package chromium");
         return path;
     }
-
-    public static void UnlessRoot() =>
-        Assert.SkipUnless(Environment.IsPrivilegedProcess, "needs root: user ids and control groups of VMs cannot be made otherwise");
 }

@@ -2,10 +2,9 @@ using System.Net.Http.Headers;
 using System.Net.Http.Json;
 using System.Text.Json;
 using Contracts;
-using Testing;
 using Xunit;
 
-namespace EndToEnd.Tests;
+namespace Testing;
 
 /// <summary>Database, API and worker as real processes, and what is needed to kill each of them. One for the whole suite: a guest is expensive.</summary>
 public sealed class RunningService : IAsyncLifetime
@@ -15,7 +14,9 @@ public sealed class RunningService : IAsyncLifetime
     private readonly int _port = FreePort.Next();
     private ProcessUnderTest? _api, _worker;
 
-    public PostgresServer Database { get; } = new();
+    /// <summary>Whether a node joins at the start.</summary>
+    public bool WithWorker { get; init; } = true;
+    public PostgresServer Database { get; init; } = new();
     public HttpClient Client { get; private set; } = null!;
     public string AdminKey { get; private set; } = "";
     public ProcessUnderTest Worker => _worker!;
@@ -24,7 +25,6 @@ public sealed class RunningService : IAsyncLifetime
 
     public async ValueTask InitializeAsync()
     {
-        SkipReason.UnlessRoot();
         await Database.InitializeAsync();
         await using (var migrations = ProcessUnderTest.StartBuilt("migrations", "Sandbox.Migrations",
             ["--connection-file", Database.ConnectionFile, "--admin-key-file", Path.Combine(_directory, "admin.key"), "--node-token-file", Path.Combine(_directory, "node.token")]))
@@ -33,8 +33,10 @@ public sealed class RunningService : IAsyncLifetime
         Client = new HttpClient(new SocketsHttpHandler()) { BaseAddress = new Uri(BaseAddress), Timeout = TimeSpan.FromSeconds(70) };
         Client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", AdminKey);
         StartApi();
-        StartWorker();
         await HealthyAsync();
+        if (!WithWorker)
+            return;
+        StartWorker();
         await Eventually.Async(async () => (await Client.GetFromJsonAsync<Page<NodeView>>("/v1/nodes"))!.Items.Any(n => n.Phase == NodePhase.Ready), "the node is ready", Patience);
     }
 
