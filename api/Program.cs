@@ -22,21 +22,18 @@ builder.WebHost.ConfigureKestrel(o =>
     o.AddServerHeader = false;
     o.Limits.MaxRequestBodySize = 256 * 1024;
 });
-builder.Logging.AddFilter("Microsoft.EntityFrameworkCore", LogLevel.Warning).AddFilter("Microsoft.AspNetCore", LogLevel.Warning);
+builder.Logging.AddFilter("Microsoft.EntityFrameworkCore", LogLevel.Warning).AddFilter("Microsoft.AspNetCore", LogLevel.Warning)
+    // What a stranger sends is not the log's to grow with.
+    .AddFilter(typeof(ApiKeyHandler).FullName, LogLevel.Warning).AddFilter(typeof(NodeTokenHandler).FullName, LogLevel.Warning);
 var connectionString = builder.Configuration.GetConnectionString("Sandbox")
     ?? throw new InvalidOperationException("ConnectionStrings:Sandbox is not set.");
 builder.Services.AddSingleton(TimeProvider.System);
-builder.Services.AddSingleton(_ => NpgsqlDataSource.Create(connectionString));
-builder.Services.AddDbContext<SandboxDb>(o => SandboxDb.Configure(o, connectionString));
+builder.Services.AddSingleton(_ => SandboxDb.OpenSource(connectionString));
+builder.Services.AddDbContext<SandboxDb>((services, o) => SandboxDb.Configure(o, services.GetRequiredService<NpgsqlDataSource>()));
 builder.Services.AddDataProtection().SetApplicationName("Sandbox").PersistKeysToDbContext<SandboxDb>();
 builder.Services.AddSandboxAuthentication();
 builder.Services.AddProblemDetails();
-builder.Services.AddOpenApi(o => o.AddDocumentTransformer((document, _, _) =>
-{
-    document.Info.Title = "Sandbox";
-    document.Info.Version = "v1";
-    return Task.CompletedTask;
-}));
+builder.Services.AddOpenApi(OpenApiDocument.Configure);
 builder.Services.ConfigureHttpJsonOptions(o =>
 {
     o.SerializerOptions.UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow;
@@ -65,6 +62,7 @@ app.UseExceptionHandler(new ExceptionHandlerOptions
 });
 app.UseStatusCodePages(c => ApiProblem.HandleStatusAsync(c.HttpContext));
 app.Use(Headers.Secure);
+app.Use(Headers.RefuseCharset);
 WebPage.Use(app);
 app.UseRouting();
 app.UseAuthentication();
@@ -74,12 +72,13 @@ app.UseAuthorization();
 
 app.MapHealth();
 app.MapSession();
-app.MapSandboxes();
-app.MapFaults();
-app.MapNodes();
-app.MapDevices();
-app.MapImages();
-app.MapEvents();
+var v1 = app.MapGroup("").AddEndpointFilterFactory(QueryNames.Refuse);
+v1.MapSandboxes();
+v1.MapFaults();
+v1.MapNodes();
+v1.MapDevices();
+v1.MapImages();
+v1.MapEvents();
 app.MapHub<NodeHub>(NodeProtocol.HubPath);
 app.MapHub<DashboardHub>(DashboardHubContract.Path);
 app.MapOpenApi("/openapi/v1.json").RequireAuthorization();

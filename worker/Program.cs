@@ -100,7 +100,7 @@ static VmManager NewManager(WorkerOptions options, NodeCapabilities node, ImageC
     var vmm = new QemuVmm(node, images, options.TraceTlb, TimeProvider.System, log);
     var kinds = devices.Configured.ToDictionary(d => d.Name, d => d.Kind, StringComparer.Ordinal);
     return new VmManager(options.RuntimeRoot, new VmSurroundings(
-        vmm, devices, new UserIds(node.OwnUserPerVm, options.FirstUser, options.UserCount), node.Cgroups,
+        vmm, devices, new UserIds(node.OwnUserPerVm, options.FirstUser ?? UserIds.FirstOf(options.StateDirectory), options.UserCount), node.Cgroups,
         address => kinds.TryGetValue(address, out var kind) ? DeviceVerdict.Emulated(kind, node.Qemu.Has(kind)) : null,
         node.Host.BootId, TimeProvider.System, log));
 }

@@ -4,6 +4,14 @@ namespace Worker;
 public sealed class StateLock : IDisposable
 {
     private static readonly TimeSpan RetryDelay = TimeSpan.FromMilliseconds(50);
+    /// <summary>Whoever can open a file can lock it: nobody else can.</summary>
+    private static readonly FileStreamOptions Options = new()
+    {
+        Mode = FileMode.OpenOrCreate,
+        Access = FileAccess.ReadWrite,
+        Share = FileShare.None,
+        UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
+    };
     private readonly FileStream _file;
 
     private StateLock(FileStream file) => _file = file;
@@ -16,7 +24,7 @@ public sealed class StateLock : IDisposable
         {
             try
             {
-                return new StateLock(new FileStream(Path.Combine(directory, "worker.lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None));
+                return new StateLock(new FileStream(Path.Combine(directory, "worker.lock"), Options));
             }
             catch (IOException) when (TimeProvider.System.GetElapsedTime(from) < limit)
             {

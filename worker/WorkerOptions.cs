@@ -15,8 +15,9 @@ public sealed class WorkerOptions
     public int? VcpuOvercommit { get; set; }
     /// <summary>Null: all but an eighth, at least 512 MiB, of the host's memory.</summary>
     public long? MemoryCapacityMib { get; set; }
-    /// <summary>First of <see cref="UserCount"/> user ids, one for each VM; used only by a worker that is root.</summary>
-    public uint FirstUser { get; set; } = 1_900_000_000;
+    /// <summary>First of <see cref="UserCount"/> user ids, one for each VM; used only by a worker that is root.
+    /// Null: by the state directory, so that two workers on one machine do not give their VMs the same.</summary>
+    public uint? FirstUser { get; set; }
     public int UserCount { get; set; } = 4096;
     /// <summary>Whether the SMMU's TLB lookups are traced as well: one line of log for each translation.</summary>
     public bool TraceTlb { get; set; }
@@ -56,8 +57,8 @@ public sealed class WorkerOptions
             yield return "Worker__MemoryCapacityMib must be at least 128";
         if (ScratchDiskMib is < 1 or > 1 << 20)
             yield return "Worker__ScratchDiskMib must be 1 to 1048576";
-        if (FirstUser < 65536 || UserCount is < 1 or > 1 << 20)
-            yield return "Worker__FirstUser must be at least 65536 and Worker__UserCount 1 to 1048576";
+        if (FirstUser is < 65536 or > 2_000_000_000 || UserCount is < 1 or > 1 << 20)
+            yield return "Worker__FirstUser must be 65536 to 2000000000 and Worker__UserCount 1 to 1048576";
         var names = new HashSet<string>(StringComparer.Ordinal);
         foreach (var device in Devices ?? [])
         {

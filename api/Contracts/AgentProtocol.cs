@@ -56,7 +56,7 @@ public sealed record AgentConfigured(bool UserDataRan, int? ExitCode) : AgentMes
 
 public sealed record AgentBlockReadDone(int Id, long Bytes, long ElapsedMicroseconds, string? Error) : AgentMessage;
 
-[JsonConverter(typeof(JsonStringEnumConverter<ProbeOutcome>))]
+[JsonConverter(typeof(NamedEnum<ProbeOutcome>))]
 public enum ProbeOutcome { Passed, Failed, Skipped }
 
 /// <summary>What the probe saw on one PCI function of the guest.

@@ -39,7 +39,7 @@ public sealed record ReportedDevice(
 /// <summary>A guest image on the node's disk. <c>Digest</c> is <c>sha256:</c> of the manifest that names every file with its own digest.</summary>
 public sealed record ReportedImage(string Name, string Digest, string Architecture, string Kernel, bool HasAgent, long SizeBytes);
 
-[JsonConverter(typeof(JsonStringEnumConverter<VmState>))]
+[JsonConverter(typeof(NamedEnum<VmState>))]
 public enum VmState { Absent, Preparing, Booting, Running, Stopping, Stopped, Failed }
 
 /// <summary>What a node sees of one sandbox. <c>Absent</c> answers a plan entry that asks for deletion once nothing of it is left

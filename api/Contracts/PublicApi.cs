@@ -21,7 +21,7 @@ public sealed record SandboxCreate(
 /// <param name="Count">1 to 8.</param>
 public sealed record AcceleratorRequest(string? Class, int? Count);
 
-[JsonConverter(typeof(JsonStringEnumConverter<LeaseEnd>))]
+[JsonConverter(typeof(NamedEnum<LeaseEnd>))]
 public enum LeaseEnd { Stop, Delete }
 
 /// <param name="TtlSeconds">60 to 31536000, from creation.</param>

@@ -3,17 +3,17 @@ using System.Text.Json.Serialization;
 namespace Contracts;
 
 /// <summary>Where a sandbox is in its life, as the control plane last stored it.</summary>
-[JsonConverter(typeof(JsonStringEnumConverter<Phase>))]
+[JsonConverter(typeof(NamedEnum<Phase>))]
 public enum Phase { Pending, Scheduled, Preparing, Booting, Running, Stopping, Stopped, Failed, Lost, Deleting }
 
 /// <summary>What the user asked for last.</summary>
-[JsonConverter(typeof(JsonStringEnumConverter<DesiredState>))]
+[JsonConverter(typeof(NamedEnum<DesiredState>))]
 public enum DesiredState { Running, Stopped, Deleted }
 
-[JsonConverter(typeof(JsonStringEnumConverter<ConditionStatus>))]
+[JsonConverter(typeof(NamedEnum<ConditionStatus>))]
 public enum ConditionStatus { True, False, Unknown }
 
-[JsonConverter(typeof(JsonStringEnumConverter<ConditionType>))]
+[JsonConverter(typeof(NamedEnum<ConditionType>))]
 public enum ConditionType { Placed, DevicesReady, VmmRunning, GuestReady, SvaReady, FaultStorm }
 
 /// <summary>One statement about a sandbox. <c>Reason</c> is a stable PascalCase code, <c>Message</c> a sentence for people.</summary>
@@ -23,34 +23,34 @@ public sealed record Condition(ConditionType Type, ConditionStatus Status, strin
 public sealed record Failure(string Reason, string Message, string Remedy, DateTimeOffset At);
 
 /// <summary>Where a measurement or a device comes from. What is emulated or simulated is never shown as hardware.</summary>
-[JsonConverter(typeof(JsonStringEnumConverter<Origin>))]
+[JsonConverter(typeof(NamedEnum<Origin>))]
 public enum Origin { Hardware, Emulated, Simulated }
 
 /// <summary>The IOMMU that the guest sees.
 /// <c>Smmuv3</c>: a virtual SMMUv3; <c>Virtio</c>: virtio-iommu (isolation only, its protocol has no PASID and no page requests);
 /// <c>None</c>: the guest has no IOMMU.</summary>
-[JsonConverter(typeof(JsonStringEnumConverter<Viommu>))]
+[JsonConverter(typeof(NamedEnum<Viommu>))]
 public enum Viommu { Smmuv3, Virtio, None }
 
-[JsonConverter(typeof(JsonStringEnumConverter<NodePhase>))]
+[JsonConverter(typeof(NamedEnum<NodePhase>))]
 public enum NodePhase { Joining, Ready, Cordoned, Draining, Unreachable }
 
-[JsonConverter(typeof(JsonStringEnumConverter<DevicePhase>))]
+[JsonConverter(typeof(NamedEnum<DevicePhase>))]
 public enum DevicePhase { Available, Assigned, Cleaning, Quarantined }
 
 /// <summary>How a guest's instructions run on a node: hardware virtualization, or QEMU's translator.</summary>
-[JsonConverter(typeof(JsonStringEnumConverter<Acceleration>))]
+[JsonConverter(typeof(NamedEnum<Acceleration>))]
 public enum Acceleration { Kvm, Tcg }
 
 /// <summary>How far Shared Virtual Addressing works for a device (design: SVA verdict).</summary>
-[JsonConverter(typeof(JsonStringEnumConverter<VerdictClass>))]
+[JsonConverter(typeof(NamedEnum<VerdictClass>))]
 public enum VerdictClass { GuestSvaDeviceFaults, GuestSvaPrefaultOnly, HostSvaStall, PassthroughOnly, Unknown }
 
 /// <summary>The links of the SVA chain, in the order in which they are judged.</summary>
-[JsonConverter(typeof(JsonStringEnumConverter<VerdictLinkName>))]
+[JsonConverter(typeof(NamedEnum<VerdictLinkName>))]
 public enum VerdictLinkName { Device, IommuGroup, Smmu, Kernel, Vmm, Guest }
 
-[JsonConverter(typeof(JsonStringEnumConverter<LinkStatus>))]
+[JsonConverter(typeof(NamedEnum<LinkStatus>))]
 public enum LinkStatus { Pass, Fail, Unknown }
 
 /// <summary>One link of the chain. <c>Remedy</c> is null only when the link passes.</summary>

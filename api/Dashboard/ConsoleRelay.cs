@@ -9,6 +9,7 @@ namespace Api.Dashboard;
 /// On a crash of the API nothing is lost that the worker's ring still has: viewers come back with their last offset.</summary>
 public sealed class ConsoleRelay
 {
+    public const int MaxViewers = 64;
     private const int RingBytes = 256 * 1024, FrameBytes = 16 * 1024, QueuedFrames = 512;
     private readonly Lock gate = new();
     private readonly Dictionary<Guid, Console> consoles = [];
@@ -55,13 +56,14 @@ public sealed class ConsoleRelay
         }
     }
 
-    /// <summary>True in <paramref name="first"/> when nobody watched before: the node's plan has changed.</summary>
-    public ChannelReader<ConsoleFrame> Watch(Guid sandboxId, string connection, string name, long fromOffset, out bool first)
+    /// <summary>Null when it has as many viewers as it may. True in <paramref name="first"/> when nobody watched before: the node's plan has changed.</summary>
+    public ChannelReader<ConsoleFrame>? Watch(Guid sandboxId, string connection, string name, long fromOffset, out bool first)
     {
         lock (gate)
         {
             first = !consoles.TryGetValue(sandboxId, out var console);
             if (console is null) consoles[sandboxId] = console = new Console();
+            if (console.Viewers.Count >= MaxViewers) return null;
             // A viewer that falls this far behind is ended and comes back with its offset: nobody waits for it.
             var viewer = new Viewer(connection, name, Channel.CreateBounded<ConsoleFrame>(QueuedFrames));
             console.Viewers.Add(viewer);

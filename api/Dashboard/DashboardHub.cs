@@ -16,6 +16,7 @@ namespace Api.Dashboard;
 [Authorize(Schemes.User)]
 public sealed class DashboardHub(IServiceScopeFactory scopes, EventSignal signal, FaultLive faults, ConsoleRelay consoles, NodePlans plans) : Hub
 {
+    public const int MaxStreams = 32;
     private const int Batch = 200;
     private static readonly TimeSpan Recheck = TimeSpan.FromSeconds(10);
 
@@ -24,6 +25,7 @@ public sealed class DashboardHub(IServiceScopeFactory scopes, EventSignal signal
     /// <summary>Events after a number, then each new one; -1 means from now.</summary>
     public async IAsyncEnumerable<EventView> Events(long after, [EnumeratorCancellation] CancellationToken ct)
     {
+        using var open = OpenStream();
         var project = Project;
         if (after < 0)
         {
@@ -47,14 +49,17 @@ public sealed class DashboardHub(IServiceScopeFactory scopes, EventSignal signal
 
     public async IAsyncEnumerable<FaultSample> Faults(Guid sandboxId, [EnumeratorCancellation] CancellationToken ct)
     {
+        using var open = OpenStream();
         await NodeOfAsync(sandboxId, ct);
         await foreach (var sample in faults.WatchAsync(sandboxId, ct)) yield return sample;
     }
 
     public async IAsyncEnumerable<ConsoleFrame> Console(Guid sandboxId, long fromOffset, [EnumeratorCancellation] CancellationToken ct)
     {
+        using var open = OpenStream();
         var node = await NodeOfAsync(sandboxId, ct);
-        var frames = consoles.Watch(sandboxId, Context.ConnectionId, Context.User!.FindFirstValue(ClaimTypes.Name)!, fromOffset, out var first);
+        var frames = consoles.Watch(sandboxId, Context.ConnectionId, Context.User!.FindFirstValue(ClaimTypes.Name)!, fromOffset, out var first)
+            ?? throw new HubException($"too_many_viewers: a console has at most {ConsoleRelay.MaxViewers}");
         try
         {
             if (first && node is { } watched) await plans.ChangedAsync(watched, ct);
@@ -76,9 +81,27 @@ public sealed class DashboardHub(IServiceScopeFactory scopes, EventSignal signal
 
     public async Task ConsoleWrite(Guid sandboxId, byte[] keys)
     {
-        if (keys.Length > DashboardHubContract.MaxConsoleWriteBytes) throw new HubException($"too_large: at most {DashboardHubContract.MaxConsoleWriteBytes} bytes at once");
+        if (keys is null || keys.Length > DashboardHubContract.MaxConsoleWriteBytes) throw new HubException($"too_large: at most {DashboardHubContract.MaxConsoleWriteBytes} bytes at once");
         if (!consoles.MayWrite(sandboxId, Context.ConnectionId)) throw new HubException("not_the_writer: take the keyboard first");
         if (await NodeOfAsync(sandboxId, Context.ConnectionAborted) is { } node) await plans.TypeAsync(node, new ConsoleKeys(sandboxId, keys), Context.ConnectionAborted);
+    }
+
+    public override Task OnConnectedAsync()
+    {
+        Context.Items[typeof(SemaphoreSlim)] = new SemaphoreSlim(MaxStreams);
+        return base.OnConnectedAsync();
+    }
+
+    /// <summary>One of the connection's streams, until disposed.</summary>
+    private OpenedStream OpenStream()
+    {
+        var left = (SemaphoreSlim)Context.Items[typeof(SemaphoreSlim)]!;
+        return left.Wait(0) ? new OpenedStream(left) : throw new HubException($"too_many_streams: a connection has at most {MaxStreams}");
+    }
+
+    private readonly struct OpenedStream(SemaphoreSlim left) : IDisposable
+    {
+        public void Dispose() => left.Release();
     }
 
     /// <summary>The node of a sandbox of the caller's project; another project's is not found.</summary>

@@ -8,7 +8,10 @@ using Contracts;
 using Microsoft.AspNetCore.DataProtection.EntityFrameworkCore;
 using Microsoft.EntityFrameworkCore;
 using Microsoft.EntityFrameworkCore.ChangeTracking;
+using Microsoft.EntityFrameworkCore.Diagnostics;
 using Microsoft.EntityFrameworkCore.Metadata.Builders;
+using Npgsql;
+using Npgsql.EntityFrameworkCore.PostgreSQL.Infrastructure;
 using Sandbox = Api.Sandboxes.Sandbox;
 
 namespace Api.Data;
@@ -26,9 +29,26 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
     public DbSet<Event> Events => Set<Event>();
     public DbSet<DataProtectionKey> DataProtectionKeys => Set<DataProtectionKey>();
 
+    /// <summary>All connections of one program. A request waits for one of them rather than for the server to refuse one more:
+    /// unless the connection string says otherwise there are half as many as PostgreSQL allows by default, so that a second replica fits.</summary>
+    public static NpgsqlDataSource OpenSource(string connectionString)
+    {
+        var settings = new NpgsqlConnectionStringBuilder(connectionString);
+        if (!settings.ContainsKey("Maximum Pool Size")) settings.MaxPoolSize = 45;
+        return NpgsqlDataSource.Create(settings);
+    }
+
     /// <summary>The options that the API and the migrations share.</summary>
-    public static DbContextOptionsBuilder Configure(DbContextOptionsBuilder options, string connectionString) =>
-        options.UseNpgsql(connectionString, o => o.MigrationsAssembly("Sandbox.Migrations")).UseSnakeCaseNamingConvention();
+    public static DbContextOptionsBuilder Configure(DbContextOptionsBuilder options, NpgsqlDataSource source) => Common(options.UseNpgsql(source, WithMigrations));
+
+    public static DbContextOptionsBuilder Configure(DbContextOptionsBuilder options, string connectionString) => Common(options.UseNpgsql(connectionString, WithMigrations));
+
+    private static void WithMigrations(NpgsqlDbContextOptionsBuilder options) => options.MigrationsAssembly("Sandbox.Migrations");
+
+    private static DbContextOptionsBuilder Common(DbContextOptionsBuilder options) =>
+        options.UseSnakeCaseNamingConvention()
+            // A write that the database refused is an outcome here (a taken name, a row changed meanwhile); what nobody expected is logged where it ends.
+            .ConfigureWarnings(w => w.Log((CoreEventId.SaveChangesFailed, LogLevel.Debug), (RelationalEventId.CommandError, LogLevel.Debug)));
 
     protected override void ConfigureConventions(ModelConfigurationBuilder configurationBuilder)
     {

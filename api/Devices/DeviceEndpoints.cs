@@ -1,4 +1,5 @@
 using Api.Data;
+using Api.Http;
 using Contracts;
 using Microsoft.EntityFrameworkCore;
 
@@ -15,24 +16,27 @@ public static class DeviceEndpoints
 
     public static void MapDevices(this IEndpointRouteBuilder routes)
     {
-        routes.MapGet("/v1/devices", ListAsync).WithTags("Devices").WithSummary("Every assignable function of every node, its origin and its SVA verdict.");
+        routes.MapGet("/v1/devices", ListAsync).WithTags("Devices").WithSummary("Every assignable function of every node, its origin and its SVA verdict.")
+            .Produces<Page<DeviceView>>().ProducesProblem(422);
         routes.MapGet("/v1/device-classes", ClassesAsync).WithTags("Devices").WithSummary("What a sandbox may ask for, and how many are free now.");
     }
 
-    private static async Task<Page<DeviceView>> ListAsync(HttpContext http, SandboxDb db, CancellationToken ct)
+    private static async Task<IResult> ListAsync(HttpContext http, SandboxDb db, CancellationToken ct, int limit = Paging.MaxLimit, Guid? after = null)
     {
-        var project = Http.Schemes.ProjectId(http.User);
+        if (limit is < 1 or > Paging.MaxLimit) return Paging.LimitProblem();
+        var project = http.User.ProjectId();
         var rows = await (
             from d in db.Devices.AsNoTracking()
             join n in db.Nodes on d.NodeId equals n.Id
             join s in db.Sandboxes on d.SandboxId equals s.Id into held
             from s in held.DefaultIfEmpty()
-            where d.Present || d.SandboxId != null
-            orderby n.Name, d.Address
-            select new { d, Node = n.Name, Sandbox = s }).ToListAsync(ct);
-        return new Page<DeviceView>(rows.Select(r => new DeviceView(
+            where (d.Present || d.SandboxId != null) && (after == null || d.Id > after)
+            orderby d.Id
+            select new { d, Node = n.Name, Sandbox = s }).Take(limit + 1).ToListAsync(ct);
+        return Results.Ok(new Page<DeviceView>(rows.Take(limit).Select(r => new DeviceView(
             r.d.Id, r.d.NodeId, r.Node, r.d.Address, r.d.Class, r.d.VendorId, r.d.DeviceId, r.d.Description, r.d.Origin, r.d.Phase,
-            r.Sandbox?.ProjectId == project ? r.d.SandboxId : null, r.Sandbox?.ProjectId == project ? r.Sandbox.Name : null, r.d.Quarantine, r.d.Verdict)).ToList(), null);
+            r.Sandbox?.ProjectId == project ? r.d.SandboxId : null, r.Sandbox?.ProjectId == project ? r.Sandbox.Name : null, r.d.Quarantine, r.d.Verdict)).ToList(),
+            rows.Count > limit ? rows[limit - 1].d.Id.ToString() : null));
     }
 
     private static async Task<Page<DeviceClassView>> ClassesAsync(SandboxDb db, CancellationToken ct)

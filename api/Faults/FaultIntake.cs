@@ -30,7 +30,7 @@ public sealed class FaultIntake(FaultLive live, TimeProvider time, ILogger<Fault
             log.LogWarning("Node {NodeId} sent {Count} samples at once; at most {Max} are taken", nodeId, samples.Length, MaxBatch);
             return;
         }
-        foreach (var sample in samples)
+        foreach (var sample in samples.OfType<FaultSample>())
         {
             if (!Owns(nodeId, sample.SandboxId) || !IsWellFormed(sample, time.GetUtcNow()))
             {

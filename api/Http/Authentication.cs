@@ -74,16 +74,22 @@ public static class Schemes
             await next(http);
     }
 
-    /// <summary>Refuses a cookie request that would change something and does not carry the header.</summary>
+    /// <summary>Refuses what a page of another origin could make a browser do with the cookie: requests that change something without the header,
+    /// and hub connections, which a browser opens without asking, from any other origin. SameSite does not tell ports and sister domains apart.</summary>
     public static async Task GuardCookies(HttpContext http, RequestDelegate next)
     {
         var unsafeMethod = !(HttpMethods.IsGet(http.Request.Method) || HttpMethods.IsHead(http.Request.Method) || HttpMethods.IsOptions(http.Request.Method));
         var byCookie = http.User.Identity is { IsAuthenticated: true, AuthenticationType: Cookie };
-        if (unsafeMethod && byCookie && !http.Request.Path.StartsWithSegments("/hubs") && http.Request.Headers[RequestHeader] != "1")
+        if (byCookie && IsForeign(http.Request))
+            await ApiProblem.Of(403, "foreign_origin", "A request by cookie must come from this service's own page.").ExecuteAsync(http);
+        else if (unsafeMethod && byCookie && !http.Request.Path.StartsWithSegments("/hubs") && http.Request.Headers[RequestHeader] != "1")
             await ApiProblem.Of(403, "request_header_missing", $"A request by cookie that changes something needs the header {RequestHeader}: 1.").ExecuteAsync(http);
         else
             await next(http);
     }
+
+    private static bool IsForeign(HttpRequest request) =>
+        request.Headers.Origin is [{ } origin, ..] && !(Uri.TryCreate(origin, UriKind.Absolute, out var from) && from.Authority.Equals(request.Host.Value, StringComparison.OrdinalIgnoreCase));
 }
 
 public sealed class ApiKeyHandler(IOptionsMonitor<AuthenticationSchemeOptions> options, ILoggerFactory logger, UrlEncoder encoder, SandboxDb db)

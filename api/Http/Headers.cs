@@ -1,9 +1,20 @@
+using Microsoft.Net.Http.Headers;
+
 namespace Api.Http;
 
 /// <summary>Headers every answer carries: nothing is framed, sniffed or cached, and scripts come from here only.</summary>
 public static class Headers
 {
     private const string PagePolicy = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self' ws: wss:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
+
+    /// <summary>JSON is UTF-8 (RFC 8259); the framework fails on a charset that it does not know instead of refusing it.</summary>
+    public static Task RefuseCharset(HttpContext http, RequestDelegate next)
+    {
+        var charset = MediaTypeHeaderValue.TryParse(http.Request.ContentType, out var type) ? type.Charset : default;
+        return !charset.HasValue || charset.Equals("utf-8", StringComparison.OrdinalIgnoreCase) || charset.Equals("\"utf-8\"", StringComparison.OrdinalIgnoreCase)
+            ? next(http)
+            : ApiProblem.Of(415, "unsupported_media_type", "Send application/json in UTF-8.").ExecuteAsync(http);
+    }
 
     public static Task Secure(HttpContext http, RequestDelegate next)
     {

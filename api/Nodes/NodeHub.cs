@@ -22,16 +22,19 @@ public sealed class NodeHub(NodeSync sync, FaultIntake faults, ConsoleRelay cons
 
     public Task<NodePlan> Sync(NodeReport report)
     {
+        if (report is not { Facts: not null, Sandboxes: not null, Devices: not null, Images: not null })
+            throw new HubException("invalid_report: facts, sandboxes, devices and images are required");
         if (report.Protocol == NodeProtocol.Version) return sync.SyncAsync(NodeId, report, Context.ConnectionAborted);
         log.LogWarning("Node {NodeId} speaks protocol {Protocol}", NodeId, report.Protocol);
         throw new HubException($"protocol_mismatch: this API speaks version {NodeProtocol.Version}");
     }
 
-    public void Faults(FaultSample[] samples) => faults.Accept(NodeId, samples);
+    public void Faults(FaultSample[] samples) => faults.Accept(NodeId, samples ?? []);
 
     public void ConsoleOutput(ConsoleChunk chunk)
     {
-        if (faults.Owns(NodeId, chunk.SandboxId)) consoles.Output(chunk);
+        if (chunk?.Data is null || chunk.Offset < 0) log.LogWarning("Node {NodeId} sent console output without bytes", NodeId);
+        else if (faults.Owns(NodeId, chunk.SandboxId)) consoles.Output(chunk);
         else log.LogWarning("Node {NodeId} sent console output of sandbox {SandboxId}, which is not its own", NodeId, chunk.SandboxId);
     }
 }

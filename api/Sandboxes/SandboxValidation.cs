@@ -43,7 +43,7 @@ public static partial class SandboxValidation
         }
         if (create.SshKeys is { Count: > MaxSshKeys }) Refuse("sshKeys", $"takes at most {MaxSshKeys} keys");
         for (var i = 0; i < Math.Min(create.SshKeys?.Count ?? 0, MaxSshKeys); i++)
-            if (create.SshKeys![i] is not { Length: <= MaxSshKey } key || !SshKey().IsMatch(key))
+            if (create.SshKeys![i] is not { Length: <= MaxSshKey } key || !SshKey().IsMatch(key) || !HoldsItsType(key))
                 Refuse($"sshKeys[{i}]", $"takes an OpenSSH public key of at most {MaxSshKey} characters on one line");
         return errors.ToDictionary(e => e.Key, e => e.Value.ToArray());
     }
@@ -65,6 +65,16 @@ public static partial class SandboxValidation
             if (entry.Count is { } count and (< 1 or > MaxDevices)) refuse($"accelerators[{i}].count", $"takes 1 to {MaxDevices}, not {count}");
         }
         if (accelerators.Sum(a => (long)(a?.Count ?? 1)) > MaxDevices) refuse("accelerators", $"takes at most {MaxDevices} devices in all");
+    }
+
+    /// <summary>The key's bytes begin with the name of its type, as in RFC 4253 section 6.6.</summary>
+    private static bool HoldsItsType(string key)
+    {
+        var parts = key.Split(' ', 3);
+        var type = Encoding.ASCII.GetBytes(parts[0]);
+        Span<byte> bytes = stackalloc byte[MaxSshKey];
+        return Convert.TryFromBase64String(parts[1], bytes, out var length) && length > 4 + type.Length
+            && System.Buffers.Binary.BinaryPrimitives.ReadInt32BigEndian(bytes) == type.Length && bytes.Slice(4, type.Length).SequenceEqual(type);
     }
 
     private static void CheckLease(LeaseRequest? lease, Action<string, string> refuse)

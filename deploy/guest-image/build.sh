@@ -16,6 +16,8 @@ fail() {
 out=$(realpath -m "$1")
 cache=$(realpath -m "${SANDBOX_CACHE:-$out/../../cache}")
 mkdir -p "$cache" "$(dirname "$out")"
+# Whoever can open a file can lock it: nobody else can.
+(umask 077 && : >>"$cache/lock")
 exec 9>"$cache/lock"
 flock 9
 work=$(mktemp -d "$(dirname "$out")/.building-XXXXXX")

@@ -1,8 +1,11 @@
 using System.Net;
 using System.Net.Http.Json;
 using Contracts;
+using Microsoft.AspNetCore.Http.Connections;
 using Microsoft.AspNetCore.Mvc.Testing;
 using Microsoft.AspNetCore.Routing;
+using Microsoft.AspNetCore.SignalR;
+using Microsoft.AspNetCore.SignalR.Client;
 using Microsoft.Extensions.DependencyInjection;
 using Xunit;
 
@@ -72,6 +75,47 @@ public sealed class AuthTests(ServiceFixture service) : IClassFixture<ServiceFix
         client.DefaultRequestHeaders.Add("X-Sandbox-Request", "1");
         using var allowed = await client.DeleteAsync($"/v1/sandboxes/{Guid.Empty}");
         Assert.Equal(HttpStatusCode.NotFound, allowed.StatusCode);
+    }
+
+    [Theory]
+    [InlineData("http://localhost", true)]
+    [InlineData("http://localhost:5173", false)]
+    [InlineData("http://evil.localhost", false)]
+    [InlineData("null", false)]
+    public async Task Cookie_FromAPageOfAnotherOrigin_IsRefusedOnHubsToo(string origin, bool allowed)
+    {
+        using var client = service.Factory.CreateClient(new WebApplicationFactoryClientOptions { HandleCookies = true });
+        (await client.PostAsJsonAsync("/v1/session", new { apiKey = service.AdminKey })).EnsureSuccessStatusCode().Dispose();
+        client.DefaultRequestHeaders.Add("Origin", origin);
+        using var negotiated = await client.PostAsync($"{DashboardHubContract.Path}/negotiate?negotiateVersion=1", null);
+        Assert.Equal(allowed ? HttpStatusCode.OK : HttpStatusCode.Forbidden, negotiated.StatusCode);
+        using var read = await client.GetAsync("/v1/nodes");
+        Assert.Equal(allowed ? HttpStatusCode.OK : HttpStatusCode.Forbidden, read.StatusCode);
+    }
+
+    [Fact]
+    public async Task Hub_WhenAConnectionOpensTooManyStreams_RefusesTheRest()
+    {
+        using var client = service.Client();
+        await using var node = await service.NodeAsync();
+        var id = (await client.CreateAsync("streamed")).Id;
+        await using var hub = new HubConnectionBuilder().WithUrl(new Uri(service.Factory.Server.BaseAddress, DashboardHubContract.Path), o =>
+        {
+            o.HttpMessageHandlerFactory = _ => service.Factory.Server.CreateHandler();
+            o.Transports = HttpTransportType.LongPolling;
+            o.AccessTokenProvider = () => Task.FromResult<string?>(service.AdminKey);
+        }).Build();
+        var ct = TestContext.Current.CancellationToken;
+        await hub.StartAsync(ct);
+        var open = new List<System.Threading.Channels.ChannelReader<ConsoleFrame>>();
+        for (var stream = 0; stream < Dashboard.DashboardHub.MaxStreams; stream++)
+            open.Add(await hub.StreamAsChannelAsync<ConsoleFrame>("Console", id, 0L, ct));
+        foreach (var reader in open)
+            await reader.ReadAsync(ct);
+        var refused = await hub.StreamAsChannelAsync<ConsoleFrame>("Console", id, 0L, ct);
+        var error = await Assert.ThrowsAsync<HubException>(async () => await refused.Completion);
+        Assert.Contains("too_many_streams", error.Message, StringComparison.Ordinal);
+        (await client.DeleteAsync($"/v1/sandboxes/{id}")).EnsureSuccessStatusCode().Dispose();
     }
 
     [Fact]

@@ -35,16 +35,15 @@ public sealed class BadInputTests(ServiceFixture service) : IClassFixture<Servic
             $"[{string.Join(',', Enumerable.Range(0, 9).Select(i => $"{{\"class\":\"c{i}\"}}"))}]");
         Unreadable("accelerators", "\"edu\"", "[{\"class\":\"edu\",\"speed\":1}]", "{}");
         data.Add("accelerators", "[{\"class\":\"gpu\"}]", 422, "device_class_not_found");
-        Unreadable("viommu", "\"smmuv2\"", "[]");
-        Invalid("viommu", "99");
-        Invalid("lease", "{}", "{\"ttlSeconds\":59}", "{\"ttlSeconds\":31536001}", "{\"ttlSeconds\":60,\"onExpiry\":7}");
-        Unreadable("lease", "60", "{\"ttl\":60}", "{\"ttlSeconds\":60,\"onExpiry\":\"explode\"}");
+        Unreadable("viommu", "\"smmuv2\"", "[]", "0", "99", "\"1\"", "\"Smmuv3,Virtio\"");
+        Invalid("lease", "{}", "{\"ttlSeconds\":59}", "{\"ttlSeconds\":31536001}");
+        Unreadable("lease", "60", "{\"ttl\":60}", "{\"ttlSeconds\":60,\"onExpiry\":\"explode\"}", "{\"ttlSeconds\":60,\"onExpiry\":1}");
         Invalid("labels", "{\"\":\"v\"}", "{\"a b\":\"v\"}", "{\"k\":null}", "{\"k\":\"a\\u0000b\"}", $"{{\"k\":\"{new string('v', 256)}\"}}",
             $"{{{string.Join(',', Enumerable.Range(0, 33).Select(i => $"\"k{i}\":\"v\""))}}}");
         Unreadable("labels", "{\"k\":1}", "[]");
         Invalid("userData", "\"a\\u0000b\"", $"\"{new string('x', 16385)}\"");
         Unreadable("userData", "{}");
-        Invalid("sshKeys", "[\"not a key\"]", "[null]", "[\"ssh-ed25519 AAAA\\nssh-rsa BBBB\"]", $"[{string.Join(',', Enumerable.Repeat("\"ssh-ed25519 AAAA\"", 17))}]");
+        Invalid("sshKeys", "[\"not a key\"]", "[\"ssh-ed25519 A\"]", "[\"ssh-ed25519 AAAAB3NzaC1yc2EAAAADAQABAAAAgQ==\"]", "[null]", "[\"ssh-ed25519 AAAA\\nssh-rsa BBBB\"]", $"[{string.Join(',', Enumerable.Repeat("\"ssh-ed25519 AAAA\"", 17))}]");
         Unreadable("sshKeys", "\"ssh-ed25519 AAAA\"");
         Unreadable("colour", "1");
         return data;
@@ -77,7 +76,12 @@ public sealed class BadInputTests(ServiceFixture service) : IClassFixture<Servic
         { "GET", "/v1/sandboxes?limit=1001", "", 422, "validation_failed" },
         { "GET", "/v1/sandboxes?limit=many", "", 400, "invalid_request" },
         { "GET", "/v1/sandboxes?after=x", "", 400, "invalid_request" },
-        { "GET", "/v1/sandboxes?phase=Flying", "", 400, "invalid_request" },
+        { "GET", "/v1/sandboxes?phase=Flying", "", 422, "validation_failed" },
+        { "GET", "/v1/sandboxes?phase=4", "", 422, "validation_failed" },
+        { "GET", "/v1/sandboxes?phase=Running,Stopped", "", 422, "validation_failed" },
+        { "GET", "/v1/sandboxes?fase=Running", "", 422, "validation_failed" },
+        { "GET", "/v1/devices?limit=0", "", 422, "validation_failed" },
+        { "GET", "/v1/nodes?limit=1", "", 422, "validation_failed" },
         { "GET", "/v1/sandboxes?label=novalue", "", 422, "validation_failed" },
         { "GET", "/v1/sandboxes?label=a%00b%3Dc", "", 422, "validation_failed" },
         { "GET", "/v1/sandboxes?class=%27--", "", 422, "validation_failed" },
@@ -117,6 +121,18 @@ public sealed class BadInputTests(ServiceFixture service) : IClassFixture<Servic
         using var response = await client.PostAsync("/v1/sandboxes", new StringContent("name=a", Encoding.UTF8, "application/x-www-form-urlencoded"));
         Assert.Equal(HttpStatusCode.UnsupportedMediaType, response.StatusCode);
         Assert.Equal("unsupported_media_type", await response.CodeAsync());
+    }
+
+    [Theory]
+    [InlineData("/v1/sandboxes")]
+    [InlineData("/v1/session")]
+    public async Task Post_WhenCharsetIsNotUtf8_Returns415(string path)
+    {
+        using var client = service.Client();
+        using var content = new ByteArrayContent("{}"u8.ToArray());
+        content.Headers.TryAddWithoutValidation("Content-Type", "application/json; charset=bogus");
+        using var response = await client.PostAsync(path, content);
+        Assert.Equal((HttpStatusCode.UnsupportedMediaType, "unsupported_media_type"), (response.StatusCode, await response.CodeAsync()));
     }
 
     [Fact]

@@ -184,4 +184,36 @@ public sealed class SandboxFlowTests(ServiceFixture service) : IClassFixture<Ser
         Assert.Equal("TraceCostTooHigh", sample.Readings[1].NullReason);
         Assert.Equal(1, await service.ScalarAsync($"SELECT count(*) FROM fault_samples WHERE sandbox_id = '{id}'"));
     }
+
+    [Fact]
+    public async Task Faults_WhenReadPageByPage_GivesEachSampleOnce()
+    {
+        using var client = service.Client();
+        var id = (await client.CreateAsync("paged")).Id;
+        await PlannedAsync(id);
+        await Node.SayAsync(id, VmState.Running);
+        var now = TimeProvider.System.GetUtcNow();
+        await Node.Connection.InvokeAsync(NodeProtocol.Faults, Enumerable.Range(0, 5).Select(n => new FaultSample(id, 1, now.AddSeconds(n - 5), [new("guest.minorFaults", n, null, false, Origin.Emulated)])).ToArray());
+        await Eventually.Async(async () => (await client.GetFromJsonAsync<Page<FaultSampleView>>($"/v1/sandboxes/{id}/faults"))!.Items.Count == 5, "all are stored");
+        var read = new List<long?>();
+        for (var next = ""; next is not null;)
+        {
+            var page = (await client.GetFromJsonAsync<Page<FaultSampleView>>($"/v1/sandboxes/{id}/faults?limit=2{next}"))!;
+            read.AddRange(page.Items.Select(s => s.Readings[0].Value));
+            next = page.Next is { } cursor ? $"&after={Uri.EscapeDataString(cursor)}" : null;
+        }
+        Assert.Equal([0, 1, 2, 3, 4], read);
+    }
+
+    [Fact]
+    public async Task Get_WhenManyAskAtOnce_AllAreAnswered()
+    {
+        using var client = service.Client();
+        var answers = await Task.WhenAll(Enumerable.Range(0, 300).Select(async n =>
+        {
+            using var response = await client.GetAsync(n % 2 == 0 ? "/v1/nodes" : "/v1/devices");
+            return response.StatusCode;
+        }));
+        Assert.All(answers, status => Assert.Equal(HttpStatusCode.OK, status));
+    }
 }

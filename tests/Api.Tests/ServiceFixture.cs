@@ -32,9 +32,9 @@ public sealed class ServiceFixture : IAsyncLifetime
         _factory = NewReplica();
     }
 
-    /// <summary>Another API on the same database.</summary>
+    /// <summary>Another API on the same database. All the classes of tests share one server and its connections.</summary>
     public WebApplicationFactory<Api.Data.SandboxDb> NewReplica() =>
-        new WebApplicationFactory<Api.Data.SandboxDb>().WithWebHostBuilder(b => b.UseSetting("ConnectionStrings:Sandbox", ConnectionString));
+        new WebApplicationFactory<Api.Data.SandboxDb>().WithWebHostBuilder(b => b.UseSetting("ConnectionStrings:Sandbox", ConnectionString + ";Maximum Pool Size=15"));
 
     public HttpClient Client(WebApplicationFactory<Api.Data.SandboxDb>? replica = null)
     {

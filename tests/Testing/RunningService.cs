@@ -14,8 +14,6 @@ public sealed class RunningService : IAsyncLifetime
     private readonly int _port = FreePort.Next();
     private ProcessUnderTest? _api, _worker;
 
-    /// <summary>Whether a node joins at the start.</summary>
-    public bool WithWorker { get; init; } = true;
     public PostgresServer Database { get; init; } = new();
     public HttpClient Client { get; private set; } = null!;
     public string AdminKey { get; private set; } = "";
@@ -34,8 +32,6 @@ public sealed class RunningService : IAsyncLifetime
         Client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", AdminKey);
         StartApi();
         await HealthyAsync();
-        if (!WithWorker)
-            return;
         StartWorker();
         await Eventually.Async(async () => (await Client.GetFromJsonAsync<Page<NodeView>>("/v1/nodes"))!.Items.Any(n => n.Phase == NodePhase.Ready), "the node is ready", Patience);
     }
