@@ -21,6 +21,7 @@ public sealed class NodePlans(IHubContext<NodeHub> hub, ConsoleRelay consoles)
     public async Task<NodePlan> ComputeAsync(SandboxDb db, Node node, CancellationToken ct)
     {
         var nodeId = node.Id;
+        // Sandboxes before devices: whoever is in the plan has every device that its placement gave it.
         var rows = await db.Sandboxes.AsNoTracking().Where(s => s.NodeId == nodeId).OrderBy(s => s.Id).ToListAsync(ct);
         var devices = (await db.Devices.AsNoTracking().Where(d => d.NodeId == nodeId && d.SandboxId != null).ToListAsync(ct)).ToLookup(d => d.SandboxId!.Value);
         var planned = rows.Select(s => new PlannedSandbox(

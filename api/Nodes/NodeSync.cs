@@ -44,8 +44,9 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Fault
         ApplyNode(db, node, report, now);
         await ApplyImagesAsync(db, node, report.Images, now, ct);
 
-        var sandboxes = await db.Sandboxes.Where(s => s.NodeId == nodeId).ToDictionaryAsync(s => s.Id, ct);
+        // Devices before sandboxes: a placement between the two then shows a device as still free, never a given one without its sandbox.
         var devices = await db.Devices.Where(d => d.NodeId == nodeId).ToListAsync(ct);
+        var sandboxes = await db.Sandboxes.Where(s => s.NodeId == nodeId).ToDictionaryAsync(s => s.Id, ct);
         foreach (var observed in report.Sandboxes)
             if (sandboxes.TryGetValue(observed.Id, out var sandbox)) ApplySandbox(db, sandbox, observed, now);
         var gone = sandboxes.Values.Where(s => db.Entry(s).State == EntityState.Deleted).ToList();

@@ -66,8 +66,15 @@ public sealed class SandboxScheduler(IServiceScopeFactory scopes, NodePlans plan
         {
             case Placement.Placed placed:
                 var ids = placed.Devices.Select(d => d.Id).ToList();
-                foreach (var device in await db.Devices.Where(d => ids.Contains(d.Id)).ToListAsync(ct))
+                foreach (var device in await db.Devices.Where(d => ids.Contains(d.Id) || d.SandboxId == sandbox.Id).ToListAsync(ct))
                 {
+                    if (device.SandboxId == sandbox.Id)
+                    {
+                        // Of its last guest, and not yet clean.
+                        device.SandboxId = null;
+                        device.Phase = DevicePhase.Cleaning;
+                        continue;
+                    }
                     if (device.SandboxId is not null) throw new DbUpdateConcurrencyException($"device {device.Id} was taken");
                     device.SandboxId = sandbox.Id;
                     device.Phase = DevicePhase.Assigned;

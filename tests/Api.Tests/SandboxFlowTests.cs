@@ -109,6 +109,42 @@ public sealed class SandboxFlowTests(ServiceFixture service) : IClassFixture<Ser
     }
 
     [Fact]
+    public async Task Place_WhileTheNodeReports_KeepsEveryDeviceItGave()
+    {
+        using var client = service.Client();
+        for (var round = 0; round < 60; round++)
+        {
+            var creating = client.CreateAsync($"race{round}", edu: 2);
+            var planned = await Eventually.GetAsync(async () => (await Node.SyncAsync()).Sandboxes.FirstOrDefault(s => s.Desired == DesiredState.Running), "it is planned");
+            Assert.Equal(2, planned.Spec.Devices.Count);
+            Assert.Equal(2, (await Node.SyncAsync()).Sandboxes.Single().Spec.Devices.Count);
+            (await client.DeleteAsync($"/v1/sandboxes/{(await creating).Id}")).Dispose();
+            await Node.SyncAsync();
+            await Node.SayAsync(planned.Id, VmState.Absent);
+        }
+    }
+
+    [Fact]
+    public async Task Start_WhenTheLastGuestsDeviceIsNotCleanYet_GivesOnlyWhatWasAskedFor()
+    {
+        using var client = service.Client();
+        var id = (await client.CreateAsync("again", edu: 1)).Id;
+        await PlannedAsync(id);
+        var first = Node.Plan.Sandboxes.Single().Spec.Devices.Single();
+        await Node.SayAsync(id, VmState.Running);
+        Node.KeepsDevices = true;
+        await Node.SayAsync(id, VmState.Failed, new Failure("VmmKilled", "It was killed.", "Start it again.", TimeProvider.System.GetUtcNow()));
+        (await client.PostAsync($"/v1/sandboxes/{id}/start", null)).EnsureSuccessStatusCode().Dispose();
+        await PlannedAsync(id, incarnation: 2);
+        Assert.NotEqual(first, Assert.Single(Node.Plan.Sandboxes.Single().Spec.Devices));
+        Assert.Equal(DevicePhase.Cleaning, (await DevicesAsync(client)).Single(d => d.Address == first).Phase);
+        Node.KeepsDevices = false;
+        Node.Held[first] = null;
+        await Node.SyncAsync();
+        Assert.Equal(DevicePhase.Available, (await DevicesAsync(client)).Single(d => d.Address == first).Phase);
+    }
+
+    [Fact]
     public async Task Delete_WhenNodeSaysAbsent_IsGoneAndTheDeviceFree()
     {
         using var client = service.Client();

@@ -18,6 +18,8 @@ public sealed class StandInNode(WebApplicationFactory<Api.Data.SandboxDb> api, s
 
     public Dictionary<Guid, ReportedSandbox> Sandboxes { get; } = [];
     public Dictionary<string, Guid?> Held { get; } = Enumerable.Range(0, edu).ToDictionary(i => $"edu-{i}", _ => (Guid?)null);
+    /// <summary>Whether devices stay as they are whatever is said of a sandbox: cleaning takes its time.</summary>
+    public bool KeepsDevices { get; set; }
     public NodePlan Plan { get; private set; } = new(0, [], []);
 
     public HubConnection Connection => _connection;
@@ -39,7 +41,7 @@ public sealed class StandInNode(WebApplicationFactory<Api.Data.SandboxDb> api, s
     public async Task SayAsync(Guid id, VmState state, Failure? failure = null, int? incarnation = null)
     {
         var planned = Plan.Sandboxes.Single(s => s.Id == id);
-        foreach (var device in planned.Spec.Devices)
+        foreach (var device in KeepsDevices ? [] : planned.Spec.Devices)
             Held[device] = state is VmState.Stopped or VmState.Failed or VmState.Absent ? null : id;
         Sandboxes[id] = new ReportedSandbox(id, incarnation ?? planned.Incarnation, state, [], failure, null, 1, null, null, null, null, null);
         await SyncAsync();
