@@ -61,6 +61,7 @@ app.UseExceptionHandler(new ExceptionHandlerOptions
     SuppressDiagnosticsCallback = e => e.Exception is BadHttpRequestException or DbUpdateConcurrencyException,
 });
 app.UseStatusCodePages(c => ApiProblem.HandleStatusAsync(c.HttpContext));
+app.Use(Headers.AnswerHead);
 app.Use(Headers.Secure);
 app.Use(Headers.RefuseCharset);
 WebPage.Use(app);

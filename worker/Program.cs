@@ -12,14 +12,16 @@ using Worker.Sync;
 using Worker.Vms;
 using Worker.Vms.Qemu;
 
-// Verbs: none runs the node; "check" prints what it can do; "destroy-all --state-directory DIR" ends and cleans all VMs of a stopped worker.
+// Verbs: none runs the node; "check" prints what it can do; of a stopped worker "shut-down --state-directory DIR" ends all
+// guests and keeps what is known of them for the next worker, "destroy-all --state-directory DIR" leaves nothing.
 var configuration = new ConfigurationBuilder().AddEnvironmentVariables().Build();
 var options = configuration.GetSection(WorkerOptions.Section).Get<WorkerOptions>() ?? new WorkerOptions();
 return args switch
 {
     [] => await RunAsync(),
     ["check"] => await CheckAsync(),
-    ["destroy-all", "--state-directory", var directory] => await DestroyAllAsync(directory),
+    ["destroy-all", "--state-directory", var directory] => await EndAllAsync(directory, manager => manager.DestroyAllAsync(TimeSpan.FromSeconds(20))),
+    ["shut-down", "--state-directory", var directory] => await EndAllAsync(directory, manager => manager.ShutDownAllAsync(TimeSpan.FromSeconds(20))),
     _ => Usage(),
 };
 
@@ -72,7 +74,7 @@ async Task<int> CheckAsync()
     return facts.Problems.Count == 0 ? 0 : 1;
 }
 
-async Task<int> DestroyAllAsync(string directory)
+async Task<int> EndAllAsync(string directory, Func<VmManager, Task<bool>> endAll)
 {
     options.StateDirectory = directory;
     if (!Path.IsPathFullyQualified(directory))
@@ -89,7 +91,7 @@ async Task<int> DestroyAllAsync(string directory)
     var devices = new EmulatedDevices(options.Devices ?? [.. WorkerOptions.DefaultDevices], options.ScratchDiskMib);
     await using var manager = NewManager(options, node, new ImageCatalogue(Path.Combine(directory, "none")), devices, logging.CreateLogger("Worker.Vms"));
     manager.Start();
-    if (!await manager.DestroyAllAsync(TimeSpan.FromSeconds(20)))
+    if (!await endAll(manager))
         return Fail("not every VM could be ended and cleaned");
     node.Cgroups.RemoveParent();
     return 0;
@@ -134,6 +136,6 @@ static void Print(string line) => System.Console.WriteLine(line);
 
 static int Usage()
 {
-    Fail("usage: Sandbox.Worker [check | destroy-all --state-directory DIR]");
+    Fail("usage: Sandbox.Worker [check | shut-down --state-directory DIR | destroy-all --state-directory DIR]");
     return 2;
 }

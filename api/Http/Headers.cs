@@ -16,6 +16,19 @@ public static class Headers
             : ApiProblem.Of(415, "unsupported_media_type", "Send application/json in UTF-8.").ExecuteAsync(http);
     }
 
+    /// <summary>HEAD is GET without the body (RFC 9110 section 9.3.2); routing knows only methods that were mapped.</summary>
+    public static async Task AnswerHead(HttpContext http, RequestDelegate next)
+    {
+        if (!HttpMethods.IsHead(http.Request.Method))
+        {
+            await next(http);
+            return;
+        }
+        http.Request.Method = HttpMethods.Get;
+        http.Response.Body = Stream.Null;
+        await next(http);
+    }
+
     public static Task Secure(HttpContext http, RequestDelegate next)
     {
         var headers = http.Response.Headers;

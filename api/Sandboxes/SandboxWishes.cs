@@ -7,7 +7,7 @@ using Microsoft.EntityFrameworkCore;
 
 namespace Api.Sandboxes;
 
-/// <summary>Start, stop, restart, delete: what a user (or an ended lease) wishes next is stored, and its node is told that its plan changed.</summary>
+/// <summary>Start, stop, restart, delete: what a user (or, without a project, an ended lease) wishes next is stored, and its node is told that its plan changed.</summary>
 public sealed class SandboxWishes(SandboxDb db, NodePlans plans, SandboxScheduler scheduler, TimeProvider time)
 {
     private const int Attempts = 5;
@@ -77,7 +77,8 @@ public sealed class SandboxWishes(SandboxDb db, NodePlans plans, SandboxSchedule
             sandbox.UpdatedAt = now;
             db.Events.Add(removed
                 ? Event.Of(sandbox, EventType.SandboxDeleted, "Removed", $"{sandbox.Name} is gone; it never had a node.", now)
-                : Event.Of(sandbox, sandbox.Phase != phase ? EventType.SandboxPhase : EventType.SandboxDesired, $"Desired{sandbox.Desired}", $"{sandbox.Name} shall be {sandbox.Desired}.", now));
+                : Event.Of(sandbox, sandbox.Phase != phase ? EventType.SandboxPhase : EventType.SandboxDesired, project is null ? "LeaseExpired" : $"Desired{sandbox.Desired}",
+                    $"{(project is null ? "Its lease has ended: " : "")}{sandbox.Name} shall be {sandbox.Desired}.", now));
             try
             {
                 await db.SaveChangesAsync(ct);

@@ -63,11 +63,11 @@ supervise_database() {
   [ "$before" = "$(<"$DATA/connection")" ] || kill -TERM "${service_pid[api]}" 2>/dev/null || true
 }
 
-destroy_vms() {
+shut_down_vms() {
   [ -d "$DATA/node" ] || return 0
   [ -e "$DATA/build/worker/Sandbox.Worker.dll" ] || return 0
-  dotnet "$DATA/build/worker/Sandbox.Worker.dll" destroy-all --state-directory "$DATA/node" >>"$DATA/log/destroy-all.log" 2>&1 </dev/null 8>&- ||
-    say "not every VM could be ended: see $DATA/log/destroy-all.log"
+  dotnet "$DATA/build/worker/Sandbox.Worker.dll" shut-down --state-directory "$DATA/node" >>"$DATA/log/shut-down.log" 2>&1 </dev/null 8>&- ||
+    say "not every VM could be ended: see $DATA/log/shut-down.log"
 }
 
 stop_everything() {
@@ -77,7 +77,7 @@ stop_everything() {
   say "stopping"
   end_jobs
   end_process "$DATA/run/worker.pid" 15
-  destroy_vms
+  shut_down_vms
   end_process "$DATA/run/api.pid" 15
   postgres stop "$DATA/pg" || true
   rm -f "$DATA/run/up.pid"

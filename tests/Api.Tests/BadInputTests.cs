@@ -124,6 +124,18 @@ public sealed class BadInputTests(ServiceFixture service) : IClassFixture<Servic
     }
 
     [Theory]
+    [InlineData("/health", HttpStatusCode.OK)]
+    [InlineData("/v1/nodes", HttpStatusCode.OK)]
+    [InlineData("/v1/elsewhere", HttpStatusCode.NotFound)]
+    public async Task Head_AnswersAsGetWithoutABody(string path, HttpStatusCode status)
+    {
+        using var client = service.Client();
+        using var response = await client.SendAsync(new HttpRequestMessage(HttpMethod.Head, path));
+        Assert.Equal(status, response.StatusCode);
+        Assert.Empty(await response.Content.ReadAsByteArrayAsync());
+    }
+
+    [Theory]
     [InlineData("/v1/sandboxes")]
     [InlineData("/v1/session")]
     public async Task Post_WhenCharsetIsNotUtf8_Returns415(string path)

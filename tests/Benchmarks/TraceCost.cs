@@ -10,7 +10,7 @@ namespace Benchmarks;
 /// in turns in one guest. An event that costs more than 5 % is off by default (SmmuTrace.TraceCostTooHigh).</summary>
 internal static class TraceCost
 {
-    private const int Pairs = 24, Mib = 32;
+    private const int Pairs = 120, Mib = 32;
     private static readonly (string Name, string[] Events)[] Sets =
     [
         ("nothing switched", []),

@@ -69,6 +69,26 @@ public sealed class StraightLineTests(RunningService service)
     }
 
     [Fact]
+    public async Task Node_WhenShutDown_ItsGuestsAreStoppedAndStartAgain()
+    {
+        var view = await RunningAsync("down", "edu");
+        await service.Worker.TerminateAsync();
+        Assert.NotEmpty(service.ProcessesOf(view.Id));
+        await service.ShutNodeDownAsync();
+        Assert.Empty(service.ProcessesOf(view.Id));
+        Assert.False(RunningService.CgroupIsLeft(view.Id));
+        service.StartWorker();
+        var stopped = await service.UntilAsync(view.Id, v => v.Phase == Phase.Stopped, "it is stopped");
+        Assert.Null(stopped.Failure);
+        Assert.Equal("NodeShutDown", await LastReasonAsync(view.Id));
+        Assert.True(Is(stopped, ConditionType.DevicesReady, ConditionStatus.False));
+        (await service.Client.PostAsync($"/v1/sandboxes/{view.Id}/start", null)).EnsureSuccessStatusCode();
+        await service.UntilAsync(view.Id, v => v.Phase == Phase.Running && v.Incarnation == view.Incarnation + 1, "it runs again");
+        await service.DeleteAsync(view.Id);
+        await service.NothingIsLeftAsync(view.Id);
+    }
+
+    [Fact]
     public async Task Vmm_WhenKilled_IsFailedWithinFiveSecondsAndTheDeviceIsFree()
     {
         var view = await RunningAsync("shot", "edu");

@@ -51,6 +51,15 @@ public sealed class RunningService : IAsyncLifetime
         ["Worker__ImagesDirectory"] = Surroundings.Images,
     });
 
+    /// <summary>What ./sandbox down does to the guests of a worker that has ended.</summary>
+    public Task ShutNodeDownAsync() => EndAllAsync("shut-down");
+
+    private async Task EndAllAsync(string verb)
+    {
+        await using var end = ProcessUnderTest.StartBuilt("worker", "Sandbox.Worker", [verb, "--state-directory", Path.Combine(_directory, "node")]);
+        Assert.True(await end.WaitForExitAsync(Patience) == 0, end.Output);
+    }
+
     public Task HealthyAsync() => Eventually.Async(async () =>
     {
         using var health = await Client.GetAsync("/health");
@@ -123,8 +132,7 @@ public sealed class RunningService : IAsyncLifetime
     public async ValueTask DisposeAsync()
     {
         if (_worker is not null) await _worker.DisposeAsync();
-        await using (var destroy = ProcessUnderTest.StartBuilt("worker", "Sandbox.Worker", ["destroy-all", "--state-directory", Path.Combine(_directory, "node")]))
-            await destroy.WaitForExitAsync(Patience);
+        await EndAllAsync("destroy-all");
         if (_api is not null) await _api.DisposeAsync();
         Client?.Dispose();
         await Database.DisposeAsync();

@@ -16,7 +16,7 @@ public static class VmEnding
 
     public static VmRecord Apply(VmRecord record, EndCause cause, string vmmLog, DateTimeOffset now)
     {
-        var stopped = cause is EndCause.StoppedByUser or EndCause.GuestPoweredOff;
+        var stopped = cause is EndCause.StoppedByUser or EndCause.GuestPoweredOff or EndCause.NodeShutDown;
         var reason = cause switch
         {
             EndCause.Failed => record.Failure?.Reason ?? "VmmStartFailed",
@@ -24,7 +24,12 @@ public static class VmEnding
             _ => cause.ToString(),
         };
         var failure = stopped ? null : record.Failure ?? FailureOf(reason, vmmLog, now);
-        var message = failure?.Message ?? (cause == EndCause.StoppedByUser ? "The guest was stopped as asked." : "The guest powered itself off.");
+        var message = failure?.Message ?? cause switch
+        {
+            EndCause.StoppedByUser => "The guest was stopped as asked.",
+            EndCause.NodeShutDown => "The node was shut down, and its guests with it.",
+            _ => "The guest powered itself off.",
+        };
         var ended = record with
         {
             State = stopped ? VmState.Stopped : VmState.Failed,

@@ -103,6 +103,27 @@ public sealed class VmManager(string runtimeRoot, VmSurroundings around) : IAsyn
         return await Task.WhenAny(all, Task.Delay(limit, around.Time)) == all && all.IsCompletedSuccessfully;
     }
 
+    /// <summary>Ends every guest and cleans up, but keeps the records, so that the next worker reports how they ended; false when some did not end in time.</summary>
+    public async Task<bool> ShutDownAllAsync(TimeSpan limit)
+    {
+        using var deadline = new CancellationTokenSource(limit, around.Time);
+        List<VmRunner> runners;
+        lock (_lock)
+            runners = [.. _runners.Values.Select(r => r.Runner)];
+        try
+        {
+            foreach (var runner in runners)
+                await runner.ShutDownAsync(deadline.Token);
+            while (!runners.TrueForAll(r => r.View is null or { Sandbox.State: VmState.Stopped or VmState.Failed }))
+                await _changed.Reader.ReadAsync(deadline.Token);
+            return true;
+        }
+        catch (OperationCanceledException) when (deadline.IsCancellationRequested)
+        {
+            return false;
+        }
+    }
+
     /// <summary>Stops looking after the guests; they go on.</summary>
     public async ValueTask DisposeAsync()
     {

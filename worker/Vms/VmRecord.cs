@@ -6,7 +6,7 @@ namespace Worker.Vms;
 
 /// <summary>Why a guest's run ended, or is being ended. The first cause stays.</summary>
 [JsonConverter(typeof(NamedEnum<EndCause>))]
-public enum EndCause { GuestPoweredOff, GuestPanicked, GuestReset, GuestEndUnknown, StoppedByUser, VmmKilled, VmmExited, VmmLost, Failed }
+public enum EndCause { GuestPoweredOff, GuestPanicked, GuestReset, GuestEndUnknown, StoppedByUser, VmmKilled, VmmExited, VmmLost, NodeShutDown, Failed }
 
 /// <summary>All that a worker must know of one incarnation to go on after a crash. Written before and after each step that changes the world.</summary>
 public sealed record VmRecord(Guid Id, int Incarnation, VmState State)

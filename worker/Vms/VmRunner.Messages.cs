@@ -20,7 +20,7 @@ public sealed partial class VmRunner
 
     private async Task HandleAsync(VmEvent message, CancellationToken ct)
     {
-        if (_record is not { HasEnded: false } record || (message is not VmNudge && message.Incarnation != record.Incarnation))
+        if (_record is not { HasEnded: false } record || (message is not (VmNudge or VmNodeShutsDown) && message.Incarnation != record.Incarnation))
             return;
         switch (message)
         {
@@ -29,6 +29,9 @@ public sealed partial class VmRunner
                 break;
             case VmGuestEnded ended when record.End is null:
                 Save(record with { End = ended.Cause, EndedAt = ended.At, State = VmState.Stopping });
+                break;
+            case VmNodeShutsDown when record.End is null:
+                Save(record with { End = EndCause.NodeShutDown, State = VmState.Stopping });
                 break;
             case VmAgentSaid { Message: AgentReady ready, At: var at } when record.End is null:
                 await WelcomeAsync(record, ready, at, ct);

@@ -110,7 +110,7 @@ public sealed partial class VmRunner
 
     private void ReportEnded(PlannedSandbox planned, EndCause cause)
     {
-        var record = new VmRecord(Id, planned.Incarnation, VmState.Preparing) { HostBootId = _around.HostBootId };
+        var record = new VmRecord(Id, planned.Incarnation, VmState.Preparing) { HostBootId = _around.HostBootId, HeldDevices = planned.Spec.Devices };
         _spec = planned.Spec;
         _directory.Create();
         VmFiles.Write(_directory, planned.Spec);

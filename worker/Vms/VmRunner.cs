@@ -17,6 +17,9 @@ public sealed record VmView(ReportedSandbox Sandbox, IReadOnlyList<string> HeldD
 
 internal sealed record VmNudge(int Incarnation) : VmEvent(Incarnation);
 
+/// <summary>Of whatever incarnation runs.</summary>
+internal sealed record VmNodeShutsDown() : VmEvent(0);
+
 // The one writer of a sandbox's state. A single loop takes messages from a bounded queue, then does whatever VmDecision says is next.
 // Guarantees: the record on disk is written before the world is told, and before a step whose traces could not be found without it.
 // On a crash: the guest goes on; the next worker's runner reads the record and takes the VMM over.
@@ -58,6 +61,9 @@ public sealed partial class VmRunner
         _planKnown = true;
         Nudge();
     }
+
+    /// <summary>Ends the guest, if one runs, and keeps its record: the next worker tells why.</summary>
+    public ValueTask ShutDownAsync(CancellationToken ct) => TellAsync(new VmNodeShutsDown(), ct);
 
     /// <summary>Looks at process and deadlines again. A full queue will be worked through anyway.</summary>
     public void Nudge() => _queue.Writer.TryWrite(new VmNudge(0));

@@ -24,6 +24,7 @@ public sealed class VmEndingTests
     [Theory]
     [InlineData(EndCause.StoppedByUser, VmState.Running, VmState.Stopped, null)]
     [InlineData(EndCause.GuestPoweredOff, VmState.Running, VmState.Stopped, null)]
+    [InlineData(EndCause.NodeShutDown, VmState.Running, VmState.Stopped, null)]
     [InlineData(EndCause.GuestPanicked, VmState.Running, VmState.Failed, "GuestPanicked")]
     [InlineData(EndCause.GuestReset, VmState.Running, VmState.Failed, "GuestReset")]
     [InlineData(EndCause.GuestEndUnknown, VmState.Running, VmState.Failed, "GuestEndUnknown")]
