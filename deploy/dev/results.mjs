@@ -19,9 +19,9 @@ function fromVitest(report) {
 
 function fromCtrf(report) {
   return report.results.tests.map(test => ({
-    name: test.name,
+    name: test.name.replaceAll('\\"', '"'),
     state: test.status === "passed" ? "passed" : test.status === "failed" ? "failed" : "skipped",
-    reason: test.message ?? test.rawStatus ?? test.status,
+    reason: test.message ?? test.extra?.reason ?? test.rawStatus ?? test.status,
   }));
 }
 

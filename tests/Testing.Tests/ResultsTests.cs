@@ -8,7 +8,7 @@ public sealed class ResultsTests
     private readonly string _directory = Surroundings.NewDirectory("results");
 
     [Theory]
-    [InlineData("""{"name":"a","status":"passed"},{"name":"b","status":"skipped","message":"no browser"}""", "0", 0, "1 passed, 0 failed, 1 skipped", "skipped: b: no browser")]
+    [InlineData("""{"name":"a","status":"passed"},{"name":"b","status":"skipped","extra":{"reason":"no browser"}}""", "0", 0, "1 passed, 0 failed, 1 skipped", "skipped: b: no browser")]
     [InlineData("""{"name":"a","status":"passed"},{"name":"b","status":"failed","message":"wrong"}""", "1", 1, "1 passed, 1 failed, 0 skipped", "failed: b: wrong")]
     [InlineData("", "0", 1, "0 passed, 0 failed, 0 skipped", "suite Some ran no test")]
     [InlineData("""{"name":"b","status":"skipped"}""", "0", 1, "0 passed, 0 failed, 1 skipped", "suite Some ran no test")]
