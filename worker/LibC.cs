@@ -44,6 +44,9 @@ internal static unsafe partial class LibC
     [LibraryImport("libc", EntryPoint = "fallocate", SetLastError = true)]
     private static partial int Allocate(int descriptor, int mode, long offset, long bytes);
 
+    [LibraryImport("libc", EntryPoint = "klogctl", SetLastError = true)]
+    public static partial int KernelLog(int type, byte* buffer, int length);
+
     [LibraryImport("libc", EntryPoint = "geteuid")]
     public static partial uint EffectiveUser();
 

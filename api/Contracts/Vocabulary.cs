@@ -42,9 +42,11 @@ public enum DevicePhase { Available, Assigned, Cleaning, Quarantined }
 [JsonConverter(typeof(NamedEnum<Acceleration>))]
 public enum Acceleration { Kvm, Tcg }
 
-/// <summary>How far Shared Virtual Addressing works for a device (design: SVA verdict).</summary>
+/// <summary>How far Shared Virtual Addressing works for a device. <c>GuestSvaDeviceFaults</c>: a guest shares addresses and the device's own driver
+/// resumes its faults; <c>GuestSvaPrefaultOnly</c>: it shares addresses of memory that is present; <c>HostSvaStall</c>: only processes of the host do, by stall;
+/// <c>PassthroughOnly</c>: the device can be given to a guest, without shared addresses; <c>NotAssignable</c>: not even that; <c>Unknown</c>: a link could not be read.</summary>
 [JsonConverter(typeof(NamedEnum<VerdictClass>))]
-public enum VerdictClass { GuestSvaDeviceFaults, GuestSvaPrefaultOnly, HostSvaStall, PassthroughOnly, Unknown }
+public enum VerdictClass { GuestSvaDeviceFaults, GuestSvaPrefaultOnly, HostSvaStall, PassthroughOnly, NotAssignable, Unknown }
 
 /// <summary>The links of the SVA chain, in the order in which they are judged.</summary>
 [JsonConverter(typeof(NamedEnum<VerdictLinkName>))]

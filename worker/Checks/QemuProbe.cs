@@ -4,10 +4,12 @@ using System.Text.RegularExpressions;
 
 namespace Worker.Checks;
 
-/// <summary>What the installed QEMU says it can do. A null <see cref="Version"/>: there is none.</summary>
-public sealed record QemuFacts(string? Path, string? Version, IReadOnlySet<string> Devices, IReadOnlySet<string> Cpus)
+/// <summary>What the installed QEMU says it can do. A null <see cref="Version"/>: there is none. The last two are the properties
+/// of its arm-smmuv3 and vfio-pci devices.</summary>
+public sealed record QemuFacts(
+    string? Path, string? Version, IReadOnlySet<string> Devices, IReadOnlySet<string> Cpus, IReadOnlySet<string> SmmuProperties, IReadOnlySet<string> VfioProperties)
 {
-    public static readonly QemuFacts None = new(null, null, new HashSet<string>(), new HashSet<string>());
+    public static readonly QemuFacts None = new(null, null, new HashSet<string>(), new HashSet<string>(), new HashSet<string>(), new HashSet<string>());
 
     /// <summary>Null when QEMU could not be asked.</summary>
     public bool? Has(string device) => Version is null ? null : Devices.Contains(device);
@@ -25,17 +27,23 @@ public static partial class QemuProbe
     [GeneratedRegex(@"^QEMU emulator version (\S+)", RegexOptions.Multiline)]
     private static partial Regex VersionLine();
 
+    [GeneratedRegex(@"^ +([A-Za-z0-9_-]+)=<", RegexOptions.Multiline)]
+    private static partial Regex PropertyLine();
+
     public static async Task<QemuFacts> AskAsync(string? configured, CancellationToken ct)
     {
         if (Locate(configured) is not { } path)
             return QemuFacts.None;
-        var answers = await Task.WhenAll(RunAsync(path, ["--version"], ct), RunAsync(path, ["-device", "help"], ct), RunAsync(path, ["-M", "virt", "-cpu", "help"], ct));
+        var answers = await Task.WhenAll(RunAsync(path, ["--version"], ct), RunAsync(path, ["-device", "help"], ct), RunAsync(path, ["-M", "virt", "-cpu", "help"], ct),
+            RunAsync(path, ["-device", "arm-smmuv3,help"], ct), RunAsync(path, ["-device", "vfio-pci,help"], ct));
         return VersionLine().Match(answers[0]) is { Success: true } version
-            ? new QemuFacts(path, version.Groups[1].Value, ParseDevices(answers[1]), ParseCpus(answers[2]))
+            ? new QemuFacts(path, version.Groups[1].Value, ParseDevices(answers[1]), ParseCpus(answers[2]), ParseProperties(answers[3]), ParseProperties(answers[4]))
             : QemuFacts.None;
     }
 
     internal static IReadOnlySet<string> ParseDevices(string help) => DeviceLine().Matches(help).Select(m => m.Groups[1].Value).ToHashSet(StringComparer.Ordinal);
+
+    internal static IReadOnlySet<string> ParseProperties(string help) => PropertyLine().Matches(help).Select(m => m.Groups[1].Value).ToHashSet(StringComparer.Ordinal);
 
     internal static IReadOnlySet<string> ParseCpus(string help) =>
         help.Split((char[])[' ', '\n', '\t', '\r'], StringSplitOptions.RemoveEmptyEntries).ToHashSet(StringComparer.Ordinal);

@@ -10,11 +10,22 @@ public sealed class ChecksTests
     private static readonly DateTimeOffset Now = new(2026, 1, 1, 0, 0, 0, TimeSpan.Zero);
     private static readonly string[] AllDevices = ["virtio-serial-pci", "virtserialport", "virtio-rng-pci", "pcie-root-port", "edu", "nvme", "virtio-iommu-pci"];
 
-    private static QemuFacts Qemu(string[] devices, params string[] cpus) => new("/q", "7.2", devices.ToHashSet(), cpus.ToHashSet());
+    private static QemuFacts Qemu(string[] devices, params string[] cpus) =>
+        QemuFacts.None with { Path = "/q", Version = "7.2", Devices = devices.ToHashSet(), Cpus = cpus.ToHashSet() };
 
     [Fact]
     public void ParseDevices_ReadsNamesOnly() =>
         Assert.Equal(["edu", "nvme"], QemuProbe.ParseDevices("Misc devices:\nname \"edu\", bus PCI\nname \"nvme\", bus PCI, desc \"name x\"\n").Order());
+
+    [Fact]
+    public void ParseProperties_ReadsNamesOnly() =>
+        Assert.Equal(["accel", "primary-bus", "x-vpasid-cap-offset"], QemuProbe.ParseProperties("""
+            arm-smmuv3 options:
+              accel=<bool>           - Enable it. Values are on=<x>. (default: off)
+              primary-bus=<link<PCI>>
+              x-vpasid-cap-offset=<uint16> - where
+            Device 'x=<y>' not found
+            """).Order(StringComparer.Ordinal));
 
     [Fact]
     public void ParseCpus_ReadsEveryWord() => Assert.Contains("neoverse-n1", QemuProbe.ParseCpus("Available CPUs:\n  max\n  neoverse-n1\n"));

@@ -5,6 +5,7 @@ export const verdictWords: Record<VerdictClass, string> = {
   GuestSvaPrefaultOnly: "Guest SVA, prefault only",
   HostSvaStall: "Host SVA by stall",
   PassthroughOnly: "Passthrough only",
+  NotAssignable: "Not assignable",
   Unknown: "Unknown",
 };
 
