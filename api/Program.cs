@@ -44,7 +44,7 @@ builder.Services.Configure<RouteHandlerOptions>(o => o.ThrowOnBadRequest = true)
 builder.Services.AddSignalR(o => o.MaximumReceiveMessageSize = 8 * 1024 * 1024)
     .AddHubOptions<DashboardHub>(o => o.MaximumReceiveMessageSize = 32 * 1024);
 
-builder.Services.AddSingleton<ConsoleRelay>().AddSingleton<FaultLive>().AddSingleton<FaultIntake>().AddSingleton<NodePlans>().AddSingleton<NodeSync>();
+builder.Services.AddSingleton<ConsoleRelay>().AddSingleton<FaultLive>().AddSingleton<FaultIntake>().AddSingleton<NodePlans>().AddSingleton<NodeSync>().AddSingleton<NodeInventories>();
 builder.Services.AddScoped<SandboxWishes>();
 AddHosted<EventSignal>();
 AddHosted<SandboxScheduler>();

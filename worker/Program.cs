@@ -69,9 +69,13 @@ async Task<int> CheckAsync()
     Print($"isolation   own user: {(facts.OwnUidPerVm ? "yes" : "no")}, own cgroup: {(facts.CgroupPerVm ? "yes" : "no")}, limits: {facts.CgroupLimitsReason ?? "yes"}");
     foreach (var image in images)
         Print($"image       {image.Manifest.Name} {image.Digest} kernel {image.Manifest.KernelVersion}");
+    foreach (var line in ReadinessTable.Lines(InventoryReport.Of(node.Hardware, node.Qemu, TimeProvider.System.GetUtcNow())))
+        Print(line);
     foreach (var problem in facts.Problems)
         Print($"problem     {problem.Reason}: {problem.Message} {problem.Remedy}");
-    return facts.Problems.Count == 0 ? 0 : 1;
+    var canRun = facts.CanRun(images.Count);
+    Print($"sandboxes   {(canRun ? "can run here" : "cannot run here")}");
+    return canRun ? 0 : 1;
 }
 
 async Task<int> EndAllAsync(string directory, Func<VmManager, Task<bool>> endAll)
@@ -86,7 +90,7 @@ async Task<int> EndAllAsync(string directory, Func<VmManager, Task<bool>> endAll
         return Fail("a worker still uses this state directory; stop it first");
     // Nothing is started, so QEMU need not be asked what it can do.
     var node = new NodeCapabilities(
-        HostFacts.Read(), QemuFacts.None, Acceleration.Tcg, "", LibC.EffectiveUser() == 0, CgroupTree.Open(NodeChecks.NodeName(directory)), []);
+        HostFacts.Read(), HardwareInventory.None, QemuFacts.None, Acceleration.Tcg, "", LibC.EffectiveUser() == 0, CgroupTree.Open(NodeChecks.NodeName(directory)), []);
     using var logging = LoggerFactory.Create(ConfigureLogging);
     var devices = new EmulatedDevices(options.Devices ?? [.. WorkerOptions.DefaultDevices], options.ScratchDiskMib);
     await using var manager = NewManager(options, node, new ImageCatalogue(Path.Combine(directory, "none")), devices, logging.CreateLogger("Worker.Vms"));

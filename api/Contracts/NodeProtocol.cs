@@ -2,7 +2,7 @@ using System.Text.Json.Serialization;
 
 namespace Contracts;
 
-// The worker dials out to NodeProtocol.HubPath with its node token and calls Sync: everything observed goes up, everything desired comes down.
+// The worker dials out to NodeProtocol.HubPath with its node token, tells its Inventory once, and calls Sync: everything observed goes up, everything desired comes down.
 // The API only ever says PlanChanged (and passes console keystrokes). Losing any message costs one period, never correctness.
 
 public static class NodeProtocol
@@ -11,6 +11,7 @@ public static class NodeProtocol
     public const int Version = 1;
     // Worker to API.
     public const string Sync = "Sync";
+    public const string Inventory = "Inventory";
     public const string Faults = "Faults";
     public const string ConsoleOutput = "ConsoleOutput";
     // API to worker.
@@ -91,6 +92,7 @@ public static class FaultSource
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]
 [JsonSerializable(typeof(NodeReport))]
 [JsonSerializable(typeof(NodePlan))]
+[JsonSerializable(typeof(NodeInventory))]
 [JsonSerializable(typeof(FaultSample))]
 [JsonSerializable(typeof(FaultSample[]))]
 [JsonSerializable(typeof(ConsoleChunk))]

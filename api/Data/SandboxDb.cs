@@ -24,6 +24,7 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
     public DbSet<ApiKey> ApiKeys => Set<ApiKey>();
     public DbSet<Sandbox> Sandboxes => Set<Sandbox>();
     public DbSet<Node> Nodes => Set<Node>();
+    public DbSet<NodeInventoryRow> NodeInventories => Set<NodeInventoryRow>();
     public DbSet<Device> Devices => Set<Device>();
     public DbSet<NodeImage> NodeImages => Set<NodeImage>();
     public DbSet<Event> Events => Set<Event>();
@@ -94,6 +95,12 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
             e.HasIndex(n => n.TokenSha256).IsUnique();
             e.Property(n => n.Version).IsRowVersion();
             Json(e.Property(n => n.Facts));
+        });
+        modelBuilder.Entity<NodeInventoryRow>(e =>
+        {
+            e.ToTable("node_inventories").HasKey(i => i.NodeId);
+            e.HasOne<Node>().WithOne().HasForeignKey<NodeInventoryRow>(i => i.NodeId);
+            Json(e.Property(i => i.Inventory));
         });
         modelBuilder.Entity<Device>(e =>
         {

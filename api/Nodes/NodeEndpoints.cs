@@ -12,6 +12,8 @@ public static class NodeEndpoints
         var group = routes.MapGroup("/v1/nodes").WithTags("Nodes");
         group.MapGet("/", async (SandboxDb db, CancellationToken ct) => TypedResults.Ok(new Page<NodeView>(await ViewsAsync(db, null, ct), null)))
             .WithSummary("Every node, what it is and what of it is in use.");
+        group.MapGet("/{id:guid}/readiness", NodeInventories.Readiness)
+            .WithSummary("What the node has for SVA: cores, SMMUs, and every PCI function with its verdict, link by link.").Produces<NodeReadinessView>().ProducesProblem(404);
         group.MapGet("/{id:guid}", Get).WithSummary("One node.").Produces<NodeView>().ProducesProblem(404);
     }
 

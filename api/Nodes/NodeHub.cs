@@ -10,7 +10,7 @@ namespace Api.Nodes;
 
 /// <summary>Where workers dial in (Contracts/NodeProtocol.cs). A node is who its token says, never who its report says.</summary>
 [Authorize(Schemes.Node)]
-public sealed class NodeHub(NodeSync sync, FaultIntake faults, ConsoleRelay consoles, ILogger<NodeHub> log) : Hub
+public sealed class NodeHub(NodeSync sync, NodeInventories inventories, FaultIntake faults, ConsoleRelay consoles, ILogger<NodeHub> log) : Hub
 {
     private Guid NodeId => Guid.Parse(Context.User!.FindFirstValue(Schemes.NodeClaim)!);
 
@@ -27,6 +27,11 @@ public sealed class NodeHub(NodeSync sync, FaultIntake faults, ConsoleRelay cons
         if (report.Protocol == NodeProtocol.Version) return sync.SyncAsync(NodeId, report, Context.ConnectionAborted);
         log.LogWarning("Node {NodeId} speaks protocol {Protocol}", NodeId, report.Protocol);
         throw new HubException($"protocol_mismatch: this API speaks version {NodeProtocol.Version}");
+    }
+
+    public async Task Inventory(NodeInventory inventory)
+    {
+        if (await inventories.StoreAsync(NodeId, inventory, Context.ConnectionAborted) is { } problem) throw new HubException($"invalid_inventory: {problem}");
     }
 
     public void Faults(FaultSample[] samples) => faults.Accept(NodeId, samples ?? []);

@@ -263,6 +263,23 @@ namespace Migrations.Migrations
                     b.ToTable("nodes", (string)null);
                 });
 
+            modelBuilder.Entity("Api.Nodes.NodeInventoryRow", b =>
+                {
+                    b.Property<Guid>("NodeId")
+                        .HasColumnType("uuid")
+                        .HasColumnName("node_id");
+
+                    b.Property<string>("Inventory")
+                        .IsRequired()
+                        .HasColumnType("jsonb")
+                        .HasColumnName("inventory");
+
+                    b.HasKey("NodeId")
+                        .HasName("pk_node_inventories");
+
+                    b.ToTable("node_inventories", (string)null);
+                });
+
             modelBuilder.Entity("Api.Projects.ApiKey", b =>
                 {
                     b.Property<Guid>("Id")
@@ -541,6 +558,16 @@ namespace Migrations.Migrations
                         .OnDelete(DeleteBehavior.Cascade)
                         .IsRequired()
                         .HasConstraintName("fk_node_images_nodes_node_id");
+                });
+
+            modelBuilder.Entity("Api.Nodes.NodeInventoryRow", b =>
+                {
+                    b.HasOne("Api.Nodes.Node", null)
+                        .WithOne()
+                        .HasForeignKey("Api.Nodes.NodeInventoryRow", "NodeId")
+                        .OnDelete(DeleteBehavior.Cascade)
+                        .IsRequired()
+                        .HasConstraintName("fk_node_inventories_nodes_node_id");
                 });
 
             modelBuilder.Entity("Api.Projects.ApiKey", b =>

@@ -95,6 +95,7 @@ public sealed class BadInputTests(ServiceFixture service) : IClassFixture<Servic
         { "POST", "/v1/sandboxes/01a20ad6-bd6b-782f-8210-a147f21b09cb/restart", "", 404, "sandbox_not_found" },
         { "DELETE", "/v1/sandboxes/01a20ad6-bd6b-782f-8210-a147f21b09cb", "", 404, "sandbox_not_found" },
         { "GET", "/v1/nodes/01a20ad6-bd6b-782f-8210-a147f21b09cb", "", 404, "node_not_found" },
+        { "GET", "/v1/nodes/01a20ad6-bd6b-782f-8210-a147f21b09cb/readiness", "", 404, "node_not_found" },
         { "GET", "/v1/events?after=-1", "", 422, "validation_failed" },
         { "GET", "/v1/events?limit=0", "", 422, "validation_failed" },
         { "GET", "/v1/elsewhere", "", 404, "not_found" },

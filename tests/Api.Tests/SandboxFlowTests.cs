@@ -222,6 +222,29 @@ public sealed class SandboxFlowTests(ServiceFixture service) : IClassFixture<Ser
     }
 
     [Fact]
+    public async Task Readiness_IsWhatTheNodeToldLast_AndNothingElseIsTaken()
+    {
+        using var client = service.Client();
+        var node = (await client.GetFromJsonAsync<Page<NodeView>>("/v1/nodes"))!.Items.Single();
+        var capabilities = new FunctionCapabilities(true, null, false, null, null, null, null, true);
+        var verdict = new Verdict(VerdictClass.Unknown, "ConfigSpaceTruncated", "Not read.", Origin.Hardware, [new VerdictLink(VerdictLinkName.Device, LinkStatus.Unknown, "ConfigSpaceTruncated", "Not read.", "Run as root.")]);
+        FunctionFacts Function(string address) => new(address, "10de", "2342", "030200", "vfio-pci", 9, "smmu3.0x1", 0, null, ["flr"], capabilities, verdict);
+        NodeInventory Inventory(params FunctionFacts[] functions) => new(TimeProvider.System.GetUtcNow(), [new CpuKind("Neoverse V2", 0x41, 0xD4F, 72)], [], [], [], functions);
+
+        await Node.Connection.InvokeAsync(NodeProtocol.Inventory, Inventory(Function("0009:01:00.0")));
+        await Node.Connection.InvokeAsync(NodeProtocol.Inventory, Inventory(Function("0009:01:00.0"), Function("0009:02:00.0")));
+        foreach (var bad in (NodeInventory?[])[null, Inventory(Function("")), Inventory(Function(new string('x', 2000))), Inventory(Function("0009:01:00.0") with { Verdict = null! }), Inventory() with { Cpus = null! }])
+            Assert.Contains("invalid_inventory", (await Assert.ThrowsAsync<Microsoft.AspNetCore.SignalR.HubException>(() => Node.Connection.InvokeAsync(NodeProtocol.Inventory, bad))).Message, StringComparison.Ordinal);
+
+        var ready = (await client.GetFromJsonAsync<NodeReadinessView>($"/v1/nodes/{node.Id}/readiness"))!;
+        Assert.Equal((NodePhase.Ready, true, 2), (ready.Phase, ready.CanRunSandboxes, ready.Inventory!.Functions.Count));
+        Assert.Equal("Neoverse V2", ready.Inventory.Cpus.Single().Name);
+        var function = ready.Inventory.Functions[0];
+        Assert.Equal((true, null, false), (function.Capabilities.Ats, function.Capabilities.Pri, function.Capabilities.Pasid));
+        Assert.Equal(LinkStatus.Unknown, function.Verdict.Links.Single().Status);
+    }
+
+    [Fact]
     public async Task Faults_WhenReadPageByPage_GivesEachSampleOnce()
     {
         using var client = service.Client();

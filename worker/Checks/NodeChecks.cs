@@ -6,7 +6,7 @@ namespace Worker.Checks;
 
 /// <summary>What was found out about the node once, at the worker's start.</summary>
 public sealed record NodeCapabilities(
-    HostFacts Host, QemuFacts Qemu, Acceleration Acceleration, string AccelerationReason, bool OwnUserPerVm, CgroupTree Cgroups,
+    HostFacts Host, HardwareInventory Hardware, QemuFacts Qemu, Acceleration Acceleration, string AccelerationReason, bool OwnUserPerVm, CgroupTree Cgroups,
     IReadOnlyList<Failure> Problems);
 
 // The self checks of a node: what it offers, and what a person should put right, with a remedy each.
@@ -32,7 +32,8 @@ public static class NodeChecks
                     problems.Add(new Failure("DirectoryNotTraversable", $"Users of VMs cannot pass through {blocking}.", $"Put the {name} directory where everybody may pass, for example below /var/lib.", now));
         if (cgroups.Unavailable is { } why)
             problems.Add(new Failure("NoCgroupPerVm", $"VMs get no cgroup: {why}.", "Run the worker as root or delegate a cgroup to it.", now));
-        return new NodeCapabilities(HostFacts.Read(), qemu, acceleration, reason, privileged, cgroups, problems);
+        var hardware = HardwareScan.AskIommufd(HostTree.Machine, HardwareScan.Read(HostTree.Machine, HardwareScan.KernelLog()));
+        return new NodeCapabilities(HostFacts.Read(), hardware, qemu, acceleration, reason, privileged, cgroups, problems);
     }
 
     public static NodeFacts ToFacts(this NodeCapabilities node, WorkerOptions options, IReadOnlyList<Failure> moreProblems)
@@ -47,6 +48,10 @@ public static class NodeChecks
             Viommus(node.Qemu), node.OwnUserPerVm, node.Cgroups.Unavailable is null, node.Cgroups.LimitsReason, node.Host.BootId,
             [.. node.Problems, .. moreProblems]);
     }
+
+    /// <summary>Whether a sandbox could run: a VMM that can run arm64 guests, room for one, and an image.</summary>
+    public static bool CanRun(this NodeFacts facts, int images) =>
+        facts is { VmmVersion: not null, VcpuCapacity: > 0 } && images > 0 && !facts.Problems.Any(problem => problem.Reason is "QemuMissing" or "CpuModelMissing");
 
     public static IReadOnlyList<Viommu> Viommus(QemuFacts qemu) => qemu.Version is null
         ? []

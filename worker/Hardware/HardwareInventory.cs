@@ -9,6 +9,8 @@ public sealed record HardwareInventory(
     IReadOnlyList<CpuCores> Cpus, IReadOnlyList<NumaNode> Numa, IReadOnlyList<PciFunction> Functions, IReadOnlyList<IommuGroup> Groups,
     IReadOnlyList<SmmuInstance> Smmus, IReadOnlyList<UacceDevice> Uacce, KernelFacts Kernel, bool KernelLogReadable, IReadOnlyList<string> ForeignNames)
 {
+    public static readonly HardwareInventory None = new([], [], [], [], [], [], new KernelFacts("unknown", null, null, null), false, []);
+
     /// <summary>What iommufd told of the SMMU in front of those functions that could be asked.</summary>
     public IReadOnlyDictionary<PciAddress, SmmuHardware> Asked { get; init; } = new Dictionary<PciAddress, SmmuHardware>();
 }

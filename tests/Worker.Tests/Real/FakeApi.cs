@@ -22,6 +22,7 @@ internal sealed class FakeApi : IAsyncDisposable
     public string Url { get; private set; } = "";
     public NodeReport? Report { get; private set; }
     public string? LastToken { get; private set; }
+    public NodeInventory? Inventory { get; private set; }
     public ConcurrentQueue<FaultSample> Samples { get; } = new();
     public ConcurrentQueue<ConsoleChunk> Chunks { get; } = new();
 
@@ -71,6 +72,8 @@ internal sealed class FakeApi : IAsyncDisposable
                 return api._plan;
             }
         }
+
+        public void Inventory(NodeInventory inventory) => api.Inventory = inventory;
 
         public void Faults(FaultSample[] samples)
         {
