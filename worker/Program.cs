@@ -12,7 +12,7 @@ using Worker.Sync;
 using Worker.Vms;
 using Worker.Vms.Qemu;
 
-// Verbs: none runs the node; "check" prints what it can do; of a stopped worker "shut-down --state-directory DIR" ends all
+// Verbs: none runs the node; "check" prints what it can do, "reasons" every reason code of its verdicts; of a stopped worker "shut-down --state-directory DIR" ends all
 // guests and keeps what is known of them for the next worker, "destroy-all --state-directory DIR" leaves nothing.
 var configuration = new ConfigurationBuilder().AddEnvironmentVariables().Build();
 var options = configuration.GetSection(WorkerOptions.Section).Get<WorkerOptions>() ?? new WorkerOptions();
@@ -20,6 +20,7 @@ return args switch
 {
     [] => await RunAsync(),
     ["check"] => await CheckAsync(),
+    ["reasons"] => PrintReasons(),
     ["destroy-all", "--state-directory", var directory] => await EndAllAsync(directory, manager => manager.DestroyAllAsync(TimeSpan.FromSeconds(20))),
     ["shut-down", "--state-directory", var directory] => await EndAllAsync(directory, manager => manager.ShutDownAllAsync(TimeSpan.FromSeconds(20))),
     _ => Usage(),
@@ -138,8 +139,14 @@ static int Fail(string problem)
 
 static void Print(string line) => System.Console.WriteLine(line);
 
+static int PrintReasons()
+{
+    Print(ReasonsDocument.Markdown());
+    return 0;
+}
+
 static int Usage()
 {
-    Fail("usage: Sandbox.Worker [check | shut-down --state-directory DIR | destroy-all --state-directory DIR]");
+    Fail("usage: Sandbox.Worker [check | reasons | shut-down --state-directory DIR | destroy-all --state-directory DIR]");
     return 2;
 }

@@ -32,7 +32,10 @@ public static class NodeChecks
                     problems.Add(new Failure("DirectoryNotTraversable", $"Users of VMs cannot pass through {blocking}.", $"Put the {name} directory where everybody may pass, for example below /var/lib.", now));
         if (cgroups.Unavailable is { } why)
             problems.Add(new Failure("NoCgroupPerVm", $"VMs get no cgroup: {why}.", "Run the worker as root or delegate a cgroup to it.", now));
-        var hardware = HardwareScan.AskIommufd(HostTree.Machine, HardwareScan.Read(HostTree.Machine, HardwareScan.KernelLog()));
+        var kernelLog = HardwareScan.KernelLog();
+        problems.AddRange(KnownFailures.Count(LogSource.Kernel, kernelLog).Select(found =>
+            new Failure(found.Failure.Code, $"{found.Failure.Message} The kernel's log has {found.Lines} such line{(found.Lines == 1 ? "" : "s")}, of those that it keeps.", found.Failure.Remedy, now)));
+        var hardware = HardwareScan.AskIommufd(HostTree.Machine, HardwareScan.Read(HostTree.Machine, kernelLog));
         return new NodeCapabilities(HostFacts.Read(), hardware, qemu, acceleration, reason, privileged, cgroups, problems);
     }
 

@@ -1,4 +1,5 @@
 using Contracts;
+using Worker.Checks;
 
 namespace Worker.Vms;
 
@@ -53,6 +54,8 @@ public static class VmEnding
     private static Failure FailureOf(string reason, string vmmLog, DateTimeOffset now)
     {
         var said = vmmLog.Length == 0 ? "" : $" It said: {vmmLog}";
+        if (reason is "VmmStartFailed" or "VmmKilled" && KnownFailures.In(LogSource.Vmm, vmmLog) is { } known)
+            return new Failure(known.Code, known.Message + said, known.Remedy, now);
         var (message, remedy) = reason switch
         {
             "VmmKilled" => ($"The VMM ended without a word: it was killed or crashed.{said}", "Look for the kernel's out-of-memory killer on the node, then start the sandbox again."),

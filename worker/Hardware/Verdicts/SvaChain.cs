@@ -88,7 +88,7 @@ public static class SvaChain
     private static VerdictLink SmmuLink(PciFunction function, HardwareInventory host)
     {
         if (SmmuOf(function, host) is not { } smmu)
-            return SvaReasons.NotAnSmmu.ToLink();
+            return SvaReasons.NoSmmu.ToLink();
         if (!smmu.IsSmmuV3)
             return SvaReasons.NotAnSmmu.ToLink($"It is {smmu.Name}.");
         if (smmu.Features is null)

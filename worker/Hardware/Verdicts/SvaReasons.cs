@@ -32,6 +32,7 @@ public static class SvaReasons
 
     public static readonly SvaReason SmmuNests = Pass(VerdictLinkName.Smmu, "SmmuNestsWithSubstreams", "The SMMU nests two stages, takes ATS and has substream IDs.");
     public static readonly SvaReason SmmuStalls = Pass(VerdictLinkName.Smmu, "SmmuStalls", "The SMMU can stall a faulting transaction until the host has resolved it.");
+    public static readonly SvaReason NoSmmu = Fail(VerdictLinkName.Smmu, "NoSmmu", "No IOMMU stands in front of the function.", "Use an Arm host with SMMUv3, switched on in its firmware.");
     public static readonly SvaReason NotAnSmmu = Fail(VerdictLinkName.Smmu, "IommuIsNotSmmuV3", "The IOMMU in front of the function is no SMMUv3.", "Use an Arm host with SMMUv3.");
     public static readonly SvaReason NoNesting = Fail(VerdictLinkName.Smmu, "SmmuDoesNotNest", "The driver does not nest stages on this SMMU: the hardware cannot, or an erratum forbids it.", "On MMU-700 r1p1 use Linux 7.1 or newer; MMU-600 before r2 cannot.");
     public static readonly SvaReason SmmuNoAts = Fail(VerdictLinkName.Smmu, "SmmuTakesNoAts", "The SMMU, or the root complex in front of it, takes no ATS requests.", "Use a slot behind a root complex with ATS.");

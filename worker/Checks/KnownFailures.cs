@@ -1,0 +1,53 @@
+using System.Text.RegularExpressions;
+
+namespace Worker.Checks;
+
+/// <summary>Where a line is looked for: the host's kernel log, or what a VMM printed.</summary>
+public enum LogSource { Kernel, Vmm }
+
+/// <summary>A line that is known to mean something: a stable code, a sentence and what to do.</summary>
+public sealed record KnownFailure(LogSource Source, string Code, Regex Pattern, string Message, string Remedy);
+
+// Pure: lines of the kernel's log and of VMMs to reason codes. Sources: Linux drivers/iommu and drivers/vfio, QEMU hw/arm and hw/vfio, kvmtool vfio.
+// The first entry that matches a line wins; a line that matches none is nobody's news here.
+public static class KnownFailures
+{
+    private static readonly TimeSpan MatchLimit = TimeSpan.FromMilliseconds(250);
+
+    public static readonly IReadOnlyList<KnownFailure> All =
+    [
+        Vmm("GroupNotViable", @"group \d+ is not viable|bound to their vfio bus driver", "A device of the same IOMMU group works for a driver of the host.", "Bind the whole group to vfio-pci, or use a slot whose path has ACS."),
+        Vmm("ViommuNeedsAccel", "requires iommu MAP notifier", "An assigned device cannot stand behind an emulated SMMU that is not accelerated.", "Choose viommu virtio or none, or a node whose verdict allows the accelerated SMMU."),
+        Vmm("AccelNeedsAcpi", "accel=on not supported for DT", "The accelerated SMMU needs a guest with ACPI.", "Boot the guest with UEFI."),
+        Vmm("AccelNotBuilt", "accel=on support not compiled in", "This QEMU was built without the accelerated SMMU.", "Install QEMU 11.1 from Debian's backports, or build it with iommufd."),
+        Vmm("AccelNeedsColdPlug", "with 'auto' properties requires at least one cold-plugged", "The accelerated SMMU was left to find its values without a device to ask.", "Report this: the command line must name the values."),
+        Vmm("EmulatedBehindAccel", "Emulated endpoint devices are not allowed", "An emulated device stands behind the accelerated SMMU.", "Report this: only assigned devices belong there."),
+        Vmm("NestingUnavailable", "[Uu]nable to alloc(ate)? vIOMMU", "The host's SMMU driver makes no nested translation for this device.", "On MMU-700 r1p1 use Linux 7.1 or newer, built with ARM_SMMU_V3_IOMMUFD; otherwise the device can only be passed through."),
+        Vmm("SmmuValuesTooLarge", "SSIDSIZE not compatible|support Range Invalidation|only \\d+-bit IPA|translation granule", "The guest's SMMU was given more than the host's has.", "Report this with the node's readiness: the values come from there."),
+        Vmm("IommufdMissing", "/dev/iommu does not exist|/dev/iommu: No such file", "The host's kernel has no iommufd.", "Use a kernel with IOMMUFD; Debian's own leave it off."),
+        Vmm("DeviceMissingOnHost", @"vfio [0-9a-f:.]+: no such host device|/sys/bus/pci/devices/\S+: No such file", "The host no longer has the device.", "Look for a hot-unplug or a link error in the host's kernel log."),
+        Vmm("BarWindowTooSmall", "cannot allocate MMIO space|BAR \\d+.*too large", "The device's memory regions do not fit into the VMM's window.", "Use QEMU, which can enlarge it; kvmtool has 768 MiB for everything."),
+        Vmm("MemoryNotPinned", "VFIO_MAP_DMA.*(-12|Cannot allocate memory)|IOMMU_IOAS_MAP failed: Cannot allocate memory", "The guest's memory could not be pinned for the device.", "Raise the memory lock limit of the worker's unit; keep huge pages ready on the device's NUMA node."),
+        Kernel("DirectRegionDemanded", "1:1 IOMMU mapping, rejecting configuring the device", "Firmware demands a 1:1 mapping; the kernel refuses to give the device to user space.", "Ask the vendor for firmware without the reserved memory region (RMR) of this device."),
+        Kernel("MemlockExceeded", @"RLIMIT_MEMLOCK \(\d+\) exceeded", "A process could not pin as much memory as its guest has.", "Raise the memory lock limit of the worker's unit."),
+        Kernel("PageRequestDenied", "unexpected PRI request received", "A device asked for a page; Linux denies page requests on SMMUv3.", "Keep memory present (mlock) for this device, and PRI off."),
+        Kernel("SmmuCommandTimeout", "CMD_SYNC timeout", "The SMMU does not finish its commands.", "Drain the node and reboot it."),
+        Kernel("DeviceIgnoresAts", "ATC invalidate timeout", "A device stopped answering ATS invalidations, often after a reset with ATS on.", "Quarantine and reset the device."),
+        Kernel("SmmuEventsLost", "EVTQ overflow detected|PRIQ overflow", "The SMMU had more events than its queue holds: counts are lower bounds.", "Stop the guest whose device floods; quarantine the device."),
+        Kernel("SmmuGlobalError", "unexpected global error reported|Service Failure Mode", "The SMMU reports an error that it does not recover from.", "Drain the node and reboot it."),
+        Kernel("TranslationFault", @"event: F_TRANSLATION|event 0x10 received", "A device accessed an address that nobody mapped.", "Stop the guest and look at its driver; memory that is shared must be present."),
+        Kernel("FaultWithoutHandler", "without domain attached or handler installed|no pending PRQ", "A page fault of a device came when nobody handled it any more.", "Harmless if rare: it races with an unbinding."),
+    ];
+
+    /// <summary>The first failure that a text is known to tell of.</summary>
+    public static KnownFailure? In(LogSource source, string text) => text.Length == 0 ? null : All.FirstOrDefault(known => known.Source == source && known.Pattern.IsMatch(text));
+
+    /// <summary>Every failure that a log is known to tell of, with the number of its lines.</summary>
+    public static IReadOnlyList<(KnownFailure Failure, int Lines)> Count(LogSource source, string? log) => log is null
+        ? []
+        : [.. log.Split('\n').Select(line => In(source, line)).OfType<KnownFailure>().GroupBy(known => known).Select(group => (group.Key, group.Count()))];
+
+    private static KnownFailure Vmm(string code, string pattern, string message, string remedy) => new(LogSource.Vmm, code, Compile(pattern), message, remedy);
+    private static KnownFailure Kernel(string code, string pattern, string message, string remedy) => new(LogSource.Kernel, code, Compile(pattern), message, remedy);
+    private static Regex Compile(string pattern) => new(pattern, RegexOptions.CultureInvariant, MatchLimit);
+}
