@@ -10,7 +10,7 @@ public readonly record struct PciAddress(uint Domain, byte Bus, byte Device, byt
         address = default;
         // Linux writes four digits of the domain, or more where there are more (VMD).
         if (text is not { Length: >= 12 and <= 16 } || text[^8] != ':' || text[^5] != ':' || text[^2] != '.' || !Hex(text.AsSpan(0, text.Length - 8), out var domain)
-            || !Hex(text.AsSpan(text.Length - 7, 2), out var bus)            || !Hex(text.AsSpan(text.Length - 4, 2), out var device) || !Hex(text.AsSpan(text.Length - 1, 1), out var function) || device > 0x1f || function > 7)
+            || !Hex(text.AsSpan(text.Length - 7, 2), out var bus) || !Hex(text.AsSpan(text.Length - 4, 2), out var device) || !Hex(text.AsSpan(text.Length - 1, 1), out var function) || device > 0x1f || function > 7)
             return false;
         address = new PciAddress(domain, (byte)bus, (byte)device, (byte)function);
         return address.ToString() == text;
