@@ -45,6 +45,7 @@ public static partial class ApiProblem
         var result = error switch
         {
             BadHttpRequestException { StatusCode: 413 } => Of(413, "body_too_large", "The body is larger than this endpoint takes."),
+            BadHttpRequestException { StatusCode: 415 } => Of(415, "unsupported_media_type", "Send application/json."),
             BadHttpRequestException bad => Of(bad.StatusCode, "invalid_request", Sentence(bad)),
             DbUpdateConcurrencyException => Of(409, "changed_meanwhile", "It was changed by somebody else at the same time; read it again."),
             NpgsqlException { IsTransient: true } or DbUpdateException { InnerException: NpgsqlException { IsTransient: true } }

@@ -13,14 +13,19 @@ public sealed record HostFacts(string Architecture, string Kernel, string Operat
             System.Runtime.InteropServices.Architecture.X64 => "amd64",
             var other => other.ToString().ToLowerInvariant(),
         },
-        File.ReadAllText("/proc/sys/kernel/osrelease").Trim(),
+        KernelScan.Release(HostTree.Machine),
         OsName(File.Exists("/etc/os-release") ? File.ReadAllText("/etc/os-release") : ""),
         CpuName(File.ReadAllText("/proc/cpuinfo")),
         Environment.ProcessorCount,
         MemoryTotalMib(File.ReadAllText("/proc/meminfo")),
         ReadBootId());
 
-    public static string ReadBootId() => File.ReadAllText("/proc/sys/kernel/random/boot_id").Trim();
+    /// <summary>Another after each boot. A kernel without SYSCTL has none: there the second of the boot stands for it.</summary>
+    public static string ReadBootId() => BootId(HostTree.Machine);
+
+    internal static string BootId(HostTree tree) => tree.Text("proc/sys/kernel/random/boot_id")
+        ?? tree.Text("proc/stat", 1 << 20)?.Split('\n').FirstOrDefault(line => line.StartsWith("btime ", StringComparison.Ordinal))?.Replace(' ', '-')
+        ?? throw new InvalidOperationException("the kernel tells neither a boot id nor when it booted");
 
     internal static string OsName(string osRelease) =>
         osRelease.Split('\n').FirstOrDefault(l => l.StartsWith("PRETTY_NAME=", StringComparison.Ordinal))?[12..].Trim('"') ?? "unknown";

@@ -24,10 +24,12 @@ public static partial class KernelScan
 
     public static KernelFacts Read(HostTree tree)
     {
-        // A kernel without SYSCTL has only the longer text: "Linux version 7.3.4 (builder) ...".
-        var release = tree.Text("proc/sys/kernel/osrelease") ?? tree.Text("proc/version")?.Split(' ').ElementAtOrDefault(2) ?? "unknown";
+        var release = Release(tree);
         return new KernelFacts(release, Parse(Config(tree, release)), tree.Exists("dev/iommu"), tree.Exists("dev/vfio/vfio"));
     }
+
+    /// <summary>A kernel without SYSCTL has only the longer text: "Linux version 7.3.4 (builder) ...".</summary>
+    public static string Release(HostTree tree) => tree.Text("proc/sys/kernel/osrelease") ?? tree.Text("proc/version")?.Split(' ').ElementAtOrDefault(2) ?? "unknown";
 
     internal static Version? VersionOf(string release) => ReleaseNumbers.Match(release) is { Success: true } match
         ? new Version(int.Parse(match.Groups[1].Value, CultureInfo.InvariantCulture), int.Parse(match.Groups[2].Value, CultureInfo.InvariantCulture))

@@ -137,6 +137,15 @@ public sealed class HardwareScanTests
         Assert.Equal((on, on is null ? null : false), (machine.Scan().Kernel.IsOn("IOMMUFD"), machine.Scan().Kernel.IsOn("UACCE")));
     }
 
+    [Theory]
+    [InlineData("proc/sys/kernel/random/boot_id", "0b3c", "0b3c")]
+    [InlineData("proc/stat", "cpu 1 2\nbtime 1795487515\nprocesses 3", "btime-1795487515")]
+    public void BootId_IsTakenFromWhatThereIs(string path, string content, string expected)
+    {
+        using var machine = new FixtureTree();
+        Assert.Equal(expected, HostFacts.BootId(machine.Text(path, content).Tree));
+    }
+
     [Fact]
     public void Read_OfUacce_TellsWhetherAddressesAreShared()
     {
