@@ -21,9 +21,9 @@ public sealed record HostFacts(string Architecture, string Kernel, string Operat
         ReadBootId());
 
     /// <summary>Another after each boot. A kernel without SYSCTL has none: there the second of the boot stands for it.</summary>
-    public static string ReadBootId() => BootId(HostTree.Machine);
+    public static string ReadBootId() => BootIdOf(HostTree.Machine);
 
-    internal static string BootId(HostTree tree) => tree.Text("proc/sys/kernel/random/boot_id")
+    internal static string BootIdOf(HostTree tree) => tree.Text("proc/sys/kernel/random/boot_id")
         ?? tree.Text("proc/stat", 1 << 20)?.Split('\n').FirstOrDefault(line => line.StartsWith("btime ", StringComparison.Ordinal))?.Replace(' ', '-')
         ?? throw new InvalidOperationException("the kernel tells neither a boot id nor when it booted");
 

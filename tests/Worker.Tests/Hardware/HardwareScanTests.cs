@@ -143,7 +143,7 @@ public sealed class HardwareScanTests
     public void BootId_IsTakenFromWhatThereIs(string path, string content, string expected)
     {
         using var machine = new FixtureTree();
-        Assert.Equal(expected, HostFacts.BootId(machine.Text(path, content).Tree));
+        Assert.Equal(expected, HostFacts.BootIdOf(machine.Text(path, content).Tree));
     }
 
     [Fact]
