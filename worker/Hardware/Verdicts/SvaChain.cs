@@ -95,12 +95,11 @@ public static class SvaChain
             return SvaReasons.SmmuUnread.ToLink();
         if (smmu.Has(SmmuFeatures.Nesting) == false)
             return SvaReasons.NoNesting.ToLink();
-        if (smmu.Has(SmmuFeatures.Ats) == false)
-            return SvaReasons.SmmuNoAts.ToLink();
         return host.Asked.GetValueOrDefault(function.Address) switch
         {
-            null => SvaReasons.SubstreamsUnread.ToLink(),
             { SubstreamBits: 0 } => SvaReasons.NoSubstreams.ToLink(),
+            _ when smmu.Has(SmmuFeatures.Ats) == false => SvaReasons.SmmuNoAts.ToLink(),
+            null => SvaReasons.SubstreamsUnread.ToLink(),
             { MaxPasidBits: 0 } => SvaReasons.NoPasidHere.ToLink(),
             var told => SvaReasons.SmmuNests.ToLink($"PASIDs of {Math.Min(told.SubstreamBits, told.MaxPasidBits)} bits, addresses of {told.OutputBits}."),
         };
