@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Net.Http.Json;
 using System.Text.RegularExpressions;
 using Contracts;
 using Microsoft.Playwright;
@@ -63,6 +64,23 @@ public sealed partial class PageTests(RunningService service, Browser browser) :
         await page.GetByTestId("confirm-yes").ClickAsync();
         await Expect(page.GetByTestId("sandbox-gone")).ToBeVisibleAsync();
         await Expect(other.GetByTestId("sandbox-row-seen")).ToHaveCountAsync(0);
+    }
+
+    [Fact]
+    public async Task Node_ShowsWhatTheHostHasAndWhyAFunctionDoesNotShareAddresses()
+    {
+        var page = await browser.OpenAsync(service);
+        await page.GetByTestId("nodes").Locator("a.name").ClickAsync();
+        await Expect(page.GetByTestId("can-run")).ToHaveTextAsync("Sandboxes can run here.");
+        await Expect(page.GetByTestId("host")).ToBeVisibleAsync();
+        var node = (await service.Client.GetFromJsonAsync<Page<NodeView>>("/v1/nodes"))!.Items.Single();
+        var told = (await service.Client.GetFromJsonAsync<NodeReadinessView>($"/v1/nodes/{node.Id}/readiness"))!.Inventory!.Functions;
+        await Expect(page.GetByTestId("functions").Locator("details")).ToHaveCountAsync(told.Count);
+        if (told.Count == 0)
+            return;
+        var row = page.GetByTestId($"function-{told[0].Address}");
+        await row.Locator("summary").ClickAsync();
+        await Expect(row.GetByTestId("verdict-chain")).ToHaveAttributeAsync("data-verdict", told[0].Verdict.Class.ToString());
     }
 
     [Fact]

@@ -4,6 +4,7 @@ import { DevicesPage } from "./devices/DevicesPage";
 import { EventsPage } from "./events/EventsPage";
 import { ConnectionState } from "./live/ConnectionState";
 import { LiveProvider } from "./live/LiveProvider";
+import { NodePage } from "./nodes/NodePage";
 import { Overview } from "./nodes/Overview";
 import { Mark } from "./page/marks";
 import { Link, parseRoute, type Route, usePath } from "./page/router";
@@ -34,7 +35,7 @@ function Frame({ session }: { session: SessionView }) {
   const signOut = useSignOut();
   const theme = useTheme();
   useEffect(() => {
-    if (route.page !== "sandbox") document.title = `${places.find(([to]) => to === path)?.[1] ?? "Not found"} · Sandbox`;
+    if (route.page !== "sandbox" && route.page !== "node") document.title = `${places.find(([to]) => to === path)?.[1] ?? "Not found"} · Sandbox`;
   }, [path, route.page]);
   return (
     <>
@@ -44,7 +45,7 @@ function Frame({ session }: { session: SessionView }) {
           <Link to="/" className="wordmark"><Mark />Sandbox</Link>
           <nav aria-label="Main">
             {places.map(([to, label]) => (
-              <Link key={to} to={to} aria-current={to === path || (to === "/" && route.page === "sandbox") ? "page" : undefined}>{label}</Link>
+              <Link key={to} to={to} aria-current={to === path || (to === "/" && (route.page === "sandbox" || route.page === "node")) ? "page" : undefined}>{label}</Link>
             ))}
           </nav>
           <div className="side">
@@ -67,6 +68,7 @@ function PageOf({ route }: { route: Route }) {
   switch (route.page) {
     case "overview": return <Overview />;
     case "sandbox": return <SandboxPage key={route.id} id={route.id} />;
+    case "node": return <NodePage key={route.id} id={route.id} />;
     case "devices": return <DevicesPage />;
     case "events": return <EventsPage />;
     case "nowhere": return <div className="panel empty"><p>There is no page at this address.</p><Link to="/" className="button">Go to the overview</Link></div>;

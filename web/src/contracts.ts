@@ -63,6 +63,24 @@ export interface NodeView {
   vcpusUsed: number; memoryUsedMib: number; sandboxCount: number; deviceCount: number;
 }
 
+/** Null: could not be read. */
+export type Capability = boolean | null;
+export interface HugePageFacts { sizeKib: number; total: number; free: number }
+export interface FunctionFacts {
+  address: string; vendorId: string; deviceId: string; classCode: string; driver: string | null; iommuGroup: number | null; iommu: string | null;
+  numaNode: number | null; physicalFunction: string | null; resetMethods: string[] | null; verdict: Verdict;
+  capabilities: { ats: Capability; pri: Capability; pasid: Capability; pasidBits: number | null; acs: Capability; sriov: Capability; aer: Capability; flr: Capability };
+}
+export interface NodeInventory {
+  readAt: string;
+  cpus: { name: string | null; implementer: number; part: number; count: number }[];
+  numa: { number: number; cpus: string | null; memoryMib: number | null; hugePages: HugePageFacts[] }[];
+  smmus: { name: string; isSmmuV3: boolean; clients: number; features: string[] | null; outputBits: number | null }[];
+  uacce: { name: string; algorithms: string | null; sharesAddresses: Capability; availableInstances: number | null; parentFunction: string | null }[];
+  functions: FunctionFacts[];
+}
+export interface NodeReadinessView { nodeId: string; nodeName: string; phase: NodePhase; canRunSandboxes: boolean; problems: Failure[]; inventory: NodeInventory | null }
+
 export interface DeviceView {
   id: string; nodeId: string; nodeName: string; address: string; class: string; vendorId: string; deviceId: string; description: string;
   origin: Origin; phase: DevicePhase; sandboxId: string | null; sandboxName: string | null; quarantine: Failure | null; verdict: Verdict | null;

@@ -4,6 +4,7 @@ export const keys = {
   sandboxList: ["sandboxes"] as const,
   sandbox: (id: string) => ["sandbox", id] as const,
   nodes: ["nodes"] as const,
+  node: (id: string) => ["node", id] as const,
   devices: ["devices"] as const,
   deviceClasses: ["device-classes"] as const,
   images: ["images"] as const,

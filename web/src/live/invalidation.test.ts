@@ -12,13 +12,13 @@ describe("what an event makes stale", () => {
     ["sandbox.conditionChanged", ["sandboxes", "sandbox/s1"]],
     ["sandbox.desiredChanged", ["sandboxes", "sandbox/s1"]],
     ["device.phaseChanged", ["devices", "device-classes", "nodes"]],
-    ["node.joined", ["nodes", "devices", "device-classes", "images", "sandboxes", "sandbox"]],
-    ["node.phaseChanged", ["nodes", "devices", "device-classes", "images", "sandboxes", "sandbox"]],
+    ["node.joined", ["nodes", "node", "devices", "device-classes", "images", "sandboxes", "sandbox"]],
+    ["node.phaseChanged", ["nodes", "node", "devices", "device-classes", "images", "sandboxes", "sandbox"]],
     ["image.changed", ["images"]],
   ])("%s", (type, expected) => expect(names(type)).toEqual(expected));
 
   it("is everything when the type is new to this page", () => {
-    expect(names("lease.extended").sort()).toEqual(["device-classes", "devices", "images", "nodes", "sandbox", "sandboxes"]);
+    expect(names("lease.extended").sort()).toEqual(["device-classes", "devices", "images", "node", "nodes", "sandbox", "sandboxes"]);
   });
 
   it("is every sandbox when the event names none", () => {

@@ -2,7 +2,7 @@ import type { EventView } from "../contracts";
 import { keys, type QueryKey } from "../http/keys";
 
 const everything: readonly QueryKey[] = [
-  keys.sandboxList, ["sandbox"], keys.nodes, keys.devices, keys.deviceClasses, keys.images,
+  keys.sandboxList, ["sandbox"], keys.nodes, ["node"], keys.devices, keys.deviceClasses, keys.images,
 ];
 
 /** Which queries an event makes stale. An event type that this page does not know makes all of them stale. */
@@ -20,7 +20,7 @@ export function staleAfter(event: Pick<EventView, "type" | "subjectId">): readon
       return [keys.devices, keys.deviceClasses, keys.nodes];
     case "node.joined":
     case "node.phaseChanged":
-      return [keys.nodes, keys.devices, keys.deviceClasses, keys.images, keys.sandboxList, ["sandbox"]];
+      return [keys.nodes, ["node"], keys.devices, keys.deviceClasses, keys.images, keys.sandboxList, ["sandbox"]];
     case "image.changed":
       return [keys.images];
     default:

@@ -4,8 +4,11 @@ import { get } from "../http/client";
 import { keys } from "../http/keys";
 import { PhaseBadge } from "../page/badges";
 import { ErrorNote } from "../page/ErrorNote";
+import { Link } from "../page/router";
 import { Age } from "../page/time";
 import { Meter } from "./Meter";
+import { Problems } from "./Problems";
+import { gib } from "./words";
 
 export function NodeList() {
   const nodes = useQuery({
@@ -24,15 +27,13 @@ export function NodeList() {
   );
 }
 
-const gib = (mib: number) => (mib >= 1024 ? `${(mib / 1024).toFixed(mib % 1024 ? 1 : 0)} GiB` : `${mib} MiB`);
-
 function NodeRow({ node }: { node: NodeView }) {
   const facts = node.facts;
   return (
     <article className="node" data-testid={`node-row-${node.name}`}>
       <div>
         <div className="row">
-          <span className="name">{node.name}</span>
+          <Link to={`/nodes/${node.id}`} className="name">{node.name}</Link>
           <PhaseBadge phase={node.phase} />
         </div>
         {facts && (
@@ -65,14 +66,7 @@ function NodeRow({ node }: { node: NodeView }) {
         {facts?.vmmVersion && <div><dt>VMM</dt><dd>{facts.vmmVersion}</dd></div>}
       </dl>
       {facts && facts.problems.length > 0 && (
-        <ul className="problems" aria-label={`Problems of ${node.name}`}>
-          {facts.problems.map((problem) => (
-            <li key={problem.reason} className="notice warn">
-              <strong>{problem.message}</strong> <code>{problem.reason}</code>
-              <p className="remedy"><span>{problem.remedy}</span></p>
-            </li>
-          ))}
-        </ul>
+        <Problems of={node.name} problems={facts.problems} />
       )}
     </article>
   );

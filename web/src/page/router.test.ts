@@ -5,6 +5,8 @@ it.each([
   ["/", { page: "overview" }],
   ["/sandboxes/0d5c", { page: "sandbox", id: "0d5c" }],
   ["/sandboxes", { page: "nowhere" }],
+  ["/nodes/0d5c", { page: "node", id: "0d5c" }],
+  ["/nodes", { page: "nowhere" }],
   ["/devices/", { page: "devices" }],
   ["/events", { page: "events" }],
   ["/v2", { page: "nowhere" }],

@@ -3,6 +3,7 @@ import { type AnchorHTMLAttributes, type MouseEvent, useSyncExternalStore } from
 export type Route =
   | { page: "overview" }
   | { page: "sandbox"; id: string }
+  | { page: "node"; id: string }
   | { page: "devices" }
   | { page: "events" }
   | { page: "nowhere" };
@@ -11,6 +12,7 @@ export function parseRoute(path: string): Route {
   const parts = path.split("/").filter(Boolean);
   if (parts.length === 0) return { page: "overview" };
   if (parts.length === 2 && parts[0] === "sandboxes" && parts[1]) return { page: "sandbox", id: parts[1] };
+  if (parts.length === 2 && parts[0] === "nodes" && parts[1]) return { page: "node", id: parts[1] };
   if (parts.length === 1 && parts[0] === "devices") return { page: "devices" };
   if (parts.length === 1 && parts[0] === "events") return { page: "events" };
   return { page: "nowhere" };
