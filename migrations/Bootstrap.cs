@@ -39,10 +39,21 @@ public static class Bootstrap
 
     private static string ReadOrCreate(string path, string prefix)
     {
-        if (File.Exists(path)) return File.ReadAllText(path).Trim();
+        if (File.Exists(path))
+        {
+            var kept = File.ReadAllText(path).Trim();
+            return Secret.HasForm(kept, prefix) ? kept : throw new InvalidOperationException($"{path} holds no secret of ours; remove it, and another is made");
+        }
         var secret = Secret.Create(prefix);
-        using var file = new FileStream(path, new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite });
-        file.Write(System.Text.Encoding.ASCII.GetBytes(secret + "\n"));
+        var whole = path + ".new";
+        File.Delete(whole);
+        using (var file = new FileStream(whole, new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite }))
+        {
+            file.Write(System.Text.Encoding.ASCII.GetBytes(secret + "\n"));
+            file.Flush(flushToDisk: true);
+        }
+        // Whole or not at all: half a secret would lock everybody out.
+        File.Move(whole, path);
         return secret;
     }
 }

@@ -7,8 +7,10 @@ namespace Api.Dashboard;
 /// Guarantees: every viewer sees the bytes in order, each once (offsets), beginning with what the ring still has; one writer at a time.
 /// Assumes: a watched console is named in its node's plan; the worker then sends from its ring's start, and overlaps are trimmed here.
 /// On a crash of the API nothing is lost that the worker's ring still has: viewers come back with their last offset.</summary>
-public sealed class ConsoleRelay
+public sealed class ConsoleRelay(TimeProvider time)
 {
+    /// <summary>A console that is watched again this soon has lost nothing: the worker need not have noticed.</summary>
+    private static readonly TimeSpan KeptUnwatched = TimeSpan.FromSeconds(30);
     public const int MaxViewers = 64;
     private const int RingBytes = 256 * 1024, FrameBytes = 16 * 1024, QueuedFrames = 512;
     private readonly Lock gate = new();
@@ -21,13 +23,19 @@ public sealed class ConsoleRelay
         public long End => Start + Ring.Count;
         public readonly List<Viewer> Viewers = [];
         public Viewer? Writer;
+        public DateTimeOffset UnwatchedSince;
     }
 
     private sealed record Viewer(string Connection, string Name, Channel<ConsoleFrame> Frames);
 
     public IReadOnlyList<Guid> WatchedAmong(IEnumerable<Guid> sandboxes)
     {
-        lock (gate) return sandboxes.Where(consoles.ContainsKey).ToList();
+        lock (gate)
+        {
+            var now = time.GetUtcNow();
+            foreach (var (id, _) in consoles.Where(c => c.Value.Viewers.Count == 0 && now - c.Value.UnwatchedSince > KeptUnwatched).ToList()) consoles.Remove(id);
+            return sandboxes.Where(consoles.ContainsKey).ToList();
+        }
     }
 
     public void Output(ConsoleChunk chunk)
@@ -76,16 +84,15 @@ public sealed class ConsoleRelay
         }
     }
 
-    /// <summary>True when nobody watches any more.</summary>
-    public bool Leave(Guid sandboxId, string connection, ChannelReader<ConsoleFrame> frames)
+    public void Leave(Guid sandboxId, string connection, ChannelReader<ConsoleFrame> frames)
     {
         lock (gate)
         {
-            if (!consoles.TryGetValue(sandboxId, out var console)) return false;
+            if (!consoles.TryGetValue(sandboxId, out var console)) return;
             console.Viewers.RemoveAll(v => v.Connection == connection && v.Frames.Reader == frames);
             if (console.Writer is { } writer && !console.Viewers.Contains(writer)) console.Writer = null;
             Announce(console);
-            return console.Viewers.Count == 0 && consoles.Remove(sandboxId);
+            if (console.Viewers.Count == 0) console.UnwatchedSince = time.GetUtcNow();
         }
     }
 

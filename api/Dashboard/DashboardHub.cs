@@ -67,7 +67,7 @@ public sealed class DashboardHub(IServiceScopeFactory scopes, EventSignal signal
         }
         finally
         {
-            if (consoles.Leave(sandboxId, Context.ConnectionId, frames) && node is { } left) await plans.ChangedAsync(left, CancellationToken.None);
+            consoles.Leave(sandboxId, Context.ConnectionId, frames);
         }
     }
 

@@ -36,6 +36,6 @@ public static class FaultEndpoints
         while (await reader.ReadAsync(ct))
             items.Add(new FaultSampleView(new DateTimeOffset(reader.GetDateTime(0), TimeSpan.Zero), reader.GetInt32(1),
                 JsonSerializer.Deserialize<List<SourceReading>>(reader.GetString(2), JsonSerializerOptions.Web)!));
-        return Results.Ok(new Page<FaultSampleView>(items.Take(limit).ToList(), items.Count > limit ? items[limit - 1].At.ToString("O") : null));
+        return Results.Ok(new Page<FaultSampleView>(items.Take(limit).ToList(), items.Count > limit ? items[limit - 1].At.UtcDateTime.ToString("O") : null));
     }
 }

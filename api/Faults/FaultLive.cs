@@ -8,6 +8,7 @@ namespace Api.Faults;
 public sealed class FaultLive
 {
     private const int PerWatcher = 32;
+    private readonly Lock gate = new();
     private readonly ConcurrentDictionary<Guid, ConcurrentDictionary<Channel<FaultSample>, bool>> watchers = new();
 
     public void Publish(FaultSample sample)
@@ -19,15 +20,15 @@ public sealed class FaultLive
     public async IAsyncEnumerable<FaultSample> WatchAsync(Guid sandboxId, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken ct)
     {
         var channel = Channel.CreateBounded<FaultSample>(new BoundedChannelOptions(PerWatcher) { FullMode = BoundedChannelFullMode.DropOldest });
-        var of = watchers.GetOrAdd(sandboxId, _ => new());
-        of[channel] = true;
+        lock (gate) watchers.GetOrAdd(sandboxId, _ => new())[channel] = true;
         try
         {
             await foreach (var sample in channel.Reader.ReadAllAsync(ct)) yield return sample;
         }
         finally
         {
-            of.TryRemove(channel, out _);
+            lock (gate)
+                if (watchers.TryGetValue(sandboxId, out var of) && of.TryRemove(channel, out _) && of.IsEmpty) watchers.TryRemove(sandboxId, out _);
         }
     }
 }

@@ -15,9 +15,15 @@ public sealed class FaultStore(FaultIntake intake, NpgsqlDataSource source, Time
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         var batch = new List<FaultSample>();
+        var told = 0L;
         using var timer = new PeriodicTimer(Interval, time);
         while (await NextAsync(timer, stoppingToken))
         {
+            if (intake.Dropped is var dropped && dropped > told)
+            {
+                log.LogWarning("{Count} fault samples were dropped: the queue is full", dropped - told);
+                told = dropped;
+            }
             while (batch.Count < MaxBatch && intake.Queue.TryRead(out var sample)) batch.Add(sample);
             if (batch.Count == 0) continue;
             try
@@ -28,7 +34,8 @@ public sealed class FaultStore(FaultIntake intake, NpgsqlDataSource source, Time
             catch (NpgsqlException e)
             {
                 log.LogWarning("{Count} fault samples wait: {Message}", batch.Count, e.Message);
-                if (e is PostgresException { IsTransient: false }) batch.Clear();
+                // A day without its partition gets one soon (FaultPartitions); anything else that the database refuses, it would refuse for ever.
+                if (e is PostgresException { IsTransient: false, SqlState: not PostgresErrorCodes.CheckViolation }) batch.Clear();
             }
             catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
             {

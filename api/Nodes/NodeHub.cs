@@ -22,8 +22,7 @@ public sealed class NodeHub(NodeSync sync, NodeInventories inventories, FaultInt
 
     public Task<NodePlan> Sync(NodeReport report)
     {
-        if (report is not { Facts: not null, Sandboxes: not null, Devices: not null, Images: not null })
-            throw new HubException("invalid_report: facts, sandboxes, devices and images are required");
+        if (NodeReports.Problem(report) is { } problem) throw new HubException($"invalid_report: {problem}");
         if (report.Protocol == NodeProtocol.Version) return sync.SyncAsync(NodeId, report, Context.ConnectionAborted);
         log.LogWarning("Node {NodeId} speaks protocol {Protocol}", NodeId, report.Protocol);
         throw new HubException($"protocol_mismatch: this API speaks version {NodeProtocol.Version}");

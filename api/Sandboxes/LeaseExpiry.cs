@@ -17,15 +17,19 @@ public sealed class LeaseExpiry(IServiceScopeFactory scopes, TimeProvider time, 
         var db = scope.ServiceProvider.GetRequiredService<SandboxDb>();
         var now = clock.GetUtcNow();
         var ended = await db.Sandboxes.AsNoTracking().Where(s => s.LeaseExpiresAt <= now && s.Desired != DesiredState.Deleted)
-            .OrderBy(s => s.LeaseExpiresAt).Take(100).Select(s => new { s.Id, s.LeaseOnExpiry, s.Phase, s.Desired }).ToListAsync(ct);
-        foreach (var sandbox in ended)
+            .OrderBy(s => s.LeaseExpiresAt).Take(100).Select(s => s.Id).ToListAsync(ct);
+        var wishes = scope.ServiceProvider.GetRequiredService<SandboxWishes>();
+        foreach (var id in ended)
         {
-            var wishes = scope.ServiceProvider.GetRequiredService<SandboxWishes>();
-            log.LogInformation("The lease of sandbox {SandboxId} has ended: {End}", sandbox.Id, sandbox.LeaseOnExpiry);
-            if (sandbox.LeaseOnExpiry == LeaseEnd.Delete) await wishes.DeleteAsync(sandbox.Id, null, ct);
-            else if (sandbox.Desired == DesiredState.Running && sandbox.Phase is not (Phase.Stopped or Phase.Failed)) await wishes.StopAsync(sandbox.Id, null, ct);
-            if (sandbox.LeaseOnExpiry == LeaseEnd.Stop)
-                await db.Sandboxes.Where(s => s.Id == sandbox.Id).ExecuteUpdateAsync(u => u.SetProperty(s => s.LeaseExpiresAt, (DateTimeOffset?)null).SetProperty(s => s.LeaseOnExpiry, (LeaseEnd?)null), ct);
+            try
+            {
+                await wishes.EndLeaseAsync(id, ct);
+                log.LogInformation("The lease of sandbox {SandboxId} has ended", id);
+            }
+            catch (Exception e) when (e is not OperationCanceledException || !ct.IsCancellationRequested)
+            {
+                log.LogError(e, "The lease of sandbox {SandboxId} could not be ended; the next pass tries again", id);
+            }
             db.ChangeTracker.Clear();
         }
     }

@@ -40,7 +40,9 @@ public static class SandboxEndpoints
                     new Dictionary<string, string[]> { [$"accelerators[{classes.IndexOf(unknown)}].class"] = ["is on no node (GET /v1/device-classes)"] });
         }
         var project = http.User.ProjectId();
-        var quota = await db.Projects.Where(p => p.Id == project).Select(p => p.MaxSandboxes).SingleAsync(ct);
+        // Creates of a project wait here for each other: two must not both take its last place.
+        await using var transaction = await db.Database.BeginTransactionAsync(ct);
+        var quota = (await db.Projects.FromSql($"SELECT * FROM projects WHERE id = {project} FOR UPDATE").AsNoTracking().SingleAsync(ct)).MaxSandboxes;
         if (await db.Sandboxes.CountAsync(s => s.ProjectId == project, ct) >= quota)
             return ApiProblem.Of(409, "quota_exceeded", $"The project has its {quota} sandboxes; delete one first.");
 
@@ -50,6 +52,7 @@ public static class SandboxEndpoints
         try
         {
             await db.SaveChangesAsync(ct);
+            await transaction.CommitAsync(ct);
         }
         catch (DbUpdateException e) when (e.InnerException is PostgresException { SqlState: PostgresErrorCodes.UniqueViolation })
         {

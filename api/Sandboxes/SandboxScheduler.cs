@@ -30,6 +30,7 @@ public sealed class SandboxScheduler(IServiceScopeFactory scopes, NodePlans plan
         var onlyNew = picture == lastFleet;
         var after = Guid.Empty;
         var changedNodes = new HashSet<Guid>();
+        var interrupted = false;
         while (true)
         {
             db.ChangeTracker.Clear();
@@ -45,6 +46,7 @@ public sealed class SandboxScheduler(IServiceScopeFactory scopes, NodePlans plan
                 catch (DbUpdateConcurrencyException)
                 {
                     log.LogInformation("Sandbox {SandboxId} or a device changed meanwhile; placing it again", sandbox.Id);
+                    interrupted = true;
                     Wake();
                     db.ChangeTracker.Clear();
                     fleet = await ReadFleetAsync(db, ct);
@@ -54,7 +56,7 @@ public sealed class SandboxScheduler(IServiceScopeFactory scopes, NodePlans plan
             if (batch.Count < BatchRows) break;
             after = batch[^1].Id;
         }
-        lastFleet = changedNodes.Count == 0 ? picture : "";
+        lastFleet = changedNodes.Count == 0 && !interrupted ? picture : "";
     }
 
     /// <summary>One sandbox, one transaction. Returns the node it went to.</summary>

@@ -24,9 +24,7 @@ public sealed class SandboxWishes(SandboxDb db, NodePlans plans, SandboxSchedule
     {
         if (s.Desired == DesiredState.Deleted) return BeingDeleted();
         if (s.Phase is Phase.Stopped or Phase.Failed) return Wrong(s, "stopped");
-        s.Desired = DesiredState.Stopped;
-        if (s.Phase == Phase.Pending) s.Enter(Phase.Stopped, now);
-        else if (s.Phase != Phase.Lost) s.Enter(Phase.Stopping, now);
+        Stop(s, now);
         return null;
     }, ct);
 
@@ -50,11 +48,38 @@ public sealed class SandboxWishes(SandboxDb db, NodePlans plans, SandboxSchedule
 
     public Task<IResult> DeleteAsync(Guid id, Guid? project, CancellationToken ct) => ChangeAsync(id, project, (s, now) =>
     {
+        Delete(s, now);
+        return null;
+    }, ct);
+
+    /// <summary>What the lease said for its end, if it still ends now: its user may have changed it meanwhile.</summary>
+    public Task<IResult> EndLeaseAsync(Guid id, CancellationToken ct) => ChangeAsync(id, null, (s, now) =>
+    {
+        if (s.LeaseExpiresAt is null || s.LeaseExpiresAt > now || s.Desired == DesiredState.Deleted) return Results.NoContent();
+        if (s.LeaseOnExpiry == LeaseEnd.Delete)
+        {
+            Delete(s, now);
+            return null;
+        }
+        (s.LeaseExpiresAt, s.LeaseOnExpiry) = (null, null);
+        if (s.Phase is Phase.Stopped or Phase.Failed) return null;
+        Stop(s, now);
+        return null;
+    }, ct);
+
+    private static void Stop(Sandbox s, DateTimeOffset now)
+    {
+        s.Desired = DesiredState.Stopped;
+        if (s.Phase == Phase.Pending) s.Enter(Phase.Stopped, now);
+        else if (s.Phase != Phase.Lost) s.Enter(Phase.Stopping, now);
+    }
+
+    private void Delete(Sandbox s, DateTimeOffset now)
+    {
         s.Desired = DesiredState.Deleted;
         if (s.NodeId is null) db.Sandboxes.Remove(s);
         else s.Enter(Phase.Deleting, now);
-        return null;
-    }, ct);
+    }
 
     private static void PlaceAnew(Sandbox s, DateTimeOffset now)
     {

@@ -245,6 +245,42 @@ public sealed class SandboxFlowTests(ServiceFixture service) : IClassFixture<Ser
     }
 
     [Fact]
+    public async Task Create_WhenOnePlaceIsLeftAndManyAskAtOnce_OneGetsIt()
+    {
+        using var client = service.Client();
+        await using var connection = new Npgsql.NpgsqlConnection(service.ConnectionString);
+        await connection.OpenAsync(TestContext.Current.CancellationToken);
+        await using (var limit = new Npgsql.NpgsqlCommand("UPDATE projects SET max_sandboxes = 1", connection))
+            await limit.ExecuteNonQueryAsync(TestContext.Current.CancellationToken);
+        try
+        {
+            var answers = await Task.WhenAll(Enumerable.Range(0, 12).Select(async n =>
+            {
+                using var response = await client.PostAsJsonAsync("/v1/sandboxes", new { name = $"last{n}", image = "guest" });
+                return response.StatusCode;
+            }));
+            Assert.Equal((1, 11), (answers.Count(a => a == HttpStatusCode.Created), answers.Count(a => a == HttpStatusCode.Conflict)));
+        }
+        finally
+        {
+            await using var limit = new Npgsql.NpgsqlCommand("UPDATE projects SET max_sandboxes = 20000", connection);
+            await limit.ExecuteNonQueryAsync(CancellationToken.None);
+        }
+    }
+
+    [Fact]
+    public async Task Sync_WhenAReportIsNotWhole_IsRefusedAndPlacementGoesOn()
+    {
+        using var client = service.Client();
+        var whole = Node.Report();
+        foreach (var bad in (NodeReport[])[
+            whole with { Facts = whole.Facts with { Viommus = null! } }, whole with { Facts = null! }, whole with { Devices = [null!] }, whole with { Devices = [.. whole.Devices, whole.Devices[0]] },
+            whole with { Devices = [whole.Devices[0] with { Verdict = null! }] }, whole with { Images = [whole.Images[0] with { Name = "" }] }, whole with { Facts = whole.Facts with { VcpuCapacity = -1 } }])
+            Assert.Contains("invalid_report", (await Assert.ThrowsAsync<Microsoft.AspNetCore.SignalR.HubException>(() => Node.Connection.InvokeAsync<NodePlan>(NodeProtocol.Sync, bad))).Message, StringComparison.Ordinal);
+        await PlannedAsync((await client.CreateAsync("still")).Id);
+    }
+
+    [Fact]
     public async Task Faults_WhenReadPageByPage_GivesEachSampleOnce()
     {
         using var client = service.Client();

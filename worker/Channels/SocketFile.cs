@@ -2,29 +2,24 @@ using System.Net.Sockets;
 
 namespace Worker.Channels;
 
-/// <summary>A unix socket by its file, however deep that lies: a socket's address holds 107 bytes (unix(7), sun_path), so the directory
-/// is opened and the file is named from there. Valid until disposed; the connection outlives it.</summary>
-internal readonly struct SocketFile : IDisposable
+// Connects to a unix socket by its file. The file lies in a directory of the VM's user, who may put anything there under its name.
+// Guarantees: what is connected to is a socket, of the same owner as its directory, and no link to another (the worker is root); the file
+// may lie however deep, though a socket's address holds 107 bytes (unix(7), sun_path): it is opened first and named by its descriptor.
+internal static class SocketFile
 {
-    private const int OnlyAsPath = 0x200000; // O_PATH
-    private const int CloseOnExec = 0x80000;
-    private readonly int _directory;
-
-    public SocketFile(string path)
-    {
-        _directory = LibC.Open(Path.GetDirectoryName(path)!, OnlyAsPath | CloseOnExec);
-        if (_directory < 0)
-            throw new SocketException((int)SocketError.AddressNotAvailable);
-        Address = new UnixDomainSocketEndPoint($"/proc/self/fd/{_directory}/{Path.GetFileName(path)}");
-    }
-
-    public UnixDomainSocketEndPoint Address { get; }
-
     public static async Task ConnectAsync(Socket socket, string path, CancellationToken ct)
     {
-        using var file = new SocketFile(path);
-        await socket.ConnectAsync(file.Address, ct);
+        var file = LibC.OpenPath(path);
+        try
+        {
+            if (file < 0 || LibC.Describe(file) is not { Kind: LibC.FileKind.Socket } found || found.Owner != LibC.Describe(Path.GetDirectoryName(path)!)?.Owner)
+                throw new SocketException((int)SocketError.AddressNotAvailable);
+            await socket.ConnectAsync(new UnixDomainSocketEndPoint($"/proc/self/fd/{file}"), ct);
+        }
+        finally
+        {
+            if (file >= 0)
+                _ = LibC.Close(file);
+        }
     }
-
-    public void Dispose() => _ = LibC.Close(_directory);
 }

@@ -12,7 +12,29 @@ public static unsafe class AccelerationProbe
     private const int ReadWrite = 2 | 0x80000;
     private const int VcpuInitBytes = 32;
 
-    public static (Acceleration Acceleration, string Reason) Probe()
+    /// <summary>How guests run here, and the group by which a VM's own user gets at /dev/kvm, where it needs one.</summary>
+    public static (Acceleration Acceleration, string Reason, uint? KvmGroup) Probe(bool ownUserPerVm)
+    {
+        var (acceleration, reason) = Probe();
+        if (acceleration != Acceleration.Kvm || !ownUserPerVm || LibC.Describe("/dev/kvm") is not { } device)
+            return (acceleration, reason, null);
+        return AccessOf(device.Mode) switch
+        {
+            KvmAccess.Everybody => (acceleration, reason, null),
+            KvmAccess.Group => (acceleration, reason, device.Group),
+            _ => (Acceleration.Tcg, "/dev/kvm is open to its owner only, and VMs have users of their own: give it a group and mode 0660.", null),
+        };
+    }
+
+    internal enum KvmAccess { OwnerOnly, Group, Everybody }
+
+    internal static KvmAccess AccessOf(UnixFileMode mode)
+    {
+        const UnixFileMode everybody = UnixFileMode.OtherRead | UnixFileMode.OtherWrite, group = UnixFileMode.GroupRead | UnixFileMode.GroupWrite;
+        return (mode & everybody) == everybody ? KvmAccess.Everybody : (mode & group) == group ? KvmAccess.Group : KvmAccess.OwnerOnly;
+    }
+
+    private static (Acceleration Acceleration, string Reason) Probe()
     {
         if (RuntimeInformation.OSArchitecture != Architecture.Arm64)
             return (Acceleration.Tcg, $"The host's CPUs are {RuntimeInformation.OSArchitecture}, which cannot run arm64 guests in hardware.");

@@ -7,7 +7,11 @@ namespace Worker.Checks;
 /// <summary>What was found out about the node once, at the worker's start.</summary>
 public sealed record NodeCapabilities(
     HostFacts Host, HardwareInventory Hardware, QemuFacts Qemu, Acceleration Acceleration, string AccelerationReason, bool OwnUserPerVm, CgroupTree Cgroups,
-    IReadOnlyList<Failure> Problems);
+    IReadOnlyList<Failure> Problems)
+{
+    /// <summary>The group that a VM's user needs besides its own to open /dev/kvm; null when it needs none.</summary>
+    public uint? KvmGroup { get; init; }
+}
 
 // The self checks of a node: what it offers, and what a person should put right, with a remedy each.
 public static class NodeChecks
@@ -19,8 +23,8 @@ public static class NodeChecks
     {
         var now = TimeProvider.System.GetUtcNow();
         var qemu = await QemuProbe.AskAsync(options.QemuPath, ct);
-        var (acceleration, reason) = AccelerationProbe.Probe();
         var privileged = LibC.EffectiveUser() == 0;
+        var (acceleration, reason, kvmGroup) = AccelerationProbe.Probe(privileged);
         var cgroups = CgroupTree.Open(NodeName(options.StateDirectory));
         var problems = new List<Failure>();
         problems.AddRange(QemuProblems(qemu, acceleration, options.Devices ?? WorkerOptions.DefaultDevices, now));
@@ -36,7 +40,7 @@ public static class NodeChecks
         problems.AddRange(KnownFailures.Count(LogSource.Kernel, kernelLog).Select(found =>
             new Failure(found.Failure.Code, $"{found.Failure.Message} The kernel's log has {found.Lines} such line{(found.Lines == 1 ? "" : "s")}, of those that it keeps.", found.Failure.Remedy, now)));
         var hardware = HardwareScan.AskIommufd(HostTree.Machine, HardwareScan.Read(HostTree.Machine, kernelLog));
-        return new NodeCapabilities(HostFacts.Read(), hardware, qemu, acceleration, reason, privileged, cgroups, problems);
+        return new NodeCapabilities(HostFacts.Read(), hardware, qemu, acceleration, reason, privileged, cgroups, problems) { KvmGroup = kvmGroup };
     }
 
     public static NodeFacts ToFacts(this NodeCapabilities node, WorkerOptions options, IReadOnlyList<Failure> moreProblems)

@@ -25,11 +25,11 @@ public static class HardwareScan
             kernelLog is not null, foreign);
     }
 
-    /// <summary>Adds what only iommufd can tell, of every function on vfio-pci that nobody holds. Opening such a function resets it.</summary>
+    /// <summary>Adds what only iommufd can tell, of every function on VFIO that nobody holds. Opening such a function resets it.</summary>
     public static HardwareInventory AskIommufd(HostTree tree, HardwareInventory seen)
     {
         var asked = new Dictionary<PciAddress, SmmuHardware>();
-        foreach (var function in seen.Functions.Where(f => f.Driver == "vfio-pci"))
+        foreach (var function in seen.Functions.Where(f => f.IsOnVfio))
             if (SmmuQuery.Ask(tree, function.Address) is { } told)
                 asked[function.Address] = told;
         return seen with { Asked = asked };

@@ -30,7 +30,7 @@ public sealed partial class ImageCatalogue(string directory)
     private readonly Lock _lock = new();
     private readonly Dictionary<string, (long Bytes, DateTime Modified, string Sha256)> _hashes = new(StringComparer.Ordinal);
 
-    [GeneratedRegex(@"^[a-z0-9][a-z0-9.\-]{0,62}\z")]
+    [GeneratedRegex(@"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\z")]
     private static partial Regex NamePattern();
 
     /// <summary>All images, and what is wrong with those that cannot be offered.</summary>

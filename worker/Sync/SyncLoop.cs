@@ -19,18 +19,28 @@ namespace Worker.Sync;
 public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, VmManager vms, NodeReportBuilder reports, TimeProvider time, ILogger<SyncLoop> log) : BackgroundService
 {
     private static readonly TimeSpan Period = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan LongestPause = TimeSpan.FromSeconds(60);
+    private const int MaxTyping = 256;
     private static readonly TimeSpan SamplePeriod = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan CallLimit = TimeSpan.FromSeconds(15);
+    private int _typing;
     private readonly NodeInventory _inventory = InventoryReport.Of(node.Hardware, node.Qemu, time.GetUtcNow());
     private readonly Channel<bool> _wake = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         var changes = ForwardChangesAsync(stoppingToken);
+        var pause = Period / 2;
         try
         {
             while (!stoppingToken.IsCancellationRequested)
+            {
+                var began = time.GetTimestamp();
                 await ServeOneAsync(stoppingToken);
+                // A connection that did not last was refused something: an API that says no must not be asked all the time.
+                pause = time.GetElapsedTime(began) > LongestPause ? Period : TimeSpan.FromTicks(Math.Min(LongestPause.Ticks, pause.Ticks * 2));
+                await Task.Delay(pause / 4, time, stoppingToken);
+            }
         }
         catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
         {
@@ -61,7 +71,8 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, VmMan
             await ended.CancelAsync();
         };
         connection.On(NodeProtocol.PlanChanged, () => { _wake.Writer.TryWrite(true); });
-        connection.On<ConsoleKeys>(NodeProtocol.ConsoleInput, TypeAsync);
+        // Not awaited: one guest that reads no keys must not keep the others' waiting. Each console orders and bounds its own.
+        connection.On<ConsoleKeys>(NodeProtocol.ConsoleInput, keys => { _ = TypeAsync(keys); });
         await Reconnect().ExecuteAsync(async token => await connection.StartAsync(token), ct);
         log.LogInformation("Connected to {Api}", options.ApiUrl);
         var consoles = new ConsoleRelay(connection, vms, log);
@@ -134,8 +145,14 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, VmMan
 
     private async Task TypeAsync(ConsoleKeys keys)
     {
-        if (keys.Data.Length is 0 or > DashboardHubContract.MaxConsoleWriteBytes || vms.ConsoleOf(keys.SandboxId) is not { } console)
+        if (keys.Data is null || keys.Data.Length is 0 or > DashboardHubContract.MaxConsoleWriteBytes || vms.ConsoleOf(keys.SandboxId) is not { } console)
             return;
+        if (Interlocked.Increment(ref _typing) > MaxTyping)
+        {
+            Interlocked.Decrement(ref _typing);
+            log.LogWarning("Sandbox {Sandbox}: keys are dropped: too many wait for guests that read none", keys.SandboxId);
+            return;
+        }
         using var limit = new CancellationTokenSource(CallLimit, time);
         try
         {
@@ -144,6 +161,10 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, VmMan
         catch (Exception problem) when (problem is IOException or OperationCanceledException or InvalidOperationException)
         {
             log.LogWarning("Sandbox {Sandbox}: keys could not be typed: {Problem}", keys.SandboxId, problem.Message);
+        }
+        finally
+        {
+            Interlocked.Decrement(ref _typing);
         }
     }
 

@@ -21,19 +21,24 @@ public static class VmProcess
 
     public static string PidFile(RuntimeDirectory directory) => Path.Combine(directory.FullPath, "pid");
 
-    public static ProcessHandle Start(RuntimeDirectory directory, VmCgroup? cgroup, uint? user, string program, IReadOnlyList<string> arguments)
+    /// <summary>What makes a VMM its own user's without any privilege. <c>group</c>: the only one it has besides its own, for a device that the host keeps for it.</summary>
+    internal static IReadOnlyList<string> Confinement(uint user, uint? group)
+    {
+        string Number(uint id) => id.ToString(CultureInfo.InvariantCulture);
+        return [
+            "setpriv", "--reuid", Number(user), "--regid", Number(user), .. group is { } one ? (string[])["--groups", Number(one)] : ["--clear-groups"],
+            "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", "--"];
+    }
+
+    public static ProcessHandle Start(RuntimeDirectory directory, VmCgroup? cgroup, uint? user, uint? group, string program, IReadOnlyList<string> arguments)
     {
         var start = new ProcessStartInfo("/bin/sh") { WorkingDirectory = directory.VmmDirectory, UseShellExecute = false };
         start.Environment.Clear();
         start.Environment["PATH"] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
         foreach (var argument in (string[])["-c", Launcher, cgroup?.ProcsFile ?? "", PidFile(directory), directory.VmmLog, "setsid"])
             start.ArgumentList.Add(argument);
-        if (user is { } id)
-        {
-            var number = id.ToString(CultureInfo.InvariantCulture);
-            foreach (var argument in (string[])["setpriv", "--reuid", number, "--regid", number, "--clear-groups", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", "--"])
-                start.ArgumentList.Add(argument);
-        }
+        foreach (var argument in user is { } id ? Confinement(id, group) : [])
+            start.ArgumentList.Add(argument);
         start.ArgumentList.Add(program);
         foreach (var argument in arguments)
             start.ArgumentList.Add(argument);
@@ -62,14 +67,7 @@ public static class VmProcess
     {
         try
         {
-            var file = new FileInfo(directory.VmmLog);
-            if (!file.Exists || file.LinkTarget is not null)
-                return "";
-            using var stream = file.OpenRead();
-            stream.Seek(-Math.Min(MaxLogBytes, stream.Length), SeekOrigin.End);
-            var buffer = new byte[MaxLogBytes];
-            var read = stream.ReadAtLeast(buffer, buffer.Length, throwOnEndOfStream: false);
-            return string.Concat(Encoding.UTF8.GetString(buffer, 0, read).Trim().Select(c => char.IsControl(c) ? ' ' : c));
+            return string.Concat(Encoding.UTF8.GetString(VmFiles.ReadEnd(directory.VmmLog, MaxLogBytes) ?? []).Trim().Select(c => char.IsControl(c) ? ' ' : c));
         }
         catch (IOException)
         {

@@ -30,6 +30,8 @@ public sealed record VmRecord(Guid Id, int Incarnation, VmState State)
     public IReadOnlyList<ProbeResult>? Probe { get; init; }
     /// <summary>The guest boot that has been given its user data and keys.</summary>
     public string? ConfiguredBootId { get; init; }
+    /// <summary>Where this incarnation's output begins in the console.</summary>
+    public long ConsoleFrom { get; init; }
 
     public bool HasEnded => State is VmState.Stopped or VmState.Failed or VmState.Absent;
 
@@ -70,6 +72,20 @@ public static class VmFiles
 
     public static SandboxSpec? ReadSpec(RuntimeDirectory directory) =>
         Read(directory.SpecFile) is { } bytes ? Parse(bytes, VmJson.Default.SandboxSpec) : null;
+
+    /// <summary>The last bytes of a plain file that the VM's user may have replaced by anything; null when it is no plain file.</summary>
+    public static byte[]? ReadEnd(string path, int maxBytes)
+    {
+        using var handle = LibC.OpenWithoutFollowing(path, write: false);
+        if (handle is null)
+            return null;
+        using var stream = new FileStream(handle, FileAccess.Read, bufferSize: 0);
+        var length = (int)Math.Min(maxBytes, stream.Length);
+        stream.Seek(-length, SeekOrigin.End);
+        var buffer = new byte[length];
+        var read = stream.ReadAtLeast(buffer, length, throwOnEndOfStream: false);
+        return buffer[..read];
+    }
 
     private static T? Parse<T>(byte[] bytes, System.Text.Json.Serialization.Metadata.JsonTypeInfo<T> type) where T : class
     {

@@ -36,6 +36,9 @@ public sealed partial class VmRunner
             case VmAgentSaid { Message: AgentReady ready, At: var at } when record.End is null:
                 await WelcomeAsync(record, ready, at, ct);
                 break;
+            case VmAgentSaid { Message: AgentConfigured } when record is { ConfiguredBootId: null, Guest: { } guest }:
+                Save(record with { ConfiguredBootId = guest.BootId });
+                break;
             case VmAgentSaid { Message: AgentProbe probe } when _probesTaken++ < MaxProbes:
                 Save(Judged(record with { Probe = GuestReports.Probes(probe) }));
                 break;
@@ -68,8 +71,8 @@ public sealed partial class VmRunner
             Save(record);
         if (record.ConfiguredBootId is not null || _spec is not { } spec)
             return;
-        if (await CommandAsync(token => _vm!.SendAsync(new AgentConfigure(spec.UserData, spec.SshKeys), token), "configuration", ct))
-            Save(record with { ConfiguredBootId = facts.BootId });
+        // Sent at each Ready until the agent has said that it is done; it runs user data once a boot, however often it is told.
+        await CommandAsync(token => _vm!.SendAsync(new AgentConfigure(spec.UserData, spec.SshKeys), token), "configuration", ct);
     }
 
     private VmRecord Judged(VmRecord record)

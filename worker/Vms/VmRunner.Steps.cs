@@ -63,7 +63,9 @@ public sealed partial class VmRunner
                 Save(record with { End = EndCause.Failed, Failure = failure });
                 return;
             }
-            record = record with { HeldDevices = planned.Spec.Devices, User = _around.Users.Take(), Cgroup = _around.Cgroups.Of(Id)?.FullPath };
+            // What is held stands in the record before anything can fail.
+            record = record with { HeldDevices = planned.Spec.Devices };
+            record = record with { User = _around.Users.Take(), Cgroup = _around.Cgroups.Of(Id)?.FullPath };
             Launch(record, planned.Spec);
         }
         catch (VmStartException problem)
@@ -94,6 +96,7 @@ public sealed partial class VmRunner
         // Without this record a next worker could not find the guest.
         SaveOrThrow(record);
         OpenConsole();
+        record = record with { ConsoleFrom = _console?.End ?? 0 };
         File.Delete(VmProcess.PidFile(_directory));
         _directory.CreateVmmDirectory(record.User);
         var devices = _around.Devices.Describe(_directory, spec.Devices);
@@ -145,8 +148,8 @@ public sealed partial class VmRunner
         var released = _around.Devices.Release(_directory, Id, record.HeldDevices);
         if (released.Count < record.HeldDevices.Count)
             return false;
-        _around.Users.Return(record.User);
         Save(VmEnding.Apply(record, cause, log, Now));
+        _around.Users.Return(record.User);
         _around.Log.LogInformation("Sandbox {Sandbox}: incarnation {Incarnation} ended: {Cause}", Id, record.Incarnation, cause);
         return true;
     }

@@ -228,7 +228,7 @@ public sealed partial class VmRunner
         const int lookBack = 32 * 1024;
         if (_console is not { } console)
             return false;
-        var (_, data) = console.Read(Math.Max(0, console.End - lookBack), lookBack);
+        var (_, data) = console.Read(Math.Max(_record?.ConsoleFrom ?? 0, console.End - lookBack), lookBack);
         return Encoding.UTF8.GetString(data).Contains("Kernel panic - not syncing", StringComparison.Ordinal);
     }
 }

@@ -1,6 +1,5 @@
 using System.Net.Sockets;
 using System.Text;
-using Worker.Channels;
 
 namespace Worker.Tests.Channels;
 
@@ -11,8 +10,10 @@ internal sealed class ScriptedPeer : IDisposable
 
     public ScriptedPeer(string path)
     {
-        using var file = new SocketFile(path);
-        _listener.Bind(file.Address);
+        // By way of the open directory: the path may be longer than an address.
+        var directory = LibC.OpenPath(Path.GetDirectoryName(path)!);
+        _listener.Bind(new UnixDomainSocketEndPoint($"/proc/self/fd/{directory}/{Path.GetFileName(path)}"));
+        _ = LibC.Close(directory);
         _listener.Listen(8);
     }
 

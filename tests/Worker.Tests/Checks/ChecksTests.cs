@@ -62,7 +62,7 @@ public sealed class ChecksTests
     [Fact]
     public void Probe_OnThisHost_IsNeverKvmUnlessTheHostIsArm()
     {
-        var (acceleration, reason) = AccelerationProbe.Probe();
+        var (acceleration, reason, _) = AccelerationProbe.Probe(false);
         Assert.NotEmpty(reason);
         if (System.Runtime.InteropServices.RuntimeInformation.OSArchitecture != System.Runtime.InteropServices.Architecture.Arm64)
             Assert.Equal(Acceleration.Tcg, acceleration);
@@ -101,4 +101,22 @@ public sealed class ChecksTests
         _wrong[which](options);
         Assert.Single(options.Problems());
     }
+
+    [Theory]
+    [InlineData("rw-rw-rw-", "Everybody")]
+    [InlineData("rw-rw----", "Group")]
+    [InlineData("rw-rw-r--", "Group")]
+    [InlineData("rw-r--r--", "OwnerOnly")]
+    [InlineData("rw-------", "OwnerOnly")]
+    public void AccessOf_KvmsMode_TellsWhoGetsIn(string mode, string access)
+    {
+        var bits = mode.Aggregate(0, (sum, letter) => sum << 1 | (letter == '-' ? 0 : 1));
+        Assert.Equal(access, AccelerationProbe.AccessOf((UnixFileMode)bits).ToString());
+    }
+
+    [Theory]
+    [InlineData(null, "--clear-groups")]
+    [InlineData(104u, "--groups 104")]
+    public void Confinement_LeavesNoPrivilege(uint? group, string groups) => Assert.Equal(
+        $"setpriv --reuid 1900000000 --regid 1900000000 {groups} --no-new-privs --inh-caps=-all --bounding-set=-all --", string.Join(' ', Worker.Vms.VmProcess.Confinement(1_900_000_000, group)));
 }

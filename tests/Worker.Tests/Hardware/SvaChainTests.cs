@@ -115,6 +115,14 @@ public sealed class SvaChainTests
     }
 
     [Fact]
+    public void Judge_WhenANeighbourIsOnAVariantOfVfio_TheGroupIsFree()
+    {
+        var machine = Machines.GraceHopperWith(neighbour: true);
+        machine.Text("sys/bus/pci/devices/0009:01:00.1/vfio-dev/vfio3/dev", "511:3");
+        Assert.Equal("GroupIsFree", Reason(Judge(machine, told: Told), VerdictLinkName.IommuGroup));
+    }
+
+    [Fact]
     public void EveryReason_HasItsOwnCode_AndARemedyUnlessItPasses()
     {
         Assert.Equal(SvaReasons.All.Count, SvaReasons.All.Select(r => (r.Link, r.Code)).Distinct().Count());

@@ -23,6 +23,7 @@ public sealed class QemuEventLogTests
         { Greeting + Shutdown("guest-shutdown") + Shutdown("host-qmp-quit"), EndCause.GuestPoweredOff },
         { Greeting + Shutdown("something-new"), EndCause.GuestEndUnknown },
         { "\"event\" cut off {" + "\n" + Shutdown("guest-shutdown"), EndCause.GuestPoweredOff },
+        { "[\"event\"]\n\"event\"\n" + Shutdown("guest-shutdown"), EndCause.GuestPoweredOff },
         { """{"event": 7, "data": []}""" + "\n" + """{"event": "SHUTDOWN", "data": "x"}""" + "\n", EndCause.GuestEndUnknown },
     };
 

@@ -11,6 +11,9 @@ public sealed record PciFunction(
 {
     public bool IsVirtual => PhysicalFunction is not null;
 
+    /// <summary>On vfio-pci or one of its variants (nvgrace-gpu-vfio-pci, hisi_acc_vfio_pci, mlx5_vfio_pci): VFIO has made a device of it.</summary>
+    public bool IsOnVfio { get; init; }
+
     /// <summary>Bridges and root ports stay with the host and do not count among the tenants of an IOMMU group.</summary>
     public bool IsBridge => ClassCode >> 16 == 0x06;
 }
@@ -49,7 +52,10 @@ public static class PciScan
             Name(tree.LinkName($"{path}/iommu")),
             PciAddress.TryParse(tree.LinkName($"{path}/physfn"), out var physical) && physical != address ? physical : null,
             VirtualFunctions(tree, path), tree.Text($"{path}/reset_method")?.Split(' ', StringSplitOptions.RemoveEmptyEntries),
-            config is null ? PciCapabilities.Unreadable : PciConfigSpace.Parse(config));
+            config is null ? PciCapabilities.Unreadable : PciConfigSpace.Parse(config))
+        {
+            IsOnVfio = tree.LinkName($"{path}/driver") == "vfio-pci" || tree.Names($"{path}/vfio-dev").Count > 0,
+        };
     }
 
     private static List<PciAddress> VirtualFunctions(HostTree tree, string path)

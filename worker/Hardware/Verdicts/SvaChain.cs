@@ -80,7 +80,7 @@ public static class SvaChain
             .Select(address => host.Functions.FirstOrDefault(f => f.Address == address)).OfType<PciFunction>().Where(f => !f.IsBridge).ToList();
         if (others.Count == 0)
             return SvaReasons.GroupAlone.ToLink();
-        return others.Find(f => f.Driver is not (null or "vfio-pci")) is { } used
+        return others.Find(f => f.Driver is not null && !f.IsOnVfio) is { } used
             ? SvaReasons.GroupInUse.ToLink($"It is {used.Address} on {used.Driver}.")
             : SvaReasons.GroupFree.ToLink();
     }

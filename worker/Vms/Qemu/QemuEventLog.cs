@@ -17,15 +17,8 @@ public static class QemuEventLog
     {
         try
         {
-            var file = new FileInfo(OutputOf(pipe));
-            if (!file.Exists || file.LinkTarget is not null)
-                return null;
-            using var stream = new FileStream(file.FullName, FileMode.Open, FileAccess.Read, FileShare.ReadWrite);
             // The end is near the end, however much a guest made QEMU say before.
-            stream.Seek(-Math.Min(MaxBytes, stream.Length), SeekOrigin.End);
-            var buffer = new byte[Math.Min(MaxBytes, stream.Length)];
-            var read = stream.ReadAtLeast(buffer, buffer.Length, throwOnEndOfStream: false);
-            return Parse(Encoding.UTF8.GetString(buffer, 0, read));
+            return VmFiles.ReadEnd(OutputOf(pipe), MaxBytes) is { } end ? Parse(Encoding.UTF8.GetString(end)) : null;
         }
         catch (IOException)
         {
@@ -44,7 +37,7 @@ public static class QemuEventLog
             try
             {
                 using var document = JsonDocument.Parse(line.TrimEnd('\r'));
-                if (document.RootElement.TryGetProperty("event", out var name) && name.ValueKind == JsonValueKind.String)
+                if (document.RootElement.ValueKind == JsonValueKind.Object && document.RootElement.TryGetProperty("event", out var name) && name.ValueKind == JsonValueKind.String)
                     cause ??= CauseOf(name.GetString()!, document.RootElement.TryGetProperty("data", out var data) ? data : default);
             }
             catch (JsonException)

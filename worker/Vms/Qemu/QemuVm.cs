@@ -1,3 +1,4 @@
+using System.Text.Json;
 using System.Text.Json.Nodes;
 using Contracts;
 using Microsoft.Extensions.Logging;
@@ -108,7 +109,8 @@ internal sealed class QemuVm : IVm
 
     private async Task ServeAsync(QmpClient qmp, CancellationToken ct)
     {
-        var status = (await qmp.ExecuteAsync("query-status", null, ct)).GetProperty("status").GetString();
+        var answer = await qmp.ExecuteAsync("query-status", null, ct);
+        var status = answer.ValueKind == JsonValueKind.Object && answer.TryGetProperty("status", out var text) && text.ValueKind == JsonValueKind.String ? text.GetString() : null;
         if (EndOf(status) is { } ended)
             await _tell(new VmGuestEnded(_launch.Incarnation, ended, _time.GetUtcNow()), ct);
         else
@@ -138,5 +140,5 @@ internal sealed class QemuVm : IVm
     }
 
     private async Task SwitchTraceAsync(string name, bool on, CancellationToken ct) =>
-        await Control.ExecuteAsync("trace-event-set-state", new JsonObject { ["name"] = name, ["enable"] = on, ["ignore-unavailable"] = true }, ct);
+        await Control.ExecuteAsync("trace-event-set-state", new JsonObject { ["name"] = name, ["enable"] = on }, ct);
 }

@@ -33,7 +33,7 @@ public sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, bool t
         var arguments = QemuCommandLine.Build(new QemuMachine(
             directory.Id, node.Acceleration, launch.Spec.Vcpus, launch.Spec.MemoryMib, launch.Spec.Viommu, image.Kernel, image.Initrd,
             image.Manifest.CommandLine, directory, launch.Devices, node.Qemu.Has("pvpanic-pci") == true));
-        var process = VmProcess.Start(directory, launch.Cgroup, launch.User, node.Qemu.Path!, arguments);
+        var process = VmProcess.Start(directory, launch.Cgroup, launch.User, node.KvmGroup, node.Qemu.Path!, arguments);
         return Supervise(launch, process, image.Manifest.HasAgent, tell);
     }
 
