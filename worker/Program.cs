@@ -108,7 +108,9 @@ static VmManager NewManager(WorkerOptions options, NodeCapabilities node, ImageC
     var kinds = devices.Configured.ToDictionary(d => d.Name, d => d.Kind, StringComparer.Ordinal);
     return new VmManager(options.RuntimeRoot, new VmSurroundings(
         vmm, devices, new UserIds(node.OwnUserPerVm, options.FirstUser ?? UserIds.FirstOf(options.StateDirectory), options.UserCount), node.Cgroups,
-        address => kinds.TryGetValue(address, out var kind) ? DeviceVerdict.Emulated(kind, node.Qemu.Has(kind)) : null,
+        address => kinds.TryGetValue(address, out var kind)
+            ? new JudgedDevice(DeviceVerdict.IdentityOf(kind).VendorId, DeviceVerdict.IdentityOf(kind).DeviceId, DeviceVerdict.Emulated(kind, node.Qemu.Has(kind)))
+            : null,
         node.Host.BootId, TimeProvider.System, log));
 }
 

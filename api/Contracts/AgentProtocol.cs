@@ -44,7 +44,7 @@ public sealed record AgentPowerOff : AgentCommand;
 public abstract record AgentMessage;
 
 /// <summary>User space is up. <c>BootId</c> is the guest's /proc/sys/kernel/random/boot_id.</summary>
-public sealed record AgentReady(int Protocol, string AgentVersion, string Kernel, string BootId, long UptimeMilliseconds, int Cpus, long MemoryKib) : AgentMessage;
+public sealed record AgentReady(int Protocol, string AgentVersion, string Kernel, string BootId, long UptimeMilliseconds, int Cpus, long? MemoryKib) : AgentMessage;
 
 /// <summary>Once a second. Counters of /proc/vmstat since boot: <c>Pgfault</c> counts minor and major faults together.</summary>
 public sealed record AgentStats(long UptimeMilliseconds, long? Pgfault, long? Pgmajfault) : AgentMessage;

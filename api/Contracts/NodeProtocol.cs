@@ -51,7 +51,8 @@ public sealed record ReportedSandbox(
     int? VmmPid, DateTimeOffset? ExecAt, DateTimeOffset? GuestReadyAt, DateTimeOffset? EndedAt,
     GuestFacts? Guest, IReadOnlyList<ProbeResult>? Probe);
 
-public sealed record GuestFacts(string AgentVersion, string Kernel, string BootId, int Cpus, long MemoryKib);
+/// <summary>What the guest's agent says of its machine. The guest is not trusted: a count that cannot be true is null, like one that could not be read.</summary>
+public sealed record GuestFacts(string AgentVersion, string Kernel, string BootId, int? Cpus, long? MemoryKib);
 
 /// <summary>All that a node should run. A sandbox that the node has and the plan does not name is destroyed.
 /// <c>Revision</c> grows whenever the plan computed for the node is another than the one before.</summary>

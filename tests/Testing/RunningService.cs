@@ -73,7 +73,7 @@ public sealed class RunningService : IAsyncLifetime
         .Where(name => int.TryParse(name, out _)).Select(name => int.Parse(name!, System.Globalization.CultureInfo.InvariantCulture))
         .Where(pid => CommandLine(pid).Contains(RuntimeDirectory(id), StringComparison.Ordinal))];
 
-    public static bool CgroupIsLeft(Guid id) => Directory.EnumerateDirectories("/sys/fs/cgroup", $"*{id:N}*", new EnumerationOptions { RecurseSubdirectories = true, IgnoreInaccessible = true, MaxRecursionDepth = 4 }).Any();
+    public static bool CgroupIsLeft(Guid id) => Directory.EnumerateDirectories("/sys/fs/cgroup", $"*{id:N}*", new EnumerationOptions { RecurseSubdirectories = true, IgnoreInaccessible = true }).Any();
 
     private static string CommandLine(int pid)
     {

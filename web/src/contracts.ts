@@ -28,7 +28,7 @@ export interface Verdict { class: VerdictClass; reason: string; message: string;
 export interface PhaseEntry { phase: Phase; at: string }
 export interface AcceleratorCount { class: string; count: number }
 export interface AssignedDevice { id: string; class: string; address: string; origin: Origin }
-export interface GuestFacts { agentVersion: string; kernel: string; bootId: string; cpus: number; memoryKib: number }
+export interface GuestFacts { agentVersion: string; kernel: string; bootId: string; cpus: number | null; memoryKib: number | null }
 
 export interface ProbeResult {
   pciAddress: string; vendorId: string; deviceId: string; outcome: ProbeOutcome; reason: string; message: string;

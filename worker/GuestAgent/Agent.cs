@@ -160,7 +160,7 @@ internal sealed class Agent(AgentPort port, int wakeDescriptor)
 
     private static AgentReady Ready() => new(
         AgentProtocol.Version, Version, ReadText("/proc/sys/kernel/osrelease").Trim(), ReadText("/proc/sys/kernel/random/boot_id").Trim(),
-        UptimeMilliseconds(), Environment.ProcessorCount, ProcText.MemTotalKib(ReadText("/proc/meminfo")) ?? 0);
+        UptimeMilliseconds(), Environment.ProcessorCount, ProcText.MemTotalKib(ReadText("/proc/meminfo")));
 
     private static AgentStats Stats()
     {

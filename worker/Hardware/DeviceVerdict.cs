@@ -6,6 +6,9 @@ namespace Worker.Hardware;
 // The guest's probe completes the chain (Vms/SvaCondition.cs).
 public static class DeviceVerdict
 {
+    /// <summary>PCI identity of a kind, four hexadecimal digits each.</summary>
+    public static (string VendorId, string DeviceId) IdentityOf(string kind) => kind == "edu" ? ("1234", "11e8") : ("1b36", "0010");
+
     // vmmHasDevice: Null when the VMM could not be asked.
     public static Verdict Emulated(string kind, bool? vmmHasDevice)
     {

@@ -9,6 +9,9 @@ public sealed record HardwareInventory(
     IReadOnlyList<CpuCores> Cpus, IReadOnlyList<NumaNode> Numa, IReadOnlyList<PciFunction> Functions, IReadOnlyList<IommuGroup> Groups,
     IReadOnlyList<SmmuInstance> Smmus, IReadOnlyList<UacceDevice> Uacce, KernelFacts Kernel, bool KernelLogReadable, IReadOnlyList<string> ForeignNames)
 {
+    /// <summary>Emulated where the host is itself a virtual machine: its functions and its SMMU are then a VMM's.</summary>
+    public Contracts.Origin Origin { get; init; } = Contracts.Origin.Hardware;
+
     public static readonly HardwareInventory None = new([], [], [], [], [], [], new KernelFacts("unknown", null, null, null), false, []);
 
     /// <summary>What iommufd told of the SMMU in front of those functions that could be asked.</summary>
@@ -22,7 +25,10 @@ public static class HardwareScan
         var (functions, foreign) = PciScan.Read(tree);
         return new HardwareInventory(
             CpuScan.Read(tree), NumaScan.Read(tree), functions, IommuGroups.Read(tree), SmmuScan.Read(tree, kernelLog), UacceScan.Read(tree), KernelScan.Read(tree),
-            kernelLog is not null, foreign);
+            kernelLog is not null, foreign)
+        {
+            Origin = VirtualHost.Is(tree) ? Contracts.Origin.Emulated : Contracts.Origin.Hardware,
+        };
     }
 
     /// <summary>Adds what only iommufd can tell, of every function on VFIO that nobody holds. Opening such a function resets it.</summary>

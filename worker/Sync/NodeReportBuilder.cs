@@ -34,9 +34,8 @@ public sealed class NodeReportBuilder(
             VmState.Stopping => DevicePhase.Cleaning,
             _ => DevicePhase.Assigned,
         };
-        var (vendor, id, description) = device.Kind == "edu"
-            ? ("1234", "11e8", "QEMU edu device with a 64-bit DMA engine")
-            : ("1b36", "0010", "QEMU NVMe controller with one scratch namespace");
+        var (vendor, id) = DeviceVerdict.IdentityOf(device.Kind);
+        var description = device.Kind == "edu" ? "QEMU edu device with a 64-bit DMA engine" : "QEMU NVMe controller with one scratch namespace";
         return new ReportedDevice(
             device.Name, device.Class, vendor, id, description, Origin.Emulated, holder?.Id, phase, null,
             DeviceVerdict.Emulated(device.Kind, node.Qemu.Has(device.Kind)));

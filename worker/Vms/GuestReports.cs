@@ -9,7 +9,7 @@ public static class GuestReports
     private const int MaxProbes = 16;
 
     public static GuestFacts Facts(AgentReady ready) => new(
-        Clip(ready.AgentVersion), Clip(ready.Kernel), Clip(ready.BootId), Math.Clamp(ready.Cpus, 0, 4096), Math.Clamp(ready.MemoryKib, 0, 1L << 40));
+        Clip(ready.AgentVersion), Clip(ready.Kernel), Clip(ready.BootId), ready.Cpus is >= 1 and <= 4096 ? ready.Cpus : null, ready.MemoryKib is > 0 and <= 1L << 40 ? ready.MemoryKib : null);
 
     public static IReadOnlyList<ProbeResult> Probes(AgentProbe probe) =>
     [

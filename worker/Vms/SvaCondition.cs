@@ -2,22 +2,27 @@ using Contracts;
 
 namespace Worker.Vms;
 
+/// <summary>A sandbox's device as its node judges it. Both ids are hexadecimal.</summary>
+public sealed record JudgedDevice(string VendorId, string DeviceId, Verdict Verdict);
+
 // Pure: from what the guest's probe reported to the SvaReady condition and the verdict of a sandbox.
 // A capability that could not be read stays Unknown.
 public static class SvaCondition
 {
     public const string PassedWithoutPasid = "SharedAddressProbePassedWithoutPasid";
 
-    // nodeVerdicts: Verdicts of the sandbox's devices as the node judges them, in the order of the spec.
+    // devices: The sandbox's, in the order of the spec.
     // probe: Null until the agent's probe has ended.
     public static (Condition Condition, Verdict? Verdict) Judge(
-        Viommu viommu, IReadOnlyList<Verdict> nodeVerdicts, bool hasAgent, IReadOnlyList<ProbeResult>? probe, DateTimeOffset now)
+        Viommu viommu, IReadOnlyList<JudgedDevice> devices, bool hasAgent, IReadOnlyList<ProbeResult>? probe, DateTimeOffset now)
     {
         Condition Of(ConditionStatus status, string reason, string message) => new(ConditionType.SvaReady, status, reason, message, now);
 
-        if (nodeVerdicts.Count == 0)
+        if (devices.Count == 0)
             return (Of(ConditionStatus.False, "NoAccelerator", "The sandbox has no accelerator whose addresses could be shared."), null);
-        var standing = nodeVerdicts[0];
+        // A sandbox has one verdict: of the device that was probed, or of its first.
+        var spoken = probe?.FirstOrDefault(p => p.Outcome == ProbeOutcome.Failed) ?? probe?.FirstOrDefault(p => p.Outcome == ProbeOutcome.Passed);
+        var standing = (devices.FirstOrDefault(d => spoken is not null && Same(d.VendorId, spoken.VendorId) && Same(d.DeviceId, spoken.DeviceId)) ?? devices[0]).Verdict;
         if (viommu == Viommu.None)
         {
             var none = Replace(standing, Fail(VerdictLinkName.Guest, "NoIommuInGuest",
@@ -41,6 +46,8 @@ public static class SvaCondition
             Replace(standing, new VerdictLink(VerdictLinkName.Guest, LinkStatus.Unknown, "NoProbeForDevice",
                 "The agent cannot drive this device's DMA engine.", "Run the device's own driver and a workload of its vendor in the guest.")));
     }
+
+    private static bool Same(string id, string told) => id.Equals(told.StartsWith("0x", StringComparison.Ordinal) ? told[2..] : told, StringComparison.OrdinalIgnoreCase);
 
     private static (Condition, Verdict?) Passed(
         Viommu viommu, Verdict standing, ProbeResult passed, Func<ConditionStatus, string, string, Condition> of)

@@ -9,7 +9,7 @@ namespace Worker.Vms;
 
 /// <summary>What every runner of a node shares.</summary>
 public sealed record VmSurroundings(
-    IVmm Vmm, EmulatedDevices Devices, UserIds Users, CgroupTree Cgroups, Func<string, Verdict?> DeviceVerdict, string HostBootId,
+    IVmm Vmm, EmulatedDevices Devices, UserIds Users, CgroupTree Cgroups, Func<string, JudgedDevice?> DeviceVerdict, string HostBootId,
     TimeProvider Time, ILogger Log);
 
 /// <summary>One sandbox as reports show it. A device is held until its sandbox has been cleaned, in one and the same snapshot.</summary>

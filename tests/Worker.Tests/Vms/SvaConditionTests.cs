@@ -13,7 +13,7 @@ public sealed class SvaConditionTests
         new("0000:01:00.0", "1234", "11e8", outcome, reason, "said by the guest", "0xffff8000", true, true, "sent", pasid, false, false, "arm-smmu-v3", 5);
 
     private static (Condition Condition, Verdict? Verdict) Judge(Viommu viommu, string[] kinds, IReadOnlyList<ProbeResult>? probe, bool hasAgent = true) =>
-        SvaCondition.Judge(viommu, [.. kinds.Select(k => DeviceVerdict.Emulated(k, true))], hasAgent, probe, Now);
+        SvaCondition.Judge(viommu, [.. kinds.Select(k => new JudgedDevice(DeviceVerdict.IdentityOf(k).VendorId, DeviceVerdict.IdentityOf(k).DeviceId, DeviceVerdict.Emulated(k, true)))], hasAgent, probe, Now);
 
     public static TheoryData<Viommu, string, string, bool, ConditionStatus, string> Table => new()
     {
@@ -75,4 +75,14 @@ public sealed class SvaConditionTests
     [InlineData(false, LinkStatus.Fail)]
     public void Emulated_VmmLinkSaysWhatQemuAnswered(bool? has, LinkStatus status) =>
         Assert.Equal(status, DeviceVerdict.Emulated("nvme", has).Links.Single(l => l.Link == VerdictLinkName.Vmm).Status);
+
+    [Fact]
+    public void Judge_WhenTheSecondDeviceIsProbed_TheVerdictIsThatOnes()
+    {
+        var judged = new[] { "nvme", "edu" }.Select(kind => new JudgedDevice(DeviceVerdict.IdentityOf(kind).VendorId, DeviceVerdict.IdentityOf(kind).DeviceId,
+            DeviceVerdict.Emulated(kind, true) with { Links = [new VerdictLink(VerdictLinkName.Vmm, LinkStatus.Pass, kind, "", null), new VerdictLink(VerdictLinkName.Guest, LinkStatus.Unknown, "NotProbed", "", "")] })).ToList();
+        var probe = Probe(ProbeOutcome.Passed) with { VendorId = "0x1234", DeviceId = "0x11E8" };
+        Assert.Equal("edu", SvaCondition.Judge(Viommu.Smmuv3, judged, true, [probe], Now).Verdict!.Links[0].Reason);
+        Assert.Equal("nvme", SvaCondition.Judge(Viommu.Smmuv3, judged, true, null, Now).Verdict!.Links[0].Reason);
+    }
 }

@@ -21,12 +21,12 @@ public static class SvaChain
         var device = stalls?.Device ?? DeviceLink(function, host);
         var smmu = stalls?.Smmu ?? SmmuLink(function, host);
         VerdictLink[] links = [device, group, smmu, KernelLink(host.Kernel), VmmLink(vmm), SvaReasons.GuestUnprobed.ToLink()];
-        return Conclude(function, links, stalls is not null);
+        return Conclude(function, links, stalls is not null, host.Origin);
     }
 
-    private static Verdict Conclude(PciFunction function, VerdictLink[] links, bool stalls)
+    private static Verdict Conclude(PciFunction function, VerdictLink[] links, bool stalls, Origin origin)
     {
-        Verdict Of(VerdictClass found, string reason, string message) => new(found, reason, message, Origin.Hardware, links);
+        Verdict Of(VerdictClass found, string reason, string message) => new(found, reason, message, origin, links);
         if (links[1] is { Status: LinkStatus.Fail } blocked)
             return Of(VerdictClass.NotAssignable, blocked.Reason, blocked.Message);
         if (stalls)
