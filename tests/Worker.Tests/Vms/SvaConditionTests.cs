@@ -79,7 +79,8 @@ public sealed class SvaConditionTests
     [Fact]
     public void Judge_WhenTheSecondDeviceIsProbed_TheVerdictIsThatOnes()
     {
-        var judged = new[] { "nvme", "edu" }.Select(kind => new JudgedDevice(DeviceVerdict.IdentityOf(kind).VendorId, DeviceVerdict.IdentityOf(kind).DeviceId,
+        List<string> kinds = ["nvme", "edu"];
+        var judged = kinds.Select(kind => new JudgedDevice(DeviceVerdict.IdentityOf(kind).VendorId, DeviceVerdict.IdentityOf(kind).DeviceId,
             DeviceVerdict.Emulated(kind, true) with { Links = [new VerdictLink(VerdictLinkName.Vmm, LinkStatus.Pass, kind, "", null), new VerdictLink(VerdictLinkName.Guest, LinkStatus.Unknown, "NotProbed", "", "")] })).ToList();
         var probe = Probe(ProbeOutcome.Passed) with { VendorId = "0x1234", DeviceId = "0x11E8" };
         Assert.Equal("edu", SvaCondition.Judge(Viommu.Smmuv3, judged, true, [probe], Now).Verdict!.Links[0].Reason);

@@ -39,7 +39,8 @@ public sealed class VmManagerTests : IAsyncLifetime
     {
         _devices = new EmulatedDevices(WorkerOptions.DefaultDevices, 1);
         _manager = new VmManager(_root.FullPath, new VmSurroundings(
-            _vmm, _devices, new UserIds(false, 0, 0), _cgroups, address => DeviceVerdict.Emulated(address.Split('-')[0], true),
+            _vmm, _devices, new UserIds(false, 0, 0), _cgroups, address => new JudgedDevice(
+                DeviceVerdict.IdentityOf(address.Split('-')[0]).VendorId, DeviceVerdict.IdentityOf(address.Split('-')[0]).DeviceId, DeviceVerdict.Emulated(address.Split('-')[0], true)),
             bootId, _time, NullLogger.Instance));
         _manager.Start();
     }
