@@ -6,6 +6,7 @@ namespace Contracts;
 // over the virtio-serial port AgentProtocol.PortName. The guest is not trusted: the worker bounds every line and every rate.
 // On each (re)connection the worker says Hello; the agent answers Ready and, if its probe has ended, Probe again.
 
+/// <summary>Name and limits of the protocol between worker and guest agent.</summary>
 public static class AgentProtocol
 {
     public const string PortName = "org.sandbox.agent.0";
@@ -22,6 +23,7 @@ public static class AgentProtocol
 [JsonDerivedType(typeof(AgentPowerOff), "powerOff")]
 public abstract record AgentCommand;
 
+/// <summary>Said first on each connection.</summary>
 public sealed record AgentHello(int Protocol) : AgentCommand;
 
 /// <summary>Sent once after the first Ready of a boot. User data that starts with <c>#!</c> is run once, as root, its output on the serial console;
@@ -52,8 +54,10 @@ public sealed record AgentStats(long UptimeMilliseconds, long? Pgfault, long? Pg
 /// <summary>The shared-address probe has ended for every PCI function that the agent knows how to probe; empty when there is none.</summary>
 public sealed record AgentProbe(IReadOnlyList<ProbeResult> Devices) : AgentMessage;
 
+/// <summary>The answer to Configure, once user data has ended. <c>ExitCode</c>: null when nothing was run or it was ended by a signal.</summary>
 public sealed record AgentConfigured(bool UserDataRan, int? ExitCode) : AgentMessage;
 
+/// <summary>The end of a BlockRead. <c>Error</c>: null when all of it was read.</summary>
 public sealed record AgentBlockReadDone(int Id, long Bytes, long ElapsedMicroseconds, string? Error) : AgentMessage;
 
 [JsonConverter(typeof(NamedEnum<ProbeOutcome>))]

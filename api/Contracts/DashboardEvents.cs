@@ -6,6 +6,7 @@ namespace Contracts;
 //   Console(Guid sandboxId, long fromOffset) -> stream of ConsoleFrame, first the ring's content, then live
 // and calls: ConsoleAcquire(sandboxId, force) -> ConsoleWriter, ConsoleRelease(sandboxId), ConsoleWrite(sandboxId, base64 bytes).
 
+/// <summary>Where the page connects, and its limits.</summary>
 public static class DashboardHubContract
 {
     public const string Path = "/hubs/dashboard";

@@ -15,6 +15,7 @@ public sealed class NamedEnum<T> : JsonConverter<T> where T : struct, Enum
     public override void Write(Utf8JsonWriter writer, T value, JsonSerializerOptions options) => writer.WriteStringValue(value.ToString());
 }
 
+/// <summary>Names of enum members, where no JSON is.</summary>
 public static class NamedEnum
 {
     /// <summary>True for the name of one member, in any case; not for numbers and lists.</summary>

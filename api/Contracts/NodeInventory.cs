@@ -12,6 +12,7 @@ public sealed record CpuKind(string? Name, int Implementer, int Part, int Count)
 /// <summary>One NUMA node; <c>Cpus</c> as the kernel writes lists.</summary>
 public sealed record NumaFacts(int Number, string? Cpus, long? MemoryMib, IReadOnlyList<HugePageFacts> HugePages);
 
+/// <summary>Huge pages of one size, in all and free.</summary>
 public sealed record HugePageFacts(int SizeKib, long Total, long Free);
 
 /// <summary>One IOMMU. <c>Features</c> are the arm-smmu-v3 driver's words for what it uses; null when its line in the kernel's log could not be read.</summary>

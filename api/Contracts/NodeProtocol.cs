@@ -5,6 +5,7 @@ namespace Contracts;
 // The worker dials out to NodeProtocol.HubPath with its node token, tells its Inventory once, and calls Sync: everything observed goes up, everything desired comes down.
 // The API only ever says PlanChanged (and passes console keystrokes). Losing any message costs one period, never correctness.
 
+/// <summary>Names and version of the protocol between workers and API.</summary>
 public static class NodeProtocol
 {
     public const string HubPath = "/hubs/node";
@@ -69,6 +70,7 @@ public sealed record SandboxSpec(
 /// <summary>Bytes of a serial console. <c>Offset</c>: how many bytes the console had put out before <c>Data</c>, since the sandbox's first start.</summary>
 public sealed record ConsoleChunk(Guid SandboxId, long Offset, byte[] Data);
 
+/// <summary>What a viewer typed: at most <see cref="DashboardHubContract.MaxConsoleWriteBytes"/> bytes.</summary>
 public sealed record ConsoleKeys(Guid SandboxId, byte[] Data);
 
 /// <summary>One reading of one source. Exactly one of <c>Value</c> and <c>NullReason</c> is set: what cannot be observed is never 0.

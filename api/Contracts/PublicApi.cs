@@ -28,6 +28,7 @@ public enum LeaseEnd { Stop, Delete }
 /// <param name="OnExpiry">What happens then; default Delete.</param>
 public sealed record LeaseRequest(int? TtlSeconds, LeaseEnd? OnExpiry);
 
+/// <summary>A lease that runs: when it ends and what happens then.</summary>
 public sealed record LeaseView(DateTimeOffset ExpiresAt, LeaseEnd OnExpiry);
 
 /// <summary>A phase that was entered and when. The last one is the present; a phase lasted until the next began.</summary>
@@ -45,14 +46,19 @@ public sealed record SandboxView(
     GuestFacts? Guest, IReadOnlyList<ProbeResult>? Probe,
     DateTimeOffset? ExecAt, DateTimeOffset? GuestReadyAt, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt);
 
+/// <summary>So many devices of a class.</summary>
 public sealed record AcceleratorCount(string Class, int Count);
 
+/// <summary>A device that a sandbox has. <c>Address</c>: its name on its node, a PCI address for a physical function.</summary>
 public sealed record AssignedDevice(Guid Id, string Class, string Address, Origin Origin);
 
+/// <summary>A host that runs guests. <c>Facts</c>: null until its first report. Used vCPUs and mebibytes are those of sandboxes that are placed on it and have not ended.</summary>
 public sealed record NodeView(
     Guid Id, string Name, NodePhase Phase, DateTimeOffset? LastReportAt, string? WorkerVersion, NodeFacts? Facts,
     int VcpusUsed, long MemoryUsedMib, int SandboxCount, int DeviceCount);
 
+/// <summary>One assignable function of a node. <c>VendorId</c> and <c>DeviceId</c> are hexadecimal. The holder is named only to its own project;
+/// <c>Quarantine</c>: why the device is handed out no more. <c>Verdict</c>: null until the node has judged it.</summary>
 public sealed record DeviceView(
     Guid Id, Guid NodeId, string NodeName, string Address, string Class, string VendorId, string DeviceId, string Description,
     Origin Origin, DevicePhase Phase, Guid? SandboxId, string? SandboxName, Failure? Quarantine, Verdict? Verdict);
@@ -60,6 +66,7 @@ public sealed record DeviceView(
 /// <summary>What a user asks for. Counts are of devices on nodes that have reported.</summary>
 public sealed record DeviceClassView(string Name, string Description, Origin Origin, int Total, int Available);
 
+/// <summary>A guest image and the nodes that have it. <c>Digest</c>: sha256 of its manifest; <c>HasAgent</c>: whether a guest of it says when it is ready.</summary>
 public sealed record ImageView(string Name, string Digest, string Architecture, string Kernel, bool HasAgent, long SizeBytes, IReadOnlyList<string> Nodes);
 
 /// <summary>A page of a list. <c>Next</c> is the cursor for <c>?after=</c>; null on the last page.</summary>

@@ -10,7 +10,6 @@ namespace Worker.Console;
 // Bytes printed while no worker is connected are dropped by the VMM and not counted; a line in the console says when that may have happened.
 public sealed class SerialConsole : IAsyncDisposable
 {
-    public const int RingBytes = ConsoleRing.Capacity;
     private static readonly TimeSpan RetryDelay = TimeSpan.FromMilliseconds(50);
     private static readonly TimeSpan TroubleDelay = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan NotePeriod = TimeSpan.FromSeconds(1);

@@ -12,7 +12,7 @@ public sealed record HardwareInventory(
     /// <summary>Emulated where the host is itself a virtual machine: its functions and its SMMU are then a VMM's.</summary>
     public Contracts.Origin Origin { get; init; } = Contracts.Origin.Hardware;
 
-    public static readonly HardwareInventory None = new([], [], [], [], [], [], new KernelFacts("unknown", null, null, null), false, []);
+    public static readonly HardwareInventory None = new([], [], [], [], [], [], new KernelFacts("unknown", null), false, []);
 
     /// <summary>What iommufd told of the SMMU in front of those functions that could be asked.</summary>
     public IReadOnlyDictionary<PciAddress, SmmuHardware> Asked { get; init; } = new Dictionary<PciAddress, SmmuHardware>();

@@ -7,7 +7,7 @@ namespace Worker.Hardware;
 
 /// <summary>The running kernel: its release and the options it was built with. <c>Options</c> is null when no configuration can be read;
 /// an option that the configuration does not name is off.</summary>
-public sealed record KernelFacts(string Release, IReadOnlyDictionary<string, string>? Options, bool? HasIommufd, bool? HasVfio)
+public sealed record KernelFacts(string Release, IReadOnlyDictionary<string, string>? Options)
 {
     public Version? Version { get; } = KernelScan.VersionOf(Release);
 
@@ -25,7 +25,7 @@ public static partial class KernelScan
     public static KernelFacts Read(HostTree tree)
     {
         var release = Release(tree);
-        return new KernelFacts(release, Parse(Config(tree, release)), tree.Exists("dev/iommu"), tree.Exists("dev/vfio/vfio"));
+        return new KernelFacts(release, Parse(Config(tree, release)));
     }
 
     /// <summary>A kernel without SYSCTL has only the longer text: "Linux version 7.3.4 (builder) ...".</summary>

@@ -14,11 +14,6 @@ public sealed record ProcessIdentity(int Pid, ulong StartTicks)
 
     public bool IsAlive => Of(Pid) == this;
 
-    /// <summary>Page faults since the process began (fields 10 and 12); null when it is gone.</summary>
-    public static (long Minor, long Major)? ReadFaults(int pid) => ReadFields(pid) is { } fields
-        ? (long.Parse(fields[7], CultureInfo.InvariantCulture), long.Parse(fields[9], CultureInfo.InvariantCulture))
-        : null;
-
     private static (char State, ulong StartTicks)? ReadStat(int pid) => ReadFields(pid) is { } fields
         ? (fields[0][0], ulong.Parse(fields[19], CultureInfo.InvariantCulture))
         : null;

@@ -10,8 +10,6 @@ public sealed class UserIds(bool privileged, uint first, int count)
     private readonly Lock _lock = new();
     private readonly HashSet<uint> _used = [];
 
-    public bool Privileged => privileged;
-
     /// <summary>One of 20,000 blocks of 4,096 above those that systemd and container engines hand out, always the same for a directory.</summary>
     public static uint FirstOf(string stateDirectory)
     {
