@@ -9,7 +9,7 @@ namespace Contracts;
 public static class NodeProtocol
 {
     public const string HubPath = "/hubs/node";
-    public const int Version = 1;
+    public const int Version = 2;
     // Worker to API.
     public const string Sync = "Sync";
     public const string Inventory = "Inventory";
@@ -20,23 +20,26 @@ public static class NodeProtocol
     public const string ConsoleInput = "ConsoleInput";
 }
 
-/// <summary>All that a node sees at one moment. Sandboxes and devices are one consistent snapshot.</summary>
+/// <summary>All that a node sees at one moment. Sandboxes and devices are one consistent snapshot. <c>Installation</c>: made once for a worker's state directory;
+/// it tells a node from another machine that shows the same token.</summary>
 public sealed record NodeReport(
     int Protocol, string WorkerVersion, DateTimeOffset At, long AppliedPlanRevision, NodeFacts Facts,
-    IReadOnlyList<ReportedDevice> Devices, IReadOnlyList<ReportedImage> Images, IReadOnlyList<ReportedSandbox> Sandboxes);
+    IReadOnlyList<ReportedDevice> Devices, IReadOnlyList<ReportedImage> Images, IReadOnlyList<ReportedSandbox> Sandboxes, Guid Installation);
 
 /// <summary>The machine. <c>VcpuCapacity</c> and <c>MemoryCapacityMib</c> are what the node offers to sandboxes, overcommit included.
-/// <c>Problems</c> are findings of the self checks that a person should read, each a failure with a remedy.</summary>
+/// <c>Problems</c> are findings of the self checks that a person should read, each a failure with a remedy.
+/// <c>VmmVersion</c> is QEMU's, <c>Viommus</c> what it can give a guest; <c>KvmtoolVersion</c>: null where there is no kvmtool that could run.</summary>
 public sealed record NodeFacts(
     string Architecture, string Kernel, string OperatingSystem, string CpuModel, int HostCpus, long HostMemoryMib,
     int VcpuCapacity, long MemoryCapacityMib, Acceleration Acceleration, string AccelerationReason, string? VmmVersion,
     IReadOnlyList<Viommu> Viommus, bool OwnUidPerVm, bool CgroupPerVm, string? CgroupLimitsReason, string BootId,
-    IReadOnlyList<Failure> Problems);
+    IReadOnlyList<Failure> Problems, string? KvmtoolVersion);
 
-/// <summary>One assignable function. <c>HeldBy</c> is the sandbox whose tenancy has not been fully cleaned yet; null means clean and free.</summary>
+/// <summary>One assignable function. <c>HeldBy</c> is the sandbox whose tenancy has not been fully cleaned yet; null means clean and free.
+/// <c>Quarantine</c>: why the node hands it out no more. <c>Viommus</c>: the IOMMUs that QEMU can put it behind; <c>FitsKvmtool</c>: whether kvmtool can assign it.</summary>
 public sealed record ReportedDevice(
     string Address, string Class, string VendorId, string DeviceId, string Description, Origin Origin,
-    Guid? HeldBy, DevicePhase Phase, Failure? Quarantine, Verdict Verdict);
+    Guid? HeldBy, DevicePhase Phase, Failure? Quarantine, Verdict Verdict, IReadOnlyList<Viommu> Viommus, bool FitsKvmtool);
 
 /// <summary>A guest image on the node's disk. <c>Digest</c> is <c>sha256:</c> of the manifest that names every file with its own digest.</summary>
 public sealed record ReportedImage(string Name, string Digest, string Architecture, string Kernel, bool HasAgent, long SizeBytes);
@@ -57,7 +60,11 @@ public sealed record GuestFacts(string AgentVersion, string Kernel, string BootI
 
 /// <summary>All that a node should run. A sandbox that the node has and the plan does not name is destroyed.
 /// <c>Revision</c> grows whenever the plan computed for the node is another than the one before.</summary>
-public sealed record NodePlan(long Revision, IReadOnlyList<PlannedSandbox> Sandboxes, IReadOnlyList<Guid> WatchedConsoles);
+public sealed record NodePlan(long Revision, IReadOnlyList<PlannedSandbox> Sandboxes, IReadOnlyList<Guid> WatchedConsoles, IReadOnlyList<PlannedDevice> Devices);
+
+/// <summary>A device whose quarantine an operator has lifted: the node's own quarantine that carries this very time (<see cref="Failure.At"/>) ends
+/// once the node has cleaned the device again. A later quarantine is another one and stays.</summary>
+public sealed record PlannedDevice(string Address, DateTimeOffset LiftQuarantineOf);
 
 /// <summary><c>Launched</c>: a node has already reported this incarnation past Preparing, so a node that knows nothing of it
 /// must report Failed (VmmLost) instead of starting a second guest.</summary>
@@ -65,7 +72,7 @@ public sealed record PlannedSandbox(Guid Id, string Name, int Incarnation, Desir
 
 /// <summary>Everything the VMM's command line is built from. <c>Devices</c> are addresses of the node's own report.</summary>
 public sealed record SandboxSpec(
-    string Image, int Vcpus, int MemoryMib, Viommu Viommu, IReadOnlyList<string> Devices, string? UserData, IReadOnlyList<string> SshKeys);
+    string Image, int Vcpus, int MemoryMib, Viommu Viommu, IReadOnlyList<string> Devices, string? UserData, IReadOnlyList<string> SshKeys, Vmm Vmm);
 
 /// <summary>Bytes of a serial console. <c>Offset</c>: how many bytes the console had put out before <c>Data</c>, since the sandbox's first start.</summary>
 public sealed record ConsoleChunk(Guid SandboxId, long Offset, byte[] Data);
@@ -96,6 +103,8 @@ public static class FaultSource
 [JsonSerializable(typeof(NodeReport))]
 [JsonSerializable(typeof(NodePlan))]
 [JsonSerializable(typeof(NodeInventory))]
+[JsonSerializable(typeof(NodeJoin))]
+[JsonSerializable(typeof(NodeJoined))]
 [JsonSerializable(typeof(FaultSample))]
 [JsonSerializable(typeof(FaultSample[]))]
 [JsonSerializable(typeof(ConsoleChunk))]

@@ -13,9 +13,11 @@ namespace Contracts;
 /// <param name="Labels">At most 32; keys 1 to 63 of <c>A-Za-z0-9._/-</c>, values at most 255 characters.</param>
 /// <param name="UserData">At most 16384 bytes of UTF-8 without NUL. A text that starts with <c>#!</c> is run once at first boot.</param>
 /// <param name="SshKeys">At most 16 OpenSSH public keys of at most 1024 characters.</param>
+/// <param name="Vmm">qemu (default) or kvmtool, which gives a guest no IOMMU: it takes viommu none only.</param>
+/// <param name="Node">Name of the only node that may run it; null: any.</param>
 public sealed record SandboxCreate(
     string? Name, string? Image, int? Vcpus, int? MemoryMib, IReadOnlyList<AcceleratorRequest>? Accelerators, Viommu? Viommu,
-    LeaseRequest? Lease, IReadOnlyDictionary<string, string>? Labels, string? UserData, IReadOnlyList<string>? SshKeys);
+    LeaseRequest? Lease, IReadOnlyDictionary<string, string>? Labels, string? UserData, IReadOnlyList<string>? SshKeys, Vmm? Vmm, string? Node);
 
 /// <param name="Class">Name of a device class.</param>
 /// <param name="Count">1 to 8.</param>
@@ -44,7 +46,8 @@ public sealed record SandboxView(
     Guid? NodeId, string? NodeName, Acceleration? Acceleration, IReadOnlyList<AssignedDevice> Devices, Origin? Origin,
     IReadOnlyList<Condition> Conditions, IReadOnlyList<PhaseEntry> Phases, Failure? Failure, Verdict? Verdict,
     GuestFacts? Guest, IReadOnlyList<ProbeResult>? Probe,
-    DateTimeOffset? ExecAt, DateTimeOffset? GuestReadyAt, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt);
+    DateTimeOffset? ExecAt, DateTimeOffset? GuestReadyAt, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt,
+    Vmm Vmm, string? WantedNode);
 
 /// <summary>So many devices of a class.</summary>
 public sealed record AcceleratorCount(string Class, int Count);
@@ -58,10 +61,27 @@ public sealed record NodeView(
     int VcpusUsed, long MemoryUsedMib, int SandboxCount, int DeviceCount);
 
 /// <summary>One assignable function of a node. <c>VendorId</c> and <c>DeviceId</c> are hexadecimal. The holder is named only to its own project;
-/// <c>Quarantine</c>: why the device is handed out no more. <c>Verdict</c>: null until the node has judged it.</summary>
+/// <c>Quarantine</c>: why the device is handed out no more. <c>Viommus</c> and <c>FitsKvmtool</c>: which VMM can give it to a guest behind what. <c>Verdict</c>: null until the node has judged it.</summary>
 public sealed record DeviceView(
     Guid Id, Guid NodeId, string NodeName, string Address, string Class, string VendorId, string DeviceId, string Description,
-    Origin Origin, DevicePhase Phase, Guid? SandboxId, string? SandboxName, Failure? Quarantine, Verdict? Verdict);
+    Origin Origin, DevicePhase Phase, Guid? SandboxId, string? SandboxName, Failure? Quarantine, Verdict? Verdict,
+    IReadOnlyList<Viommu> Viommus, bool FitsKvmtool);
+
+/// <summary>Body of <c>POST /v1/devices/{id}/quarantine</c>. <c>Message</c>: why, for people; at most 500 characters.</summary>
+public sealed record DeviceQuarantine(string? Message);
+
+/// <summary>Body of <c>POST /v1/nodes/join-tokens</c>. <c>Name</c>: of the node, 1 to 63 of <c>a-z 0-9 -</c>. <c>TtlSeconds</c>: 60 to 86400, default 3600.
+/// <c>Replace</c>: whether a node of that name may be taken over by another machine.</summary>
+public sealed record JoinTokenCreate(string? Name, int? TtlSeconds, bool? Replace);
+
+/// <summary>A token by which one machine may join as the node <c>Name</c>; shown once.</summary>
+public sealed record JoinTokenView(string Name, string Token, DateTimeOffset ExpiresAt);
+
+/// <summary>Body of <c>POST /v1/nodes/join</c>, sent by a worker with its join token as bearer. <c>Installation</c>: of its state directory.</summary>
+public sealed record NodeJoin(Guid? Installation);
+
+/// <summary>The node that a worker has become. <c>Token</c>: its own from now on; shown once.</summary>
+public sealed record NodeJoined(Guid NodeId, string Name, string Token);
 
 /// <summary>What a user asks for. Counts are of devices on nodes that have reported.</summary>
 public sealed record DeviceClassView(string Name, string Description, Origin Origin, int Total, int Available);

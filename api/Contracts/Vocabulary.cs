@@ -42,6 +42,10 @@ public enum DevicePhase { Available, Assigned, Cleaning, Quarantined }
 [JsonConverter(typeof(NamedEnum<Acceleration>))]
 public enum Acceleration { Kvm, Tcg }
 
+/// <summary>The program that runs a guest. <c>Qemu</c>; <c>Kvmtool</c> (<c>lkvm</c>): arm64 with KVM only, no IOMMU and no agent in the guest.</summary>
+[JsonConverter(typeof(NamedEnum<Vmm>))]
+public enum Vmm { Qemu, Kvmtool }
+
 /// <summary>How far Shared Virtual Addressing works for a device. <c>GuestSvaDeviceFaults</c>: a guest shares addresses and the device's own driver
 /// resumes its faults; <c>GuestSvaPrefaultOnly</c>: it shares addresses of memory that is present; <c>HostSvaStall</c>: only processes of the host do, by stall;
 /// <c>PassthroughOnly</c>: the device can be given to a guest, without shared addresses; <c>NotAssignable</c>: not even that; <c>Unknown</c>: a link could not be read.</summary>

@@ -35,7 +35,7 @@ public static class DeviceEndpoints
             select new { d, Node = n.Name, Sandbox = s }).Take(limit + 1).ToListAsync(ct);
         return Results.Ok(new Page<DeviceView>(rows.Take(limit).Select(r => new DeviceView(
             r.d.Id, r.d.NodeId, r.Node, r.d.Address, r.d.Class, r.d.VendorId, r.d.DeviceId, r.d.Description, r.d.Origin, r.d.Phase,
-            r.Sandbox?.ProjectId == project ? r.d.SandboxId : null, r.Sandbox?.ProjectId == project ? r.Sandbox.Name : null, r.d.Quarantine, r.d.Verdict)).ToList(),
+            r.Sandbox?.ProjectId == project ? r.d.SandboxId : null, r.Sandbox?.ProjectId == project ? r.Sandbox.Name : null, r.d.Quarantine, r.d.Verdict, [], false)).ToList(),
             rows.Count > limit ? rows[limit - 1].d.Id.ToString() : null));
     }
 

@@ -20,7 +20,7 @@ public sealed class StandInNode(WebApplicationFactory<Api.Data.SandboxDb> api, s
     public Dictionary<string, Guid?> Held { get; } = Enumerable.Range(0, edu).ToDictionary(i => $"edu-{i}", _ => (Guid?)null);
     /// <summary>Whether devices stay as they are whatever is said of a sandbox: cleaning takes its time.</summary>
     public bool KeepsDevices { get; set; }
-    public NodePlan Plan { get; private set; } = new(0, [], []);
+    public NodePlan Plan { get; private set; } = new(0, [], [], []);
 
     public HubConnection Connection => _connection;
 
@@ -30,10 +30,12 @@ public sealed class StandInNode(WebApplicationFactory<Api.Data.SandboxDb> api, s
         await SyncAsync();
     }
 
+    public Guid Installation { get; set; } = Guid.NewGuid();
+
     public NodeReport Report() => new(NodeProtocol.Version, "test", TimeProvider.System.GetUtcNow(), Plan.Revision,
-        new NodeFacts("arm64", "6.12", "Debian", "Neoverse N1", 8, 16384, 64, 16384, Acceleration.Tcg, "NoKvm", "7.2", [Viommu.Smmuv3, Viommu.None], true, true, null, "boot", []),
-        Held.Select(d => new ReportedDevice(d.Key, "edu", "1234", "11e8", "edu", Origin.Emulated, d.Value, d.Value is null ? DevicePhase.Available : DevicePhase.Assigned, null, _verdict)).ToList(),
-        [new ReportedImage("guest", "sha256:00", "arm64", "6.12", true, 1)], Sandboxes.Values.ToList());
+        new NodeFacts("arm64", "6.12", "Debian", "Neoverse N1", 8, 16384, 64, 16384, Acceleration.Tcg, "NoKvm", "7.2", [Viommu.Smmuv3, Viommu.None], true, true, null, "boot", [], null),
+        Held.Select(d => new ReportedDevice(d.Key, "edu", "1234", "11e8", "edu", Origin.Emulated, d.Value, d.Value is null ? DevicePhase.Available : DevicePhase.Assigned, null, _verdict, [Viommu.Smmuv3, Viommu.None], false)).ToList(),
+        [new ReportedImage("guest", "sha256:00", "arm64", "6.12", true, 1)], Sandboxes.Values.ToList(), Installation);
 
     public async Task<NodePlan> SyncAsync() => Plan = await _connection.InvokeAsync<NodePlan>(NodeProtocol.Sync, Report());
 

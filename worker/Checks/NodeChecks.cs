@@ -53,7 +53,7 @@ public static class NodeChecks
             node.Qemu.Version is null ? 0 : options.MemoryCapacityMib ?? Math.Max(0, node.Host.MemoryMib - reserveMib),
             node.Acceleration, node.AccelerationReason, node.Qemu.Version is { } version ? $"QEMU {version}" : null,
             Viommus(node.Qemu), node.OwnUserPerVm, node.Cgroups.Unavailable is null, node.Cgroups.LimitsReason, node.Host.BootId,
-            [.. node.Problems, .. moreProblems]);
+            [.. node.Problems, .. moreProblems], null);
     }
 
     /// <summary>Whether a sandbox could run: a VMM that can run arm64 guests, room for one, and an image.</summary>

@@ -22,7 +22,7 @@ public sealed class NodeReportBuilder(
         var snapshot = vms.Snapshot();
         return new NodeReport(
             NodeProtocol.Version, Version, time.GetUtcNow(), snapshot.AppliedPlanRevision, node.ToFacts(options, _imageProblems),
-            [.. devices.Configured.Select(d => Report(d, snapshot))], _images, [.. snapshot.Views.Select(v => v.Sandbox)]);
+            [.. devices.Configured.Select(d => Report(d, snapshot))], _images, [.. snapshot.Views.Select(v => v.Sandbox)], Guid.Empty);
     }
 
     private ReportedDevice Report(EmulatedDeviceOptions device, VmSnapshot snapshot)
@@ -38,7 +38,7 @@ public sealed class NodeReportBuilder(
         var description = device.Kind == "edu" ? "QEMU edu device with a 64-bit DMA engine" : "QEMU NVMe controller with one scratch namespace";
         return new ReportedDevice(
             device.Name, device.Class, vendor, id, description, Origin.Emulated, holder?.Id, phase, null,
-            DeviceVerdict.Emulated(device.Kind, node.Qemu.Has(device.Kind)));
+            DeviceVerdict.Emulated(device.Kind, node.Qemu.Has(device.Kind)), NodeChecks.Viommus(node.Qemu), false);
     }
 
     private void ScanImages()

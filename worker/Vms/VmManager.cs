@@ -17,7 +17,7 @@ public sealed class VmManager(string runtimeRoot, VmSurroundings around) : IAsyn
     private readonly Dictionary<Guid, (VmRunner Runner, Task Run)> _runners = [];
     private readonly CancellationTokenSource _end = new();
     private readonly Channel<bool> _changed = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
-    private NodePlan _plan = new(0, [], []);
+    private NodePlan _plan = new(0, [], [], []);
     private ITimer? _timer;
 
     /// <summary>One item or none: something has changed since it was last taken.</summary>
@@ -95,7 +95,7 @@ public sealed class VmManager(string runtimeRoot, VmSurroundings around) : IAsyn
     /// <summary>Ends every sandbox and waits until nothing is left; false when something is left at the deadline.</summary>
     public async Task<bool> DestroyAllAsync(TimeSpan limit)
     {
-        Apply(new NodePlan(long.MaxValue, [], []));
+        Apply(new NodePlan(long.MaxValue, [], [], []));
         List<Task> runs;
         lock (_lock)
             runs = [.. _runners.Values.Select(r => r.Run)];

@@ -43,7 +43,7 @@ public sealed class ReadinessTests
     public void CanRun_NeedsAVmmRoomAndAnImage(bool vmm, int images, string? problem, bool can)
     {
         var facts = new NodeFacts("arm64", "7.3", "Debian", "Neoverse N1", 8, 16384, vmm ? 8 : 0, 8192, Acceleration.Kvm, "", vmm ? "QEMU 11.1.3" : null, [], true, true, null, "boot",
-            problem is null ? [] : [new Failure(problem, "m", "r", DateTimeOffset.UnixEpoch)]);
+            problem is null ? [] : [new Failure(problem, "m", "r", DateTimeOffset.UnixEpoch)], null);
         Assert.Equal(can, facts.CanRun(images));
     }
 }

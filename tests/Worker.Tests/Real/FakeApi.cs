@@ -15,7 +15,7 @@ internal sealed class FakeApi : IAsyncDisposable
 {
     private readonly WebApplication _app;
     private readonly Lock _lock = new();
-    private NodePlan _plan = new(1, [], []);
+    private NodePlan _plan = new(1, [], [], []);
 
     private FakeApi(WebApplication app) => _app = app;
 
@@ -46,7 +46,7 @@ internal sealed class FakeApi : IAsyncDisposable
     public async Task PlanAsync(IReadOnlyList<PlannedSandbox> sandboxes, params Guid[] watched)
     {
         lock (_lock)
-            _plan = new NodePlan(_plan.Revision + 1, sandboxes, watched);
+            _plan = new NodePlan(_plan.Revision + 1, sandboxes, watched, []);
         await Hub.Clients.All.SendAsync(NodeProtocol.PlanChanged);
     }
 

@@ -41,7 +41,7 @@ public sealed class GuestTests : IAsyncLifetime
     }
 
     private PlannedSandbox Planned(DesiredState desired = DesiredState.Running, int incarnation = 1, bool launched = false, Viommu viommu = Viommu.Smmuv3, params string[] devices) =>
-        new(_id, "guest", incarnation, desired, launched, new SandboxSpec("guest", 1, 256, viommu, devices, "#!/bin/sh\necho user-data-ran\n", []));
+        new(_id, "guest", incarnation, desired, launched, new SandboxSpec("guest", 1, 256, viommu, devices, "#!/bin/sh\necho user-data-ran\n", [], Vmm.Qemu));
 
     private async Task<ReportedSandbox> RunAsync(PlannedSandbox planned)
     {

@@ -13,7 +13,7 @@ public sealed class VmDecisionTests
     private static VmRecord Record(VmState state, int incarnation = 3) => new(Guid.Empty, incarnation, state);
 
     private static Wanted Plan(DesiredState desired, int incarnation = 3, bool launched = false) => new(true, new PlannedSandbox(
-        Guid.Empty, "x", incarnation, desired, launched, new SandboxSpec("guest", 1, 128, Viommu.None, [], null, [])));
+        Guid.Empty, "x", incarnation, desired, launched, new SandboxSpec("guest", 1, 128, Viommu.None, [], null, [], Vmm.Qemu)));
 
     private static readonly Wanted NotNamed = new(true, null);
     private static Wanted NoPlanYet => default;

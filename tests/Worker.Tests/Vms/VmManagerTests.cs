@@ -53,9 +53,9 @@ public sealed class VmManagerTests : IAsyncLifetime
     }
 
     private PlannedSandbox Planned(DesiredState desired = DesiredState.Running, int incarnation = 1, bool launched = false, params string[] devices) =>
-        new(_id, "x", incarnation, desired, launched, new SandboxSpec("guest", 1, 128, Viommu.Smmuv3, devices, null, []));
+        new(_id, "x", incarnation, desired, launched, new SandboxSpec("guest", 1, 128, Viommu.Smmuv3, devices, null, [], Vmm.Qemu));
 
-    private void Apply(params PlannedSandbox[] plan) => _manager.Apply(new NodePlan(++_revision, plan, []));
+    private void Apply(params PlannedSandbox[] plan) => _manager.Apply(new NodePlan(++_revision, plan, [], []));
 
     private VmView? View => _manager.Snapshot().Views.FirstOrDefault(v => v.Sandbox.Id == _id);
     private string SandboxDirectory => RuntimeDirectory.Of(_root.FullPath, _id).FullPath;
