@@ -7,6 +7,7 @@ using Microsoft.Extensions.Logging.Console;
 using Worker;
 using Worker.Checks;
 using Worker.Hardware;
+using Worker.Hardware.Assignment;
 using Worker.Images;
 using Worker.Sync;
 using Worker.Vms;
@@ -30,7 +31,6 @@ async Task<int> RunAsync()
 {
     if (Refused(options.Problems()))
         return 2;
-    options.Devices = options.Devices is { Count: > 0 } ? options.Devices : [.. WorkerOptions.DefaultDevices];
     Directory.CreateDirectory(options.StateDirectory);
     using var stateLock = await StateLock.TakeAsync(options.StateDirectory, TimeSpan.FromSeconds(5));
     if (stateLock is null)
@@ -41,11 +41,13 @@ async Task<int> RunAsync()
     builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = TimeSpan.FromSeconds(3));
     builder.Services.AddSingleton(options).AddSingleton(node).AddSingleton(TimeProvider.System)
         .AddSingleton(new ImageCatalogue(options.ImagesDirectory))
-        .AddSingleton(new EmulatedDevices(options.Devices, options.ScratchDiskMib))
+        .AddSingleton(services => NewDevices(options, node, services.GetRequiredService<ILoggerFactory>().CreateLogger("Worker.Hardware")))
         .AddSingleton(services => NewManager(
-            options, node, services.GetRequiredService<ImageCatalogue>(), services.GetRequiredService<EmulatedDevices>(),
+            options, node, services.GetRequiredService<ImageCatalogue>(), services.GetRequiredService<NodeDevices>(),
             services.GetRequiredService<ILoggerFactory>().CreateLogger("Worker.Vms")))
-        .AddSingleton<NodeReportBuilder>()
+        .AddSingleton(services => new NodeReportBuilder(
+            options, node, services.GetRequiredService<ImageCatalogue>(), services.GetRequiredService<NodeDevices>(),
+            services.GetRequiredService<VmManager>(), TimeProvider.System, Installation.Of(options.StateDirectory)))
         .AddHostedService<SyncLoop>();
     using var host = builder.Build();
     var log = host.Services.GetRequiredService<ILoggerFactory>().CreateLogger("Worker");
@@ -93,7 +95,7 @@ async Task<int> EndAllAsync(string directory, Func<VmManager, Task<bool>> endAll
     var node = new NodeCapabilities(
         HostFacts.Read(), HardwareInventory.None, QemuFacts.None, Acceleration.Tcg, "", LibC.EffectiveUser() == 0, CgroupTree.Open(NodeChecks.NodeName(directory)), []);
     using var logging = LoggerFactory.Create(ConfigureLogging);
-    var devices = new EmulatedDevices(options.Devices ?? [.. WorkerOptions.DefaultDevices], options.ScratchDiskMib);
+    var devices = NewDevices(options, node, logging.CreateLogger("Worker.Hardware"));
     await using var manager = NewManager(options, node, new ImageCatalogue(Path.Combine(directory, "none")), devices, logging.CreateLogger("Worker.Vms"));
     manager.Start();
     if (!await endAll(manager))
@@ -102,17 +104,18 @@ async Task<int> EndAllAsync(string directory, Func<VmManager, Task<bool>> endAll
     return 0;
 }
 
-static VmManager NewManager(WorkerOptions options, NodeCapabilities node, ImageCatalogue images, EmulatedDevices devices, ILogger log)
+static VmManager NewManager(WorkerOptions options, NodeCapabilities node, ImageCatalogue images, NodeDevices devices, ILogger log)
 {
     var vmm = new QemuVmm(node, images, options.TraceTlb, TimeProvider.System, log);
-    var kinds = devices.Configured.ToDictionary(d => d.Name, d => d.Kind, StringComparer.Ordinal);
     return new VmManager(options.RuntimeRoot, new VmSurroundings(
         vmm, devices, new UserIds(node.OwnUserPerVm, options.FirstUser ?? UserIds.FirstOf(options.StateDirectory), options.UserCount), node.Cgroups,
-        address => kinds.TryGetValue(address, out var kind)
-            ? new JudgedDevice(DeviceVerdict.IdentityOf(kind).VendorId, DeviceVerdict.IdentityOf(kind).DeviceId, DeviceVerdict.Emulated(kind, node.Qemu.Has(kind)))
-            : null,
         node.Host.BootId, TimeProvider.System, log));
 }
+
+static NodeDevices NewDevices(WorkerOptions options, NodeCapabilities node, ILogger log) => new(
+    new EmulatedDevices(options.EmulatedDevices, options.ScratchDiskMib),
+    new AssignedDevices(options.Passthrough, HostTree.Machine, new KernelHost(HostTree.Machine, TimeProvider.System), node.Hardware, node.Qemu, options.StateDirectory, TimeProvider.System, log),
+    node.Qemu);
 
 static void ConfigureLogging(ILoggingBuilder logging)
 {

@@ -1,3 +1,5 @@
+using Worker.Hardware.Assignment;
+
 namespace Worker;
 
 /// <summary>Settings of one node, from the environment (<c>Worker__ApiUrl</c> and so on).</summary>
@@ -11,6 +13,8 @@ public sealed class WorkerOptions
     public string ImagesDirectory { get; set; } = "";
     /// <summary>Null: qemu-system-aarch64 on the PATH.</summary>
     public string? QemuPath { get; set; }
+    /// <summary>UEFI for arm64 guests. Null: where Debian, Ubuntu and Fedora put theirs.</summary>
+    public string? FirmwarePath { get; set; }
     /// <summary>vCPUs offered for each host CPU. Null: 16 under tcg, 1 under kvm.</summary>
     public int? VcpuOvercommit { get; set; }
     /// <summary>Null: all but an eighth, at least 512 MiB, of the host's memory.</summary>
@@ -22,8 +26,10 @@ public sealed class WorkerOptions
     /// <summary>Whether the SMMU's TLB lookups are traced as well: one line of log for each translation.</summary>
     public bool TraceTlb { get; set; }
     public int ScratchDiskMib { get; set; } = 256;
-    /// <summary>Null: four edu and two nvme.</summary>
+    /// <summary>Accelerators that QEMU emulates. Null: four edu and two nvme, or none where <see cref="Passthrough"/> names real ones.</summary>
     public List<EmulatedDeviceOptions>? Devices { get; set; }
+    /// <summary>Functions of the host that are given to guests.</summary>
+    public List<PassthroughOptions> Passthrough { get; set; } = [];
 
     public string RuntimeRoot => Path.Combine(StateDirectory, "vms");
 
@@ -32,6 +38,9 @@ public sealed class WorkerOptions
         .. Enumerable.Range(0, 4).Select(n => new EmulatedDeviceOptions { Name = $"edu-{n}", Kind = "edu", Class = "edu" }),
         .. Enumerable.Range(0, 2).Select(n => new EmulatedDeviceOptions { Name = $"nvme-{n}", Kind = "nvme", Class = "nvme" }),
     ];
+
+    /// <summary>What the node emulates, by its settings.</summary>
+    public IReadOnlyList<EmulatedDeviceOptions> EmulatedDevices => Devices is { Count: > 0 } some ? some : Passthrough.Count > 0 ? [] : DefaultDevices;
 
     /// <summary>Everything wrong with the settings, one sentence each.</summary>
     public IEnumerable<string> Problems()
@@ -59,6 +68,9 @@ public sealed class WorkerOptions
             yield return "Worker__ScratchDiskMib must be 1 to 1048576";
         if (FirstUser is < 65536 or > 2_000_000_000 || UserCount is < 1 or > 1 << 20)
             yield return "Worker__FirstUser must be 65536 to 2000000000 and Worker__UserCount 1 to 1048576";
+        foreach (var (index, rule) in Passthrough.Index())
+            if (rule.Problem() is { } problem)
+                yield return $"Worker__Passthrough__{index} {problem}";
         var names = new HashSet<string>(StringComparer.Ordinal);
         foreach (var device in Devices ?? [])
         {
@@ -69,7 +81,7 @@ public sealed class WorkerOptions
         }
     }
 
-    private static bool IsName(string text) =>
+    internal static bool IsName(string text) =>
         text.Length is >= 1 and <= 63 && text.All(c => char.IsAsciiLetterLower(c) || char.IsAsciiDigit(c) || c == '-');
 }
 

@@ -22,12 +22,12 @@ public static class NodeChecks
     public static async Task<NodeCapabilities> RunAsync(WorkerOptions options, CancellationToken ct)
     {
         var now = TimeProvider.System.GetUtcNow();
-        var qemu = await QemuProbe.AskAsync(options.QemuPath, ct);
+        var qemu = await QemuProbe.AskAsync(options.QemuPath, options.FirmwarePath, ct);
         var privileged = LibC.EffectiveUser() == 0;
         var (acceleration, reason, kvmGroup) = AccelerationProbe.Probe(privileged);
         var cgroups = CgroupTree.Open(NodeName(options.StateDirectory));
         var problems = new List<Failure>();
-        problems.AddRange(QemuProblems(qemu, acceleration, options.Devices ?? WorkerOptions.DefaultDevices, now));
+        problems.AddRange(QemuProblems(qemu, acceleration, options.EmulatedDevices, now));
         if (!privileged)
             problems.Add(new Failure("NoUserPerVm", "The worker is not root: all VMs run as the worker's own user.", "Run the worker as root; VMs then get a user each.", now));
         else

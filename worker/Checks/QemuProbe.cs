@@ -9,6 +9,12 @@ namespace Worker.Checks;
 public sealed record QemuFacts(
     string? Path, string? Version, IReadOnlySet<string> Devices, IReadOnlySet<string> Cpus, IReadOnlySet<string> SmmuProperties, IReadOnlySet<string> VfioProperties)
 {
+    /// <summary>UEFI for arm64 guests, which the accelerated SMMU needs (ACPI); null where there is none.</summary>
+    public string? Firmware { get; init; }
+
+    /// <summary>Properties of the virt machine.</summary>
+    public IReadOnlySet<string> MachineProperties { get; init; } = new HashSet<string>();
+
     public static readonly QemuFacts None = new(null, null, new HashSet<string>(), new HashSet<string>(), new HashSet<string>(), new HashSet<string>());
 
     /// <summary>Null when QEMU could not be asked.</summary>
@@ -30,14 +36,21 @@ public static partial class QemuProbe
     [GeneratedRegex(@"^ +([A-Za-z0-9_-]+)=<", RegexOptions.Multiline)]
     private static partial Regex PropertyLine();
 
-    public static async Task<QemuFacts> AskAsync(string? configured, CancellationToken ct)
+    private static readonly string[] KnownFirmware =
+        ["/usr/share/qemu-efi-aarch64/QEMU_EFI.fd", "/usr/share/AAVMF/AAVMF_CODE.no-secboot.fd", "/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/edk2/aarch64/QEMU_EFI.fd"];
+
+    public static async Task<QemuFacts> AskAsync(string? configured, string? firmware, CancellationToken ct)
     {
         if (Locate(configured) is not { } path)
             return QemuFacts.None;
         var answers = await Task.WhenAll(RunAsync(path, ["--version"], ct), RunAsync(path, ["-device", "help"], ct), RunAsync(path, ["-M", "virt", "-cpu", "help"], ct),
-            RunAsync(path, ["-device", "arm-smmuv3,help"], ct), RunAsync(path, ["-device", "vfio-pci,help"], ct));
+            RunAsync(path, ["-device", "arm-smmuv3,help"], ct), RunAsync(path, ["-device", "vfio-pci,help"], ct), RunAsync(path, ["-M", "virt,help"], ct));
         return VersionLine().Match(answers[0]) is { Success: true } version
             ? new QemuFacts(path, version.Groups[1].Value, ParseDevices(answers[1]), ParseCpus(answers[2]), ParseProperties(answers[3]), ParseProperties(answers[4]))
+            {
+                Firmware = firmware is null ? KnownFirmware.FirstOrDefault(File.Exists) : File.Exists(firmware) ? firmware : null,
+                MachineProperties = ParseProperties(answers[5]),
+            }
             : QemuFacts.None;
     }
 

@@ -69,6 +69,14 @@ public sealed class EmulatedDevices(IReadOnlyList<EmulatedDeviceOptions> configu
         return clean;
     }
 
+    /// <summary>Of a sandbox that was never prepared.</summary>
+    public void LetGo(Guid sandbox)
+    {
+        lock (_lock)
+            foreach (var address in _holders.Where(h => h.Value == sandbox).Select(h => h.Key).ToList())
+                _holders.Remove(address);
+    }
+
     public IReadOnlyList<string> HeldBy(Guid sandbox)
     {
         lock (_lock)

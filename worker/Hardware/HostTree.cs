@@ -46,11 +46,14 @@ public sealed class HostTree(string root)
     }
 
     /// <summary>The last name of a link's target, as it is written in the link; null when there is no link.</summary>
-    public string? LinkName(string path)
+    public string? LinkName(string path) => LinkText(path) is { } target ? Path.GetFileName(target.TrimEnd('/')) : null;
+
+    /// <summary>A link's target as it is written; null when there is no link.</summary>
+    public string? LinkText(string path)
     {
         try
         {
-            return new FileInfo(Of(path)).LinkTarget is { Length: > 0 } target ? Path.GetFileName(target.TrimEnd('/')) : null;
+            return new FileInfo(Of(path)).LinkTarget is { Length: > 0 } target ? target : null;
         }
         catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
         {

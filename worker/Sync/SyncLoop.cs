@@ -16,7 +16,7 @@ namespace Worker.Sync;
 // The worker's one connection to the API: everything observed goes up, everything desired comes down.
 // Guarantees: a sync at each connection, each change and at least each period; a lost message costs one period.
 // Losing the API changes nothing on the node: guests go on, and what happened meanwhile is in the next report.
-public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, VmManager vms, NodeReportBuilder reports, TimeProvider time, ILogger<SyncLoop> log) : BackgroundService
+public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeDevices devices, VmManager vms, NodeReportBuilder reports, TimeProvider time, ILogger<SyncLoop> log) : BackgroundService
 {
     private static readonly TimeSpan Period = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan LongestPause = TimeSpan.FromSeconds(60);
@@ -24,7 +24,6 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, VmMan
     private static readonly TimeSpan SamplePeriod = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan CallLimit = TimeSpan.FromSeconds(15);
     private int _typing;
-    private readonly NodeInventory _inventory = InventoryReport.Of(node.Hardware, node.Qemu, time.GetUtcNow());
     private readonly Channel<bool> _wake = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
@@ -107,7 +106,7 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, VmMan
 
     private async Task SyncAsync(HubConnection connection, CancellationToken ct)
     {
-        await connection.InvokeAsync(NodeProtocol.Inventory, _inventory, ct);
+        await connection.InvokeAsync(NodeProtocol.Inventory, InventoryReport.Of(devices.Inventory, node.Qemu, time.GetUtcNow()), ct);
         while (true)
         {
             var report = reports.Build();

@@ -1,5 +1,6 @@
 using Contracts;
 using Worker.Console;
+using Worker.Hardware.Assignment;
 
 namespace Worker.Vms;
 
@@ -7,8 +8,14 @@ namespace Worker.Vms;
 public sealed record VmLaunch(
     RuntimeDirectory Directory, int Incarnation, SandboxSpec Spec, IReadOnlyList<HeldDevice> Devices, uint? User, VmCgroup? Cgroup);
 
-/// <summary>A device that a VM holds. <c>ScratchFile</c>: the file behind it, if it has one.</summary>
-public sealed record HeldDevice(string Address, string Kind, string? ScratchFile);
+/// <summary>A device that a VM holds. <c>Kind</c>: the VMM's model, or <see cref="Vfio"/> for a function of the host. <c>ScratchFile</c>: the file behind a model, if it has one.</summary>
+public sealed record HeldDevice(string Address, string Kind, string? ScratchFile)
+{
+    public const string Vfio = "vfio";
+
+    /// <summary>What the VMM must know of a function that it is given; null for a model, and for a VMM that has the function already.</summary>
+    public AssignedFunction? Assigned { get; init; }
+}
 
 /// <summary>What a VMM tells of one running guest. <c>Incarnation</c> lets a late message of an ended run be told from the present one's.</summary>
 public abstract record VmEvent(int Incarnation);

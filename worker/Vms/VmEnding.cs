@@ -20,7 +20,8 @@ public static class VmEnding
         var stopped = cause is EndCause.StoppedByUser or EndCause.GuestPoweredOff or EndCause.NodeShutDown;
         var reason = cause switch
         {
-            EndCause.Failed => record.Failure?.Reason ?? "VmmStartFailed",
+            _ when !stopped && record.Failure is { } told => told.Reason,
+            EndCause.Failed => "VmmStartFailed",
             EndCause.VmmExited or EndCause.VmmKilled when record.State == VmState.Preparing => "VmmStartFailed",
             _ => cause.ToString(),
         };

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Threading.Channels;
 using Contracts;
 using Microsoft.Extensions.Logging;
@@ -18,6 +19,7 @@ public sealed class VmManager(string runtimeRoot, VmSurroundings around) : IAsyn
     private readonly CancellationTokenSource _end = new();
     private readonly Channel<bool> _changed = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
     private NodePlan _plan = new(0, [], [], []);
+    private readonly ConcurrentDictionary<string, Task> _lifting = new(StringComparer.Ordinal);
     private ITimer? _timer;
 
     /// <summary>One item or none: something has changed since it was last taken.</summary>
@@ -66,6 +68,8 @@ public sealed class VmManager(string runtimeRoot, VmSurroundings around) : IAsyn
             foreach (var (runner, _) in _runners.Values)
                 runner.Want(planned.GetValueOrDefault(runner.Id));
         }
+        foreach (var lifted in plan.Devices)
+            _lifting[lifted.Address] = _lifting.GetValueOrDefault(lifted.Address) is { IsCompleted: false } running ? running : Task.Run(() => LiftAsync(lifted));
     }
 
     public VmSnapshot Snapshot()
@@ -133,7 +137,7 @@ public sealed class VmManager(string runtimeRoot, VmSurroundings around) : IAsyn
         List<Task> runs;
         lock (_lock)
             runs = [.. _runners.Values.Select(r => r.Run)];
-        await Task.WhenAll(runs);
+        await Task.WhenAll([.. runs, .. _lifting.Values]);
         _end.Dispose();
     }
 
@@ -171,6 +175,20 @@ public sealed class VmManager(string runtimeRoot, VmSurroundings around) : IAsyn
             if (!_end.IsCancellationRequested)
                 _runners.Remove(runner.Id);
         OnPublished(runner);
+    }
+
+    private async Task LiftAsync(PlannedDevice lifted)
+    {
+        try
+        {
+            await around.Devices.LiftAsync(lifted, _end.Token);
+        }
+        catch (Exception problem)
+        {
+            if (!_end.IsCancellationRequested)
+                around.Log.LogError(problem, "Device {Device}: its quarantine could not be lifted; the next plan tries again", lifted.Address);
+        }
+        _changed.Writer.TryWrite(true);
     }
 
     private void OnPublished(VmRunner runner) => _changed.Writer.TryWrite(true);

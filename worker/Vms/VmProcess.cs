@@ -8,39 +8,35 @@ namespace Worker.Vms;
 // and outlives the worker. A worker that dies right after the start finds it by the cgroup or by the number written beside the records.
 public static class VmProcess
 {
-    // $0: cgroup.procs or empty; $1: file for the process number; $2: file for what the VMM prints. exec keeps the number through all of them.
+    // $0: cgroup.procs or empty; $1: file for the process number; $2: file for what the VMM prints; $3: KiB that it may pin, or empty;
+    // $4: a file to open as descriptor 3, or empty. exec keeps the number through all of them.
     private const string Launcher = """
         umask 077
         exec >"$2" 2>&1 </dev/null
         if [ -n "$0" ]; then echo $$ >"$0" || exit 125; fi
         echo $$ >"$1" || exit 125
-        shift 2
+        if [ -n "$3" ]; then ulimit -l "$3" || exit 125; fi
+        if [ -n "$4" ]; then exec 3<>"$4" || exit 125; fi
+        shift 4
         exec "$@"
         """;
     private const int MaxLogBytes = 2048;
 
     public static string PidFile(RuntimeDirectory directory) => Path.Combine(directory.FullPath, "pid");
 
-    /// <summary>What makes a VMM its own user's without any privilege. <c>group</c>: the only one it has besides its own, for a device that the host keeps for it.</summary>
-    internal static IReadOnlyList<string> Confinement(uint user, uint? group)
-    {
-        string Number(uint id) => id.ToString(CultureInfo.InvariantCulture);
-        return [
-            "setpriv", "--reuid", Number(user), "--regid", Number(user), .. group is { } one ? (string[])["--groups", Number(one)] : ["--clear-groups"],
-            "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", "--"];
-    }
-
-    public static ProcessHandle Start(RuntimeDirectory directory, VmCgroup? cgroup, uint? user, uint? group, string program, IReadOnlyList<string> arguments)
+    public static ProcessHandle Start(RuntimeDirectory directory, VmCgroup? cgroup, VmConfinement confinement, string program, IReadOnlyList<string> arguments)
     {
         var start = new ProcessStartInfo("/bin/sh") { WorkingDirectory = directory.VmmDirectory, UseShellExecute = false };
         start.Environment.Clear();
         start.Environment["PATH"] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-        foreach (var argument in (string[])["-c", Launcher, cgroup?.ProcsFile ?? "", PidFile(directory), directory.VmmLog, "setsid"])
-            start.ArgumentList.Add(argument);
-        foreach (var argument in user is { } id ? Confinement(id, group) : [])
-            start.ArgumentList.Add(argument);
-        start.ArgumentList.Add(program);
-        foreach (var argument in arguments)
+        foreach (var (name, value) in confinement.Environment)
+            start.Environment[name] = value;
+        string[] launch =
+        [
+            "-c", Launcher, cgroup?.ProcsFile ?? "", PidFile(directory), directory.VmmLog, confinement.MemlockKib?.ToString(CultureInfo.InvariantCulture) ?? "",
+            confinement.OpenFile ?? "", "setsid",
+        ];
+        foreach (var argument in (IEnumerable<string>)[.. launch, .. confinement.Wrappers(), program, .. arguments])
             start.ArgumentList.Add(argument);
         using var process = Process.Start(start) ?? throw new IOException("the shell could not be started");
         var identity = ProcessIdentity.Of(process.Id);

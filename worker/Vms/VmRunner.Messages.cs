@@ -79,7 +79,7 @@ public sealed partial class VmRunner
     {
         if (_spec is not { } spec)
             return record;
-        var verdicts = spec.Devices.Select(_around.DeviceVerdict).OfType<JudgedDevice>().ToList();
+        var verdicts = spec.Devices.Select(_around.Devices.Judge).OfType<JudgedDevice>().ToList();
         var (condition, verdict) = SvaCondition.Judge(spec.Viommu, verdicts, record.HasAgent, record.Probe, Now);
         return record.With(condition) with { Verdict = verdict };
     }

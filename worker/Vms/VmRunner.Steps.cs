@@ -23,7 +23,7 @@ public sealed partial class VmRunner
         if (!record.HasEnded)
         {
             _around.Users.Adopt(record.User);
-            _around.Devices.TryHold(Id, record.HeldDevices, Now, out _);
+            _around.Devices.Adopt(Id, record.HeldDevices, Now);
             if (record.HostBootId != _around.HostBootId)
                 _record = record with { End = record.End ?? EndCause.VmmLost, Process = null };
             else if (_spec is { } spec)
@@ -48,7 +48,7 @@ public sealed partial class VmRunner
         handle?.Kill();
     }
 
-    private void Start(PlannedSandbox planned)
+    private async Task StartAsync(PlannedSandbox planned, CancellationToken ct)
     {
         _spec = planned.Spec;
         _agentPowerOffSent = _quitSent = false;
@@ -66,7 +66,7 @@ public sealed partial class VmRunner
             // What is held stands in the record before anything can fail.
             record = record with { HeldDevices = planned.Spec.Devices };
             record = record with { User = _around.Users.Take(), Cgroup = _around.Cgroups.Of(Id)?.FullPath };
-            Launch(record, planned.Spec);
+            await LaunchAsync(record, planned.Spec, ct);
         }
         catch (VmStartException problem)
         {
@@ -89,7 +89,7 @@ public sealed partial class VmRunner
         }
     }
 
-    private void Launch(VmRecord record, SandboxSpec spec)
+    private async Task LaunchAsync(VmRecord record, SandboxSpec spec, CancellationToken ct)
     {
         _directory.Create();
         VmFiles.Write(_directory, spec);
@@ -99,8 +99,7 @@ public sealed partial class VmRunner
         record = record with { ConsoleFrom = _console?.End ?? 0 };
         File.Delete(VmProcess.PidFile(_directory));
         _directory.CreateVmmDirectory(record.User);
-        var devices = _around.Devices.Describe(_directory, spec.Devices);
-        _around.Devices.Prepare(devices, record.User);
+        var devices = await _around.Devices.PrepareAsync(_directory, spec.Devices, record.User, ct);
         var cgroup = CgroupOf(record);
         var limited = _around.Cgroups.LimitsReason is null;
         cgroup?.Create(limited ? (long)spec.MemoryMib << 20 : null, limited ? spec.Vcpus : null);
@@ -129,7 +128,7 @@ public sealed partial class VmRunner
     }
 
     /// <summary>The VMM lives no longer: everything it used is cleaned, and only then the end is told.</summary>
-    private async Task<bool> FinishAsync()
+    private async Task<bool> FinishAsync(CancellationToken ct)
     {
         var record = _record!;
         await LetGoAsync();
@@ -142,19 +141,21 @@ public sealed partial class VmRunner
         var cause = VmEnding.CauseOf(record, () => _around.Vmm.ReadEnd(_directory));
         if (cause == EndCause.GuestReset && ConsoleShowsPanic())
             cause = EndCause.GuestPanicked;
-        var log = _around.Vmm.ReadLog(_directory);
+        var ended = VmEnding.Apply(record, cause, _around.Vmm.ReadLog(_directory), Now);
+        // Cleaning devices takes a while: whoever goes on after a crash in its middle has nothing but this to tell the end from.
+        if (record.HeldDevices.Count > 0 && record.State != VmState.Stopping)
+            Save(record = record with { End = cause, Failure = ended.Failure, State = VmState.Stopping });
         _directory.RemoveVmmDirectory();
         File.Delete(VmProcess.PidFile(_directory));
-        var released = _around.Devices.Release(_directory, Id, record.HeldDevices);
-        if (released.Count < record.HeldDevices.Count)
+        if (!await _around.Devices.ReleaseAsync(_directory, Id, record.HeldDevices, ct))
             return false;
-        Save(VmEnding.Apply(record, cause, log, Now));
+        Save(ended);
         _around.Users.Return(record.User);
         _around.Log.LogInformation("Sandbox {Sandbox}: incarnation {Incarnation} ended: {Cause}", Id, record.Incarnation, cause);
         return true;
     }
 
-    private async Task RemoveAsync()
+    private async Task RemoveAsync(CancellationToken ct)
     {
         await LetGoAsync();
         if (_around.Cgroups.Of(Id) is { } cgroup && Directory.Exists(cgroup.FullPath))
@@ -166,7 +167,7 @@ public sealed partial class VmRunner
         if (Interlocked.Exchange(ref _console, null) is { } console)
             await console.DisposeAsync();
         _directory.Remove();
-        _around.Devices.Release(_directory, Id, _around.Devices.HeldBy(Id));
+        await _around.Devices.ReleaseAsync(_directory, Id, _around.Devices.HeldBy(Id), ct);
         _record = null;
         IsGone = true;
         Publish();

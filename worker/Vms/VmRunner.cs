@@ -9,7 +9,7 @@ namespace Worker.Vms;
 
 /// <summary>What every runner of a node shares.</summary>
 public sealed record VmSurroundings(
-    IVmm Vmm, EmulatedDevices Devices, UserIds Users, CgroupTree Cgroups, Func<string, JudgedDevice?> DeviceVerdict, string HostBootId,
+    IVmm Vmm, NodeDevices Devices, UserIds Users, CgroupTree Cgroups, string HostBootId,
     TimeProvider Time, ILogger Log);
 
 /// <summary>One sandbox as reports show it. A device is held until its sandbox has been cleaned, in one and the same snapshot.</summary>
@@ -126,7 +126,7 @@ public sealed partial class VmRunner
         switch (step)
         {
             case VmStep.Start:
-                Start(Wanted.Planned!);
+                await StartAsync(Wanted.Planned!, ct);
                 return true;
             case VmStep.ReportLost:
                 ReportEnded(Wanted.Planned!, EndCause.VmmLost);
@@ -150,9 +150,9 @@ public sealed partial class VmRunner
                 Kill();
                 return false;
             case VmStep.Finish:
-                return await FinishAsync();
+                return await FinishAsync(ct);
             case VmStep.Remove:
-                await RemoveAsync();
+                await RemoveAsync(ct);
                 return false;
             default:
                 return false;

@@ -118,5 +118,5 @@ public sealed class ChecksTests
     [InlineData(null, "--clear-groups")]
     [InlineData(104u, "--groups 104")]
     public void Confinement_LeavesNoPrivilege(uint? group, string groups) => Assert.Equal(
-        $"setpriv --reuid 1900000000 --regid 1900000000 {groups} --no-new-privs --inh-caps=-all --bounding-set=-all --", string.Join(' ', Worker.Vms.VmProcess.Confinement(1_900_000_000, group)));
+        $"setpriv --reuid 1900000000 --regid 1900000000 {groups} --no-new-privs --inh-caps=-all --bounding-set=-all --", string.Join(' ', new Worker.Vms.VmConfinement(1_900_000_000, group).Wrappers()));
 }

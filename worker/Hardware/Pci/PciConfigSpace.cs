@@ -45,7 +45,8 @@ public static class PciConfigSpace
     {
         if (config.Length < UnprivilegedBytes)
             return PciCapabilities.Unreadable;
-        if (BinaryPrimitives.ReadUInt16LittleEndian(config) == 0xFFFF)
+        // Both ids of a virtual function read as all ones (SR-IOV, 3.4.1); the rest of its header does not.
+        if (!config[..UnprivilegedBytes].ContainsAnyExcept((byte)0xFF))
             return PciCapabilities.Unreadable with { State = ConfigState.Gone };
         var standard = WalkStandard(config, out var standardState);
         int? express = standard.TryGetValue(ExpressId, out var at) ? at : null;

@@ -3,10 +3,16 @@ using Contracts;
 
 namespace Worker.Vms.Qemu;
 
-/// <summary>One machine for <see cref="QemuCommandLine.Build"/>.</summary>
+/// <summary>One machine for <see cref="QemuCommandLine.Build"/>. <c>Smmus</c>: accelerated ones, each for the assigned devices behind one SMMU of the host;
+/// <c>Firmware</c>: UEFI, which gives the guest ACPI; null: the kernel is started with a device tree.</summary>
 public sealed record QemuMachine(
     Guid Id, Acceleration Acceleration, int Vcpus, int MemoryMib, Viommu Viommu, string Kernel, string? Initrd, string KernelCommandLine,
-    RuntimeDirectory Directory, IReadOnlyList<HeldDevice> Devices, bool HasPanicDevice);
+    RuntimeDirectory Directory, IReadOnlyList<HeldDevice> Devices, bool HasPanicDevice)
+{
+    public GuestMemory Memory { get; init; } = GuestMemory.Plain(MemoryMib);
+    public IReadOnlyList<QemuSmmu> Smmus { get; init; } = [];
+    public string? Firmware { get; init; }
+}
 
 // Pure: a machine to QEMU's arguments, valid for QEMU 7.2 to 11.1.
 // However the guest ends, QEMU pauses and stays, so that its state can still be asked for; and it writes its events to a file
@@ -20,7 +26,7 @@ public static class QemuCommandLine
     {
         var directory = machine.Directory;
         var kvm = machine.Acceleration == Acceleration.Kvm;
-        var smmu = machine.Viommu == Viommu.Smmuv3 ? ",iommu=smmuv3" : "";
+        var smmu = machine.Viommu == Viommu.Smmuv3 && machine.Smmus.Count == 0 ? ",iommu=smmuv3" : "";
         var line = new List<string>
         {
             "-nodefaults", "-no-user-config", "-display", "none",
@@ -32,7 +38,7 @@ public static class QemuCommandLine
             "-cpu", kvm ? "host" : "neoverse-n1",
             "-smp", machine.Vcpus.ToString(CultureInfo.InvariantCulture),
             "-m", $"{machine.MemoryMib}M",
-            "-object", $"memory-backend-memfd,id=ram,size={machine.MemoryMib}M,share=on",
+            "-object", Memory(machine.Memory),
             "-D", directory.TraceLog,
             "-chardev", $"socket,id=qmp,path={Path.GetFileName(directory.QmpSocket)},server=on,wait=off",
             "-mon", "chardev=qmp,mode=control",
@@ -40,8 +46,11 @@ public static class QemuCommandLine
             "-mon", "chardev=events,mode=control",
             "-chardev", $"socket,id=serial,path={Path.GetFileName(directory.SerialSocket)},server=on,wait=off",
             "-serial", "chardev:serial",
-            "-kernel", machine.Kernel,
         };
+        // The accelerated SMMU and expander bridges are told to a guest by ACPI only.
+        if (machine.Firmware is { } firmware)
+            line.AddRange(["-bios", firmware]);
+        line.AddRange(["-kernel", machine.Kernel]);
         if (machine.Initrd is { } initrd)
             line.AddRange(["-initrd", initrd]);
         line.AddRange(["-append", machine.KernelCommandLine]);
@@ -55,28 +64,15 @@ public static class QemuCommandLine
         ]);
         if (machine.HasPanicDevice)
             line.AddRange(["-device", "pvpanic-pci"]);
-        foreach (var (index, device) in machine.Devices.Index())
-            AddAccelerator(line, index, device);
+        line.AddRange(QemuAccelerators.Arguments(machine));
         return line;
     }
 
-    private static void AddAccelerator(List<string> line, int index, HeldDevice device)
+    private static string Memory(GuestMemory memory)
     {
-        line.AddRange(["-device", $"pcie-root-port,id=rp{index},chassis={index + 1}"]);
-        switch (device.Kind)
-        {
-            case "edu":
-                line.AddRange(["-device", $"edu,bus=rp{index},dma_mask=0xffffffffffffffff"]);
-                break;
-            case "nvme":
-                line.AddRange([
-                    "-drive", $"if=none,id=disk{index},format=raw,discard=unmap,file={Escape(device.ScratchFile!)}",
-                    "-device", $"nvme,bus=rp{index},drive=disk{index},serial={Escape(device.Address)}",
-                ]);
-                break;
-            default:
-                throw new ArgumentException($"no emulated device of kind {device.Kind}", nameof(device));
-        }
+        var huge = memory.HugePageKib is { } kib ? $",hugetlb=on,hugetlbsize={kib}K,prealloc=on" : "";
+        var near = memory.NumaNode is { } node ? $",host-nodes={node},policy={(memory.HugePageKib is null ? "preferred" : "bind")}" : "";
+        return $"memory-backend-memfd,id=ram,size={memory.Mib}M,share=on{huge}{near}";
     }
 
     /// <summary>In QEMU's option syntax a comma ends a value and two stand for one.</summary>

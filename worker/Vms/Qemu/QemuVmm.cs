@@ -2,6 +2,9 @@ using Contracts;
 using Microsoft.Extensions.Logging;
 using Worker.Checks;
 using Worker.Console;
+using Worker.Hardware;
+using Worker.Hardware.Assignment;
+using Worker.Hardware.Pci;
 using Worker.Images;
 
 namespace Worker.Vms.Qemu;
@@ -9,12 +12,16 @@ namespace Worker.Vms.Qemu;
 // QEMU as the monitor of one process a VM.
 public sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, bool traceTlb, TimeProvider time, ILogger log) : IVmm
 {
+    private const int PinnedBesideMib = 1024;
+
     public bool Check(SandboxSpec spec)
     {
         if (node.Qemu.Path is null)
             throw new VmStartException("VmmMissing", "The node has no QEMU.", "Install qemu-system-arm on the node.");
         if (node.Acceleration == Acceleration.Tcg && !node.Qemu.Cpus.Contains("neoverse-n1"))
             throw new VmStartException("CpuModelMissing", "The node's QEMU has no neoverse-n1.", "Install QEMU 7.2 or newer on the node.");
+        if (spec.Viommu == Viommu.Smmuv3 && spec.Devices.Any(IsAddress) && !spec.Devices.All(IsAddress))
+            throw new VmStartException("ModelBesideAcceleratedSmmu", "Emulated and assigned devices cannot stand behind one accelerated SMMU.", "Ask for devices of one origin, or choose viommu virtio or none.");
         if (!NodeChecks.Viommus(node.Qemu).Contains(spec.Viommu))
             throw new VmStartException("ViommuUnsupported", $"The node's QEMU cannot give a guest {spec.Viommu}.", "Choose one that the node reports.");
         return Image(spec).Manifest.HasAgent;
@@ -30,10 +37,26 @@ public sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, bool t
             foreach (var file in (string[])[QemuEventLog.InputOf(directory.EventPipe), QemuEventLog.OutputOf(directory.EventPipe)])
                 LibC.Own(file, user);
         File.Delete(TraceState(directory));
+        var assigned = launch.Devices.Select(d => d.Assigned).OfType<AssignedFunction>().ToList();
+        var smmus = launch.Spec.Viommu == Viommu.Smmuv3 ? QemuSmmu.For(assigned) : [];
+        if (smmus.Count > 0 && node.Qemu.Firmware is null)
+            throw new VmStartException("FirmwareMissing", "The accelerated SMMU needs a guest with ACPI, and the node has no UEFI for arm64 guests.", "Install qemu-efi-aarch64 on the node, or choose viommu virtio or none.");
+        var memory = assigned.Count == 0 ? GuestMemory.Plain(launch.Spec.MemoryMib) : GuestMemory.Near(launch.Spec.MemoryMib, assigned.Select(f => f.NumaNode).FirstOrDefault(n => n is not null), NumaScan.Read(HostTree.Machine));
         var arguments = QemuCommandLine.Build(new QemuMachine(
             directory.Id, node.Acceleration, launch.Spec.Vcpus, launch.Spec.MemoryMib, launch.Spec.Viommu, image.Kernel, image.Initrd,
-            image.Manifest.CommandLine, directory, launch.Devices, node.Qemu.Has("pvpanic-pci") == true));
-        var process = VmProcess.Start(directory, launch.Cgroup, launch.User, node.KvmGroup, node.Qemu.Path!, arguments);
+            image.Manifest.CommandLine, directory, launch.Devices, node.Qemu.Has("pvpanic-pci") == true)
+        {
+            Memory = memory,
+            Smmus = smmus,
+            Firmware = smmus.Count > 0 ? node.Qemu.Firmware : null,
+        });
+        var process = VmProcess.Start(directory, launch.Cgroup, new VmConfinement(launch.User, node.KvmGroup)
+        {
+            // Each device's address space pins the guest's memory anew under type 1; the rest is for queues and regions of the devices.
+            MemlockKib = assigned.Count == 0 ? null : ((long)launch.Spec.MemoryMib * assigned.Count + PinnedBesideMib) << 10,
+            Cpus = memory.Cpus,
+            OpenFile = assigned.Exists(f => f.Access == VfioAccess.Iommufd) ? "/dev/iommu" : null,
+        }, node.Qemu.Path!, arguments);
         return Supervise(launch, process, image.Manifest.HasAgent, tell);
     }
 
@@ -54,6 +77,8 @@ public sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, bool t
 
     private QemuVm Supervise(VmLaunch launch, ProcessHandle process, bool hasAgent, VmTell tell) =>
         new(launch, process, hasAgent, node.Acceleration, TraceState(launch.Directory), traceTlb, tell, time, log);
+
+    private static bool IsAddress(string device) => PciAddress.TryParse(device, out _);
 
     private static string TraceState(RuntimeDirectory directory) => Path.Combine(directory.FullPath, "trace.state");
 

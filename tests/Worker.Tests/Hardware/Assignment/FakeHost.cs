@@ -1,0 +1,125 @@
+using Worker.Hardware;
+using Worker.Hardware.Assignment;
+using Worker.Hardware.Pci;
+
+namespace Worker.Tests.Hardware.Assignment;
+
+/// <summary>The kernel's part over a fixture tree: drivers come and go by driver_override, resets and erasures are noted and go wrong when told to.</summary>
+internal sealed class FakeHost(HostTree tree) : IHostControl
+{
+    private int _vfioDevices;
+
+    /// <summary>What was done, in order: "unbind 0000:01:00.0", "probe …", "reset flr …", "erase …".</summary>
+    public List<string> Done { get; } = [];
+    /// <summary>The driver that takes a function whose driver_override is empty.</summary>
+    public Dictionary<string, string> NaturalDrivers { get; } = [];
+    public HashSet<string> StuckUnbinding { get; } = [];
+    public HashSet<string> RefusesReset { get; } = [];
+    /// <summary>Stays a bus master over its reset.</summary>
+    public HashSet<string> KeepsMastering { get; } = [];
+    public HashSet<string> KeepsData { get; } = [];
+    public Dictionary<string, uint?> Owners { get; } = [];
+    public SmmuHardware? Smmu { get; set; }
+    /// <summary>Called before each action with its number, from 0: a test dies there.</summary>
+    public Action<int>? Before { get; set; }
+    private int _actions;
+
+    public Task<HostAnswer> WriteAsync(string path, string text, TimeSpan limit, CancellationToken ct)
+    {
+        Before?.Invoke(_actions++);
+        ct.ThrowIfCancellationRequested();
+        var parts = path.Split('/');
+        if (path == "sys/bus/pci/drivers_probe")
+            return Task.FromResult(Probe(text));
+        var address = parts[4];
+        return Task.FromResult(parts[^1] switch
+        {
+            "unbind" => Unbind(address),
+            "reset" => Reset(address),
+            var file => Store($"{string.Join('/', parts[..5])}/{file}", text),
+        });
+    }
+
+    public SmmuHardware? AskSmmu(PciAddress address) => Smmu;
+
+    public Task<HostAnswer> EraseNamespacesAsync(PciAddress address, CancellationToken ct)
+    {
+        Before?.Invoke(_actions++);
+        var name = address.ToString();
+        if (DriverOf(name) != "nvme")
+            return Task.FromResult(new HostAnswer(HostOutcome.Refused, "not on nvme"));
+        Done.Add($"erase {name}");
+        return Task.FromResult(KeepsData.Contains(name) ? new HostAnswer(HostOutcome.Refused, "nvme0n1 still has data at byte 0") : HostAnswer.Done);
+    }
+
+    public HostAnswer Own(string deviceNode, uint? user)
+    {
+        Owners[deviceNode] = user;
+        return HostAnswer.Done;
+    }
+
+    public string? DriverOf(string address) => tree.LinkName($"{PciScan.Directory}/{address}/driver");
+
+    private HostAnswer Unbind(string address)
+    {
+        if (StuckUnbinding.Contains(address))
+            return new HostAnswer(HostOutcome.TimedOut, "no answer within 15 s");
+        Done.Add($"unbind {address}");
+        Remove(address);
+        return HostAnswer.Done;
+    }
+
+    private HostAnswer Probe(string address)
+    {
+        Done.Add($"probe {address}");
+        var wanted = tree.Text($"{PciScan.Directory}/{address}/driver_override") is { Length: > 0 } named ? named : NaturalDrivers.GetValueOrDefault(address);
+        if (wanted is null || DriverOf(address) is not null)
+            return HostAnswer.Done;
+        File.CreateSymbolicLink(Of($"{PciScan.Directory}/{address}/driver"), $"../../../bus/pci/drivers/{wanted}");
+        if (!wanted.Contains("vfio", StringComparison.Ordinal))
+            return HostAnswer.Done;
+        var name = $"vfio{_vfioDevices++}";
+        Directory.CreateDirectory(Of($"{PciScan.Directory}/{address}/vfio-dev/{name}"));
+        Touch($"dev/vfio/devices/{name}");
+        if (tree.LinkName($"{PciScan.Directory}/{address}/iommu_group") is { } group)
+            Touch($"dev/vfio/{group}");
+        return HostAnswer.Done;
+    }
+
+    private HostAnswer Reset(string address)
+    {
+        Done.Add($"reset {tree.Text($"{PciScan.Directory}/{address}/reset_method")} {address}");
+        if (RefusesReset.Contains(address))
+            return new HostAnswer(HostOutcome.Refused, "Inappropriate ioctl for device");
+        var path = Of($"{PciScan.Directory}/{address}/config");
+        var config = File.ReadAllBytes(path);
+        config[4] = (byte)(KeepsMastering.Contains(address) ? config[4] | 4 : config[4] & ~4);
+        File.WriteAllBytes(path, config);
+        return HostAnswer.Done;
+    }
+
+    private HostAnswer Store(string path, string text)
+    {
+        File.WriteAllText(Of(path), text + "\n");
+        return HostAnswer.Done;
+    }
+
+    private void Remove(string address)
+    {
+        File.Delete(Of($"{PciScan.Directory}/{address}/driver"));
+        var vfio = Of($"{PciScan.Directory}/{address}/vfio-dev");
+        if (!Directory.Exists(vfio))
+            return;
+        foreach (var name in tree.Names($"{PciScan.Directory}/{address}/vfio-dev"))
+            File.Delete(Of($"dev/vfio/devices/{name}"));
+        Directory.Delete(vfio, recursive: true);
+    }
+
+    private void Touch(string path)
+    {
+        Directory.CreateDirectory(Path.GetDirectoryName(Of(path))!);
+        File.WriteAllText(Of(path), "");
+    }
+
+    private string Of(string path) => Path.Combine(tree.Root, path);
+}

@@ -1,0 +1,243 @@
+using Contracts;
+using Microsoft.Extensions.Logging;
+using Worker.Checks;
+using Worker.Hardware.Pci;
+using Worker.Hardware.Verdicts;
+
+namespace Worker.Hardware.Assignment;
+
+/// <summary>One offered function as reports show it.</summary>
+public sealed record OfferedView(OfferedFunction Device, Failure? Quarantine, Verdict Verdict);
+
+// The functions of the host that guests are given. The one writer of who holds them and of their quarantines.
+// Guarantees: a device is held by at most one sandbox, its whole IOMMU group with it; it is free again only once it was seen clean, else quarantined
+// with the reason; a quarantine outlives the worker. No lock is held while the host is changed: one device that hangs stops no other.
+// On a crash: who holds what is rebuilt from the records of the adopted sandboxes; what nobody holds is cleaned before its next tenant.
+public sealed class AssignedDevices(
+    IReadOnlyList<PassthroughOptions> rules, HostTree tree, IHostControl host, HardwareInventory inventory, QemuFacts vmm, string stateDirectory,
+    TimeProvider time, ILogger log)
+{
+    private static readonly TimeSpan LookPeriod = TimeSpan.FromSeconds(10);
+    private readonly Lock _lock = new();
+    private readonly DeviceTenancy _tenancy = new(tree, host, vmm);
+    private readonly DeviceLedger _ledger = new(Path.Combine(stateDirectory, "devices"));
+    private readonly Dictionary<string, Guid> _holders = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, Failure?> _quarantines = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, Failure> _refusals = new(StringComparer.Ordinal);
+    private readonly HashSet<string> _clean = new(StringComparer.Ordinal);
+    private readonly HashSet<string> _lifting = new(StringComparer.Ordinal);
+    private readonly Dictionary<PciAddress, SmmuHardware> _asked = [];
+    private IReadOnlyList<OfferedFunction> _offered = [];
+    private HardwareInventory? _seen;
+    private long? _lookedAt;
+
+    /// <summary>The host as it was last looked at.</summary>
+    public HardwareInventory Inventory
+    {
+        get
+        {
+            lock (_lock)
+                return _asked.Count == 0 ? _seen ?? inventory : (_seen ?? inventory) with { Asked = inventory.Asked.Where(a => !_asked.ContainsKey(a.Key)).Concat(_asked).ToDictionary() };
+        }
+    }
+
+    public IReadOnlyList<OfferedView> Views()
+    {
+        if (rules.Count == 0)
+            return [];
+        Look(always: false);
+        var host = Inventory;
+        lock (_lock)
+            return [.. _offered.Select(d => new OfferedView(d, QuarantineOf(d), SvaChain.Judge(d.Function, host, vmm)))];
+    }
+
+    public Verdict? VerdictOf(string address) => Find(address) is { } device ? SvaChain.Judge(device.Function, Inventory, vmm) : null;
+
+    /// <summary>Null when the sandbox has it now.</summary>
+    public DeviceProblem? TryHold(Guid sandbox, string address)
+    {
+        Look(always: false);
+        lock (_lock)
+        {
+            if (_offered.FirstOrDefault(d => d.Address == address) is not { } device)
+                return AssignmentReasons.Missing.With($"It is {address}.");
+            if (_holders.TryGetValue(address, out var holder) && holder != sandbox)
+                return AssignmentReasons.Busy.With($"It is {address}, held by {holder}.");
+            if (!_holders.ContainsKey(address) && QuarantineOf(device) is { } quarantine)
+                return new DeviceProblem(quarantine.Reason, $"{address} is not handed out: {quarantine.Message}", quarantine.Remedy);
+            _holders[address] = sandbox;
+            return null;
+        }
+    }
+
+    /// <summary>A sandbox of an earlier worker has it, whatever became of it meanwhile.</summary>
+    public void Adopt(Guid sandbox, string address)
+    {
+        lock (_lock)
+            _holders[address] = sandbox;
+    }
+
+    public void LetGo(Guid sandbox, string address)
+    {
+        lock (_lock)
+            if (_holders.TryGetValue(address, out var holder) && holder == sandbox)
+                _holders.Remove(address);
+    }
+
+    public IReadOnlyList<string> HeldBy(Guid sandbox)
+    {
+        lock (_lock)
+            return [.. _holders.Where(h => h.Value == sandbox).Select(h => h.Key)];
+    }
+
+    /// <summary>A <see cref="DeviceException"/> when it could not be made ready; it is quarantined then if that was its own fault.</summary>
+    public async Task<AssignedFunction> PrepareAsync(string address, uint? user, CancellationToken ct)
+    {
+        Look(always: true);
+        if (Find(address) is not { } device)
+            throw new DeviceException(AssignmentReasons.Missing.With($"It is {address}."), quarantines: false);
+        if (device.Refusal is { } refusal)
+            throw new DeviceException(refusal, quarantines: false);
+        Remember(device);
+        bool clean;
+        lock (_lock)
+            clean = _clean.Remove(address);
+        try
+        {
+            var ready = await _tenancy.PrepareAsync(device, Inventory, clean, user, ct);
+            if (ready.Translation is { } told)
+                lock (_lock)
+                    _asked[device.Function.Address] = told;
+            return ready;
+        }
+        catch (DeviceException problem) when (problem.Quarantines)
+        {
+            Quarantine(device.Function.Address, problem.Problem);
+            throw;
+        }
+    }
+
+    /// <summary>Cleans it after its tenant and gives it back, or quarantines it. Either way the sandbox has it no longer.</summary>
+    public async Task ReleaseAsync(Guid sandbox, string address, CancellationToken ct)
+    {
+        if (PciAddress.TryParse(address, out var at))
+        {
+            Look(always: true);
+            if (Find(address) is not { } device)
+                Quarantine(at, AssignmentReasons.NotOffered.With());
+            else if (!IsQuarantined(address))
+                await CleanAsync(device, ct);
+        }
+        LetGo(sandbox, address);
+    }
+
+    /// <summary>Cleans a device whose quarantine an operator has lifted; ends when it is free or quarantined again.</summary>
+    public async Task LiftAsync(PlannedDevice lifted, CancellationToken ct)
+    {
+        Failure? quarantine;
+        lock (_lock)
+        {
+            quarantine = _quarantines.GetValueOrDefault(lifted.Address);
+            if (quarantine is null || quarantine.At != lifted.LiftQuarantineOf || _holders.ContainsKey(lifted.Address) || !_lifting.Add(lifted.Address))
+                return;
+        }
+        try
+        {
+            Look(always: true);
+            if (Find(lifted.Address) is { Refusal: null } device)
+            {
+                Remember(device);
+                await CleanAsync(device, ct, lifts: true);
+            }
+            else
+                Quarantine(Parse(lifted.Address), Find(lifted.Address)?.Refusal ?? AssignmentReasons.Missing.With());
+        }
+        finally
+        {
+            lock (_lock)
+                _lifting.Remove(lifted.Address);
+        }
+    }
+
+    private async Task CleanAsync(OfferedFunction device, CancellationToken ct, bool lifts = false)
+    {
+        var entry = _ledger.Read(device.Function.Address, time.GetUtcNow());
+        if (await _tenancy.CleanAsync(device, Inventory, entry.Drivers, ct) is { } problem)
+        {
+            Quarantine(device.Function.Address, problem);
+            return;
+        }
+        if (lifts)
+            _ledger.Write(device.Function.Address, entry with { Quarantine = null });
+        lock (_lock)
+        {
+            _clean.Add(device.Address);
+            if (lifts)
+                _quarantines[device.Address] = null;
+        }
+        log.LogInformation("Device {Device} is clean", device.Address);
+    }
+
+    private void Quarantine(PciAddress address, DeviceProblem problem)
+    {
+        var failure = problem.ToFailure(time.GetUtcNow());
+        log.LogError("Device {Device} is quarantined: {Reason}: {Message}", address, failure.Reason, failure.Message);
+        _ledger.Write(address, _ledger.Read(address, failure.At) with { Quarantine = failure });
+        lock (_lock)
+        {
+            _quarantines[address.ToString()] = failure;
+            _clean.Remove(address.ToString());
+        }
+    }
+
+    /// <summary>Before the first unbinding, so that giving back works after a crash.</summary>
+    private void Remember(OfferedFunction device)
+    {
+        var entry = _ledger.Read(device.Function.Address, time.GetUtcNow());
+        var drivers = new Dictionary<string, string>(entry.Drivers, StringComparer.Ordinal);
+        foreach (var (address, driver) in _tenancy.DriversNow(device))
+            drivers[address] = driver;
+        if (drivers.Count != entry.Drivers.Count || drivers.Any(d => entry.Drivers.GetValueOrDefault(d.Key) != d.Value))
+            _ledger.Write(device.Function.Address, entry with { Drivers = drivers });
+    }
+
+    private void Look(bool always)
+    {
+        lock (_lock)
+            if (rules.Count == 0 || (!always && _lookedAt is { } at && time.GetElapsedTime(at) < LookPeriod))
+                return;
+        var seen = inventory with { Functions = PciScan.Read(tree).Functions, Groups = IommuGroups.Read(tree) };
+        var offered = AssignmentRules.Offer(rules, seen, HostUseScan.Read(tree));
+        var now = time.GetUtcNow();
+        lock (_lock)
+        {
+            (_seen, _offered, _lookedAt) = (seen, offered, time.GetTimestamp());
+            foreach (var device in offered)
+            {
+                if (!_quarantines.ContainsKey(device.Address))
+                    _quarantines[device.Address] = _ledger.Read(device.Function.Address, now).Quarantine;
+                // The same refusal keeps its time, or every look would be news.
+                if (device.Refusal is null)
+                    _refusals.Remove(device.Address);
+                else if (_refusals.GetValueOrDefault(device.Address) is not { } known || known.Message != device.Refusal.Message)
+                    _refusals[device.Address] = device.Refusal.ToFailure(now);
+            }
+        }
+    }
+
+    private bool IsQuarantined(string address)
+    {
+        lock (_lock)
+            return _quarantines.GetValueOrDefault(address) is not null;
+    }
+
+    private Failure? QuarantineOf(OfferedFunction device) => _quarantines.GetValueOrDefault(device.Address) ?? _refusals.GetValueOrDefault(device.Address);
+
+    private OfferedFunction? Find(string address)
+    {
+        lock (_lock)
+            return _offered.FirstOrDefault(d => d.Address == address);
+    }
+
+    private static PciAddress Parse(string address) => PciAddress.TryParse(address, out var at) ? at : throw new ArgumentException("no PCI address", nameof(address));
+}

@@ -1,0 +1,57 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Contracts;
+using Worker.Hardware.Pci;
+
+namespace Worker.Hardware.Assignment;
+
+/// <summary>What must be known of one device after a crash. <c>Drivers</c>: which driver each function of its group had before the worker took it.</summary>
+public sealed record DeviceEntry(Failure? Quarantine, IReadOnlyDictionary<string, string> Drivers)
+{
+    public static readonly DeviceEntry Empty = new(null, new Dictionary<string, string>());
+}
+
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]
+[JsonSerializable(typeof(DeviceEntry))]
+internal sealed partial class LedgerJson : JsonSerializerContext;
+
+// One small file a device below the worker's state directory. Guarantees: after a crash a file is the old or the new one, whole;
+// one that cannot be read counts as a quarantine, for it may have been one.
+internal sealed class DeviceLedger(string directory)
+{
+    private const int MaxBytes = 64 * 1024;
+
+    // address: A PCI address; its colons may stand in a file's name.
+    public DeviceEntry Read(PciAddress address, DateTimeOffset now)
+    {
+        var file = new FileInfo(FileOf(address));
+        if (!file.Exists)
+            return DeviceEntry.Empty;
+        try
+        {
+            if (file is { LinkTarget: null, Length: <= MaxBytes } && JsonSerializer.Deserialize(File.ReadAllBytes(file.FullName), LedgerJson.Default.DeviceEntry) is { Drivers: not null } entry)
+                return entry;
+        }
+        catch (JsonException)
+        {
+            // As any other that is not whole.
+        }
+        return DeviceEntry.Empty with { Quarantine = AssignmentReasons.LedgerUnreadable.With().ToFailure(now) };
+    }
+
+    public void Write(PciAddress address, DeviceEntry entry)
+    {
+        Directory.CreateDirectory(directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        var path = FileOf(address);
+        var options = new FileStreamOptions { Mode = FileMode.Create, Access = FileAccess.Write, BufferSize = 0, UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite };
+        using (var stream = new FileStream(path + ".new", options))
+        {
+            stream.Write(JsonSerializer.SerializeToUtf8Bytes(entry, LedgerJson.Default.DeviceEntry));
+            stream.Flush(flushToDisk: true);
+        }
+        File.Move(path + ".new", path, overwrite: true);
+        LibC.SyncDirectory(directory);
+    }
+
+    private string FileOf(PciAddress address) => Path.Combine(directory, address + ".json");
+}

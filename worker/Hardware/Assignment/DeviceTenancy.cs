@@ -1,0 +1,106 @@
+using Worker.Checks;
+using Worker.Hardware.Pci;
+
+namespace Worker.Hardware.Assignment;
+
+// One device before and after a tenant: bound with its whole group, reset and read back, its storage erased, its node given and taken.
+// Guarantees: nothing of one tenant reaches the next, or the device is not handed out; every step ends within a limit.
+// Assumes: the caller holds the device (AssignedDevices) and no VMM has it open. On a crash midway: the next worker cleans it again from the start.
+internal sealed class DeviceTenancy(HostTree tree, IHostControl host, QemuFacts vmm)
+{
+    private const string NvmeDriver = "nvme";
+    private readonly DriverBinding _binding = new(tree, host);
+    private readonly FunctionReset _reset = new(tree, host);
+
+    /// <summary>Drivers that the functions of the group have now, by address: what giving back restores.</summary>
+    public IReadOnlyDictionary<string, string> DriversNow(OfferedFunction device) => Group(device)
+        .Select(address => (address, Driver: _binding.DriverOf(address))).Where(f => f.Driver is not null && f.Driver != device.Rule.Driver)
+        .ToDictionary(f => f.address.ToString(), f => f.Driver!, StringComparer.Ordinal);
+
+    /// <summary>Makes it ready for a VM's user, or throws a <see cref="DeviceException"/>.</summary>
+    public async Task<AssignedFunction> PrepareAsync(OfferedFunction device, HardwareInventory seen, bool knownClean, uint? user, CancellationToken ct)
+    {
+        if (!knownClean)
+            Require(await EraseAsync(device, ct));
+        await BindGroupAsync(device, ct);
+        Require(await _reset.ResetAsync(device.Function, seen, ct));
+        var translation = host.AskSmmu(device.Function.Address);
+        var (access, node) = AccessOf(device);
+        if (node is null)
+            throw new DeviceException(AssignmentReasons.NoVfioDevice.With(), quarantines: false);
+        if (!host.Own(node, user).IsDone)
+            throw new DeviceException(AssignmentReasons.NodeNotGiven.With($"It is {node}."), quarantines: false);
+        var function = device.Function;
+        var smmu = seen.Smmus.FirstOrDefault(s => s.Name == function.Iommu);
+        return new AssignedFunction(
+            function.Address, access, node, function.Iommu, function.NumaNode, translation, smmu?.Has(SmmuFeatures.Nesting) == true,
+            function.Capabilities.Ats == Presence.Present && smmu?.Has(SmmuFeatures.Ats) == true);
+    }
+
+    /// <summary>Null when nothing of the tenant is left on it.</summary>
+    public async Task<DeviceProblem?> CleanAsync(OfferedFunction device, HardwareInventory seen, IReadOnlyDictionary<string, string> drivers, CancellationToken ct)
+    {
+        try
+        {
+            await BindGroupAsync(device, ct);
+            foreach (var node in Nodes(device))
+                host.Own(node, null);
+            Require(await _reset.ResetAsync(device.Function, seen, ct));
+            Require(await EraseAsync(device, ct));
+            if (device.Rule.GiveBackDriver)
+                foreach (var address in Group(device))
+                    Require(await _binding.GiveBackAsync(address, drivers.GetValueOrDefault(address.ToString()), ct));
+            else
+                await BindGroupAsync(device, ct);
+            return null;
+        }
+        catch (DeviceException problem)
+        {
+            return problem.Problem;
+        }
+    }
+
+    private async Task BindGroupAsync(OfferedFunction device, CancellationToken ct)
+    {
+        foreach (var address in Group(device))
+            Require(await _binding.BindAsync(address, device.Rule.Driver, ct));
+    }
+
+    /// <summary>Only the host's own driver can erase a controller, so the function visits it.</summary>
+    private async Task<DeviceProblem?> EraseAsync(OfferedFunction device, CancellationToken ct)
+    {
+        if (!AssignmentRules.IsNvme(device.Function))
+            return null;
+        if (await _binding.BindAsync(device.Function.Address, NvmeDriver, ct) is { } problem)
+            return problem;
+        var erased = await host.EraseNamespacesAsync(device.Function.Address, ct);
+        return erased.IsDone ? null : AssignmentReasons.NotErased.With($"{erased.Said}.");
+    }
+
+    /// <summary>By iommufd where host and VMM have it, else by the group's container.</summary>
+    private (VfioAccess Access, string? Node) AccessOf(OfferedFunction device)
+    {
+        var nodes = Nodes(device);
+        if (vmm.VfioProperties.Contains("iommufd") && tree.Exists("dev/iommu") && nodes.FirstOrDefault(node => node.Contains("/vfio/devices/", StringComparison.Ordinal)) is { } own)
+            return (VfioAccess.Iommufd, own);
+        return (VfioAccess.Container, tree.Exists("dev/vfio/vfio") ? nodes.FirstOrDefault(node => !node.Contains("/vfio/devices/", StringComparison.Ordinal)) : null);
+    }
+
+    /// <summary>The device's own node and its group's, as far as there are any.</summary>
+    private List<string> Nodes(OfferedFunction device)
+    {
+        var names = tree.Names($"{PciScan.Directory}/{device.Function.Address}/vfio-dev");
+        string[] paths = names is [var name] && IsVfioName(name) ? [$"dev/vfio/devices/{name}", $"dev/vfio/{device.Function.IommuGroup}"] : [$"dev/vfio/{device.Function.IommuGroup}"];
+        return [.. paths.Where(tree.Exists).Select(path => Path.Combine(tree.Root, path))];
+    }
+
+    private static bool IsVfioName(string name) => name.StartsWith("vfio", StringComparison.Ordinal) && name.Length > 4 && name.AsSpan(4).IndexOfAnyExceptInRange('0', '9') < 0;
+
+    private static IEnumerable<PciAddress> Group(OfferedFunction device) => [device.Function.Address, .. device.Parked];
+
+    private static void Require(DeviceProblem? problem)
+    {
+        if (problem is not null)
+            throw new DeviceException(problem, quarantines: true);
+    }
+}

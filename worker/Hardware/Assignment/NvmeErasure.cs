@@ -1,0 +1,206 @@
+using System.Buffers.Binary;
+using System.Globalization;
+using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
+using Worker.Hardware.Pci;
+
+namespace Worker.Hardware.Assignment;
+
+// Erases what a tenant has stored: Format NVM with user data erase (NVM Express Base Specification 2.0, 5.14) of every active namespace, or zeros
+// written over it where the controller cannot format, then reads samples of each back.
+// Assumes: the controller is on the host's nvme driver and nothing is mounted (AssignmentRules). What a tenant left outside of namespaces (log pages,
+// saved features, firmware slots) is not erased. On a crash midway: the device is not known to be clean, so it is erased again before anybody gets it.
+internal sealed class NvmeErasure(HostTree tree, TimeProvider time)
+{
+    private static readonly TimeSpan AppearLimit = TimeSpan.FromSeconds(30), LookPeriod = TimeSpan.FromMilliseconds(50);
+
+    public async Task<HostAnswer> EraseAsync(PciAddress address, CancellationToken ct)
+    {
+        var began = time.GetTimestamp();
+        string? controller;
+        while ((controller = LiveController(address)) is null)
+        {
+            if (time.GetElapsedTime(began) > AppearLimit)
+                return new HostAnswer(HostOutcome.TimedOut, "its controller did not become live");
+            await Task.Delay(LookPeriod, time, ct);
+        }
+        try
+        {
+            // The commands block for as long as the kernel lets them: a minute each at most, but not on a thread of the pool.
+            return await Task.Factory.StartNew(() => Erase(address, controller), ct, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+        }
+        catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
+        {
+            return new HostAnswer(HostOutcome.Refused, problem.Message);
+        }
+    }
+
+    private string? LiveController(PciAddress address) => tree.Names($"{PciScan.Directory}/{address}/nvme")
+        .FirstOrDefault(name => IsController(name) && tree.Text($"{PciScan.Directory}/{address}/nvme/{name}/state") == "live");
+
+    private HostAnswer Erase(PciAddress address, string controller)
+    {
+        using var device = NvmeAdmin.Open($"/dev/{controller}");
+        var canFormat = device.CanFormat();
+        var namespaces = device.ActiveNamespaces();
+        foreach (var number in namespaces)
+            if (canFormat)
+                device.Format(number, device.BlockFormat(number));
+        foreach (var disk in Disks(address, controller))
+        {
+            using var open = BlockDisk.Open($"/dev/{disk}");
+            if (!canFormat)
+                open.WriteZeros();
+            if (open.FirstRemains() is { } offset)
+                return new HostAnswer(HostOutcome.Refused, $"{disk} still has data at byte {offset}");
+        }
+        return HostAnswer.Done;
+    }
+
+    /// <summary>nvme0n1, which with several paths appears as nvme0c1n1 below its controller.</summary>
+    private IEnumerable<string> Disks(PciAddress address, string controller)
+    {
+        foreach (var name in tree.Names($"{PciScan.Directory}/{address}/nvme/{controller}"))
+        {
+            if (!name.StartsWith("nvme", StringComparison.Ordinal) || name.LastIndexOf('n') is not (> 4 and var at) || !int.TryParse(name.AsSpan(at + 1), NumberStyles.None, CultureInfo.InvariantCulture, out _))
+                continue;
+            var head = name.AsSpan(4, at - 4);
+            yield return $"nvme{(head.IndexOf('c') is > 0 and var path ? head[..path] : head)}{name[at..]}";
+        }
+    }
+
+    private static bool IsController(string name) =>
+        name.StartsWith("nvme", StringComparison.Ordinal) && int.TryParse(name.AsSpan(4), NumberStyles.None, CultureInfo.InvariantCulture, out _);
+}
+
+/// <summary>Admin commands through the kernel's pass-through (include/uapi/linux/nvme_ioctl.h).</summary>
+internal sealed unsafe class NvmeAdmin : IDisposable
+{
+    private const nuint AdminCommand = 0xC0484E41;
+    private const byte Identify = 0x06, FormatNvm = 0x80;
+    private const int PageBytes = 4096, ReadOnly = 0x80000;
+    private const uint ControllerData = 1, NamespaceData = 0, NamespaceList = 2, Minute = 60_000;
+    private readonly int _descriptor;
+
+    [StructLayout(LayoutKind.Sequential)]
+    private struct Command
+    {
+        public byte Opcode, Flags;
+        public ushort Reserved;
+        public uint Namespace, Word2, Word3;
+        public ulong Metadata, Address;
+        public uint MetadataBytes, DataBytes, Word10, Word11, Word12, Word13, Word14, Word15, TimeoutMilliseconds, Result;
+    }
+
+    private NvmeAdmin(int descriptor) => _descriptor = descriptor;
+
+    public static NvmeAdmin Open(string path)
+    {
+        var descriptor = LibC.Open(path, ReadOnly);
+        return descriptor >= 0 ? new NvmeAdmin(descriptor) : throw new IOException($"{path} cannot be opened: errno {Marshal.GetLastPInvokeError()}");
+    }
+
+    /// <summary>OACS bit 1 of the controller's data.</summary>
+    public bool CanFormat()
+    {
+        const int optionalCommands = 256, format = 1 << 1;
+        return (BinaryPrimitives.ReadUInt16LittleEndian(Ask(0, ControllerData).AsSpan(optionalCommands)) & format) != 0;
+    }
+
+    public IReadOnlyList<uint> ActiveNamespaces()
+    {
+        var list = MemoryMarshal.Cast<byte, uint>(Ask(0, NamespaceList));
+        var end = list.IndexOf(0u);
+        return [.. list[..(end < 0 ? list.Length : end)]];
+    }
+
+    /// <summary>The namespace's present LBA format (FLBAS): it keeps it.</summary>
+    public uint BlockFormat(uint number)
+    {
+        const int formattedSize = 26;
+        var value = (uint)Ask(number, NamespaceData)[formattedSize];
+        return value & 0xF | (value & 0x60) << 7;
+    }
+
+    public void Format(uint number, uint blockFormat)
+    {
+        const uint userDataErase = 1 << 9;
+        var command = new Command { Opcode = FormatNvm, Namespace = number, Word10 = blockFormat | userDataErase, TimeoutMilliseconds = 10 * Minute };
+        Send(ref command, "Format NVM");
+    }
+
+    public void Dispose() => _ = LibC.Close(_descriptor);
+
+    private byte[] Ask(uint number, uint what)
+    {
+        var data = new byte[PageBytes];
+        fixed (byte* start = data)
+        {
+            var command = new Command { Opcode = Identify, Namespace = number, Address = (ulong)start, DataBytes = PageBytes, Word10 = what, TimeoutMilliseconds = Minute };
+            Send(ref command, "Identify");
+        }
+        return data;
+    }
+
+    private void Send(ref Command command, string name)
+    {
+        fixed (Command* sent = &command)
+        {
+            var status = LibC.Control(_descriptor, AdminCommand, (nint)sent);
+            if (status != 0)
+                throw new IOException(status > 0 ? $"{name} failed with NVMe status 0x{status:x}" : $"{name} failed: errno {Marshal.GetLastPInvokeError()}");
+        }
+    }
+}
+
+/// <summary>A block device, by the kernel's own commands (include/uapi/linux/fs.h).</summary>
+internal sealed unsafe class BlockDisk : IDisposable
+{
+    private const nuint SizeInBytes = 0x80081272, FlushCache = 0x1261, ZeroOut = 0x127F;
+    private const int ReadWriteExclusive = 2 | 0x80 | 0x80000, SampleBytes = 64 * 1024, Samples = 64;
+    private readonly SafeFileHandle _file;
+    private readonly long _bytes;
+
+    private BlockDisk(SafeFileHandle file, long bytes) => (_file, _bytes) = (file, bytes);
+
+    /// <summary>Exclusively (O_EXCL): an IOException when anything has it mounted.</summary>
+    public static BlockDisk Open(string path)
+    {
+        var descriptor = LibC.Open(path, ReadWriteExclusive);
+        if (descriptor < 0)
+            throw new IOException($"{path} cannot be opened: errno {Marshal.GetLastPInvokeError()}");
+        var file = new SafeFileHandle(descriptor, ownsHandle: true);
+        ulong bytes;
+        if (LibC.Control(descriptor, SizeInBytes, (nint)(&bytes)) == 0)
+            return new BlockDisk(file, (long)bytes);
+        file.Dispose();
+        throw new IOException($"the size of {path} cannot be read: errno {Marshal.GetLastPInvokeError()}");
+    }
+
+    public void WriteZeros()
+    {
+        var range = stackalloc ulong[2] { 0, (ulong)_bytes };
+        if (LibC.Control((int)_file.DangerousGetHandle(), ZeroOut, (nint)range) != 0)
+            throw new IOException($"zeros could not be written: errno {Marshal.GetLastPInvokeError()}");
+    }
+
+    /// <summary>The offset of the first sample that is neither all zeros nor all ones, the two that erased flash may read as; null when there is none.</summary>
+    public long? FirstRemains()
+    {
+        _ = LibC.Control((int)_file.DangerousGetHandle(), FlushCache, 0);
+        var buffer = new byte[SampleBytes];
+        for (var sample = 0; sample < Samples; sample++)
+        {
+            // First and last block among them, whole sectors all.
+            var offset = (_bytes - SampleBytes) * sample / (Samples - 1) / PageBytes * PageBytes;
+            var read = RandomAccess.Read(_file, buffer, Math.Max(0, offset));
+            if (read > 0 && (buffer[0] is not (0 or 0xFF) || buffer.AsSpan(0, read).ContainsAnyExcept(buffer[0])))
+                return Math.Max(0, offset);
+        }
+        return null;
+    }
+
+    private const int PageBytes = 4096;
+
+    public void Dispose() => _file.Dispose();
+}

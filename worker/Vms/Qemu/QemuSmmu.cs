@@ -1,0 +1,31 @@
+using Worker.Hardware.Assignment;
+
+namespace Worker.Vms.Qemu;
+
+/// <summary>The values of one accelerated arm-smmuv3, from those of the physical SMMU that it stands for.</summary>
+public sealed record QemuSmmu(string HostSmmu, bool Ats, bool RangeInvalidation, int OutputBits, int SubstreamBits)
+{
+    /// <summary>QEMU's own limit.</summary>
+    private const int MostSubstreamBits = 20;
+
+    /// <summary>Pure: one for each physical SMMU, for a vIOMMU of iommufd belongs to one. Values are computed and not left to QEMU ("auto"), so that a launch can be
+    /// repeated; what one device cannot, the SMMU in front of it must not promise. A <see cref="VmStartException"/> where a value is not known.</summary>
+    public static IReadOnlyList<QemuSmmu> For(IReadOnlyList<AssignedFunction> functions)
+    {
+        foreach (var function in functions)
+        {
+            if (function.Access != VfioAccess.Iommufd)
+                throw new VmStartException("IommufdMissing", "The host's kernel or the VMM has no iommufd.", "Use a kernel with IOMMUFD and VFIO_DEVICE_CDEV; Debian's own leave them off.");
+            if (!function.Nests || function.Smmu is null)
+                throw new VmStartException("NestingUnavailable", $"The SMMU in front of {function.Address} does not nest.", "Choose viommu virtio or none.");
+            if (function.Translation is null)
+                throw new VmStartException("SmmuValuesUnknown", $"iommufd did not tell the values of the SMMU in front of {function.Address}.", "Read the worker's check on the node; choose viommu virtio or none.");
+        }
+        return
+        [
+            .. functions.GroupBy(f => f.Smmu!, StringComparer.Ordinal).OrderBy(g => g.Key, StringComparer.Ordinal).Select(behind => new QemuSmmu(
+                behind.Key, behind.All(f => f.Ats), behind.All(f => f.Translation!.RangeInvalidation), behind.Min(f => f.Translation!.OutputBits) >= 48 ? 48 : 44,
+                Math.Min(MostSubstreamBits, behind.Min(f => Math.Min(f.Translation!.SubstreamBits, f.Translation.MaxPasidBits))))),
+        ];
+    }
+}
