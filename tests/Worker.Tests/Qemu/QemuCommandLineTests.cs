@@ -11,7 +11,7 @@ public sealed class QemuCommandLineTests
 
     internal static QemuMachine Machine(
         Viommu viommu = Viommu.Smmuv3, Acceleration acceleration = Acceleration.Tcg, string root = "/s", string? initrd = "/i/initrd", bool panic = true, params HeldDevice[] devices) =>
-        new(Id, acceleration, 2, 512, viommu, "/i/kernel", initrd, "console=ttyAMA0 quiet", RuntimeDirectory.Of(root, Id), devices, panic);
+        new(Id, acceleration, 2, GuestMemory.Plain(512), viommu, "/i/kernel", initrd, "console=ttyAMA0 quiet", RuntimeDirectory.Of(root, Id), devices, panic);
 
     private const string Vmm = "/s/00112233445566778899aabbccddeeff/vmm";
 

@@ -31,7 +31,7 @@ public sealed class QemuSmokeTests
         foreach (var file in devices.Select(d => d.ScratchFile).OfType<string>())
             using (var stream = File.Create(file))
                 stream.SetLength(1 << 20);
-        var machine = QemuCommandLineTests.Machine(viommu, root: root.FullPath, initrd: null, devices: devices) with { Kernel = root.Of("kernel"), MemoryMib = 128 };
+        var machine = QemuCommandLineTests.Machine(viommu, root: root.FullPath, initrd: null, devices: devices) with { Kernel = root.Of("kernel"), Memory = GuestMemory.Plain(128) };
 
         var start = new ProcessStartInfo(qemu!) { RedirectStandardError = true, WorkingDirectory = directory.VmmDirectory };
         foreach (var argument in QemuCommandLine.Build(machine).Append("-S"))

@@ -6,10 +6,9 @@ namespace Worker.Vms.Qemu;
 /// <summary>One machine for <see cref="QemuCommandLine.Build"/>. <c>Smmus</c>: accelerated ones, each for the assigned devices behind one SMMU of the host;
 /// <c>Firmware</c>: UEFI, which gives the guest ACPI; null: the kernel is started with a device tree.</summary>
 public sealed record QemuMachine(
-    Guid Id, Acceleration Acceleration, int Vcpus, int MemoryMib, Viommu Viommu, string Kernel, string? Initrd, string KernelCommandLine,
+    Guid Id, Acceleration Acceleration, int Vcpus, GuestMemory Memory, Viommu Viommu, string Kernel, string? Initrd, string KernelCommandLine,
     RuntimeDirectory Directory, IReadOnlyList<HeldDevice> Devices, bool HasPanicDevice)
 {
-    public GuestMemory Memory { get; init; } = GuestMemory.Plain(MemoryMib);
     public IReadOnlyList<QemuSmmu> Smmus { get; init; } = [];
     public string? Firmware { get; init; }
 }
@@ -37,7 +36,7 @@ public static class QemuCommandLine
             "-accel", kvm ? "kvm" : "tcg",
             "-cpu", kvm ? "host" : "neoverse-n1",
             "-smp", machine.Vcpus.ToString(CultureInfo.InvariantCulture),
-            "-m", $"{machine.MemoryMib}M",
+            "-m", $"{machine.Memory.Mib}M",
             "-object", Memory(machine.Memory),
             "-D", directory.TraceLog,
             "-chardev", $"socket,id=qmp,path={Path.GetFileName(directory.QmpSocket)},server=on,wait=off",

@@ -43,10 +43,9 @@ public sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, bool t
             throw new VmStartException("FirmwareMissing", "The accelerated SMMU needs a guest with ACPI, and the node has no UEFI for arm64 guests.", "Install qemu-efi-aarch64 on the node, or choose viommu virtio or none.");
         var memory = assigned.Count == 0 ? GuestMemory.Plain(launch.Spec.MemoryMib) : GuestMemory.Near(launch.Spec.MemoryMib, assigned.Select(f => f.NumaNode).FirstOrDefault(n => n is not null), NumaScan.Read(HostTree.Machine));
         var arguments = QemuCommandLine.Build(new QemuMachine(
-            directory.Id, node.Acceleration, launch.Spec.Vcpus, launch.Spec.MemoryMib, launch.Spec.Viommu, image.Kernel, image.Initrd,
+            directory.Id, node.Acceleration, launch.Spec.Vcpus, memory, launch.Spec.Viommu, image.Kernel, image.Initrd,
             image.Manifest.CommandLine, directory, launch.Devices, node.Qemu.Has("pvpanic-pci") == true)
         {
-            Memory = memory,
             Smmus = smmus,
             Firmware = smmus.Count > 0 ? node.Qemu.Firmware : null,
         });
