@@ -6,6 +6,7 @@ using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Console;
 using Worker;
 using Worker.Checks;
+using Worker.Faults;
 using Worker.Hardware;
 using Worker.Hardware.Assignment;
 using Worker.Images;
@@ -106,7 +107,7 @@ async Task<int> EndAllAsync(string directory, Func<VmManager, Task<bool>> endAll
 
 static VmManager NewManager(WorkerOptions options, NodeCapabilities node, ImageCatalogue images, NodeDevices devices, ILogger log)
 {
-    var vmm = new QemuVmm(node, images, options.TraceTlb, TimeProvider.System, log);
+    var vmm = new QemuVmm(node, images, new HostSmmuEvents("/dev/kmsg", node.Hardware.Kernel, TimeProvider.System, log), options.TraceTlb, TimeProvider.System, log);
     return new VmManager(options.RuntimeRoot, new VmSurroundings(
         vmm, devices, new UserIds(node.OwnUserPerVm, options.FirstUser ?? UserIds.FirstOf(options.StateDirectory), options.UserCount), node.Cgroups,
         node.Host.BootId, TimeProvider.System, log));

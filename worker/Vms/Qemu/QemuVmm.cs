@@ -2,6 +2,7 @@ using Contracts;
 using Microsoft.Extensions.Logging;
 using Worker.Checks;
 using Worker.Console;
+using Worker.Faults;
 using Worker.Hardware;
 using Worker.Hardware.Assignment;
 using Worker.Hardware.Pci;
@@ -10,7 +11,7 @@ using Worker.Images;
 namespace Worker.Vms.Qemu;
 
 // QEMU as the monitor of one process a VM.
-public sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, bool traceTlb, TimeProvider time, ILogger log) : IVmm
+internal sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, HostSmmuEvents hostSmmu, bool traceTlb, TimeProvider time, ILogger log) : IVmm
 {
     private const int PinnedBesideMib = 1024;
 
@@ -37,6 +38,7 @@ public sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, bool t
             foreach (var file in (string[])[QemuEventLog.InputOf(directory.EventPipe), QemuEventLog.OutputOf(directory.EventPipe)])
                 LibC.Own(file, user);
         File.Delete(TraceState(directory));
+        File.Delete(HostSmmuState(directory));
         var assigned = launch.Devices.Select(d => d.Assigned).OfType<AssignedFunction>().ToList();
         var smmus = launch.Spec.Viommu == Viommu.Smmuv3 ? QemuSmmu.For(assigned) : [];
         if (smmus.Count > 0 && node.Qemu.Firmware is null)
@@ -74,8 +76,15 @@ public sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, bool t
 
     public SerialConsole OpenConsole(RuntimeDirectory directory) => new(directory.SerialSocket, directory.ConsoleRing, time, log);
 
-    private QemuVm Supervise(VmLaunch launch, ProcessHandle process, bool hasAgent, VmTell tell) =>
-        new(launch, process, hasAgent, node.Acceleration, TraceState(launch.Directory), traceTlb, tell, time, log);
+    private QemuVm Supervise(VmLaunch launch, ProcessHandle process, bool hasAgent, VmTell tell)
+    {
+        var functions = launch.Spec.Devices.Select(d => PciAddress.TryParse(d, out var address) ? address : (PciAddress?)null).OfType<PciAddress>().ToList();
+        return new QemuVm(
+            launch, process, hasAgent, node.Acceleration, TraceState(launch.Directory), traceTlb, tell,
+            functions.Count == 0 ? null : hostSmmu.Track(functions, HostSmmuState(launch.Directory)), node.Hardware.Origin, time, log);
+    }
+
+    private static string HostSmmuState(RuntimeDirectory directory) => Path.Combine(directory.FullPath, "host-smmu.state");
 
     private static bool IsAddress(string device) => PciAddress.TryParse(device, out _);
 
