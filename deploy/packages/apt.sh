@@ -104,11 +104,12 @@ fetch() {
   done
 }
 
-# closure SUITE PACKAGE...: the names of these and of all packages that they depend on, preferring SUITE.
+# prefer SUITE: its versions are taken before others, also by fetch.
+prefer() { echo "APT::Default-Release \"$1\";" >>"$apt_state/apt.conf"; }
+
+# closure PACKAGE...: the names of these and of all packages that they depend on.
 closure() {
-  local suite=$1
-  shift
-  apt-get -q -y --no-install-recommends -t "$suite" --print-uris install "$@" >"$apt_state/closure" 2>"$apt_state/closure.log" || {
+  apt-get -q -y --no-install-recommends --print-uris install "$@" >"$apt_state/closure" 2>"$apt_state/closure.log" || {
     cat "$apt_state/closure.log" >&2
     fail "cannot satisfy the dependencies of: $*"
   }
