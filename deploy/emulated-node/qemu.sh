@@ -47,7 +47,7 @@ assemble() {
   cp "$tree/usr/bin/qemu-system-aarch64" "$into/lib/qemu-system-aarch64"
   copy_libraries "$tree" "$into/lib" "$into/lib/qemu-system-aarch64"
   loader=$(cd "$into/lib" && ls ld-linux*)
-  for file in "$tree"/usr/share/qemu/{efi-virtio.rom,keymaps,trace-events-all}; do
+  for file in "$tree"/usr/share/qemu/{efi-virtio.rom,keymaps}; do
     cp -RL "$file" "$into/share/"
   done
   cp "$tree/usr/share/qemu-efi-aarch64/QEMU_EFI.fd" "$into/QEMU_EFI.fd"
