@@ -113,7 +113,7 @@ assemble() {
   chmod 755 "$root"/usr/bin/busybox "$root"/usr/sbin/*
 }
 
-# A node that runs keeps the files that it has open, but not those it opens later: each build is a folder of its own.
+# A running node opens files by their path: who builds for another than OUT_DIR's node gives another OUT_DIR.
 replace() {
   [ ! -e "$out" ] || mv "$out" "$work/previous"
   mv "$root" "$out"

@@ -19,8 +19,8 @@ fail() {
 }
 
 [ $# -eq 4 ] || fail "usage: run.sh BUILT DIR IMAGES PORT"
-built=$(realpath "$1") images=$(realpath "$3") port=$4
-kernel=$(realpath "${SANDBOX_NODE_KERNEL:-$built/kernel/Image}")
+root=$(realpath "$1/root") qemu=$(realpath "$1/qemu") images=$(realpath "$3") port=$4
+kernel=$(realpath "${SANDBOX_NODE_KERNEL:-$1/kernel/Image}")
 [ -r "$kernel" ] || fail "there is no kernel $kernel"
 [[ $port =~ ^[0-9]{1,5}$ ]] || fail "'$port' is no port"
 mkdir -p "$2"
@@ -58,7 +58,7 @@ pci_function() {
   ports=$((ports + 1))
 }
 
-share root "$built/root" security_model=none,readonly=on,multidevs=remap
+share root "$root" security_model=none,readonly=on,multidevs=remap
 share config config security_model=none,readonly=on
 share images "$images" security_model=none,readonly=on,multidevs=remap
 share state state security_model=mapped-xattr
@@ -69,7 +69,7 @@ pci_function igb,romfile=
 pci_function virtio-net-pci,iommu_platform=on,ats=on,disable-legacy=on,romfile=
 
 echo $$ >pid
-exec "$built/qemu/bin/qemu-system-aarch64" -name emulated-node \
+exec "$qemu/bin/qemu-system-aarch64" -name emulated-node \
   -M virt,virtualization=on,gic-version=3,iommu=smmuv3 -cpu neoverse-n1 -accel tcg,thread=multi -smp 2 -m "${SANDBOX_NODE_MEMORY_MIB:-4096}" \
   -nodefaults -no-user-config -display none -no-reboot -rtc base=utc \
   -kernel "$kernel" \
