@@ -95,15 +95,17 @@ prepare() {
   local fsync=$1
   shift
   # shellcheck disable=SC2046
-  install_packages $(service_packages) "$@"
+  install_packages $(service_packages) $(node_packages) "$@"
   begin_build RestoreTests
   await
   begin_image
+  begin_node
   finish_build
   step "building the tests" build_tests
   exec 7>&-
   web_packages_fit || step "installing web packages" web_packages
   await
+  provide_node
   provide_database "$fsync"
 }
 
