@@ -24,7 +24,8 @@ builder.WebHost.ConfigureKestrel(o =>
 });
 builder.Logging.AddFilter("Microsoft.EntityFrameworkCore", LogLevel.Warning).AddFilter("Microsoft.AspNetCore", LogLevel.Warning)
     // What a stranger sends is not the log's to grow with.
-    .AddFilter(typeof(ApiKeyHandler).FullName, LogLevel.Warning).AddFilter(typeof(NodeTokenHandler).FullName, LogLevel.Warning);
+    .AddFilter(typeof(ApiKeyHandler).FullName, LogLevel.Warning).AddFilter(typeof(NodeTokenHandler).FullName, LogLevel.Warning)
+    .AddFilter(typeof(JoinTokenHandler).FullName, LogLevel.Warning);
 var connectionString = builder.Configuration.GetConnectionString("Sandbox")
     ?? throw new InvalidOperationException("ConnectionStrings:Sandbox is not set.");
 builder.Services.AddSingleton(TimeProvider.System);
@@ -44,8 +45,8 @@ builder.Services.Configure<RouteHandlerOptions>(o => o.ThrowOnBadRequest = true)
 builder.Services.AddSignalR(o => o.MaximumReceiveMessageSize = 8 * 1024 * 1024)
     .AddHubOptions<DashboardHub>(o => o.MaximumReceiveMessageSize = 32 * 1024);
 
-builder.Services.AddSingleton<ConsoleRelay>().AddSingleton<FaultLive>().AddSingleton<FaultIntake>().AddSingleton<NodePlans>().AddSingleton<NodeSync>().AddSingleton<NodeInventories>();
-builder.Services.AddScoped<SandboxWishes>();
+builder.Services.AddSingleton<ConsoleRelay>().AddSingleton<FaultLive>().AddSingleton<FaultIntake>().AddSingleton<NodePlans>().AddSingleton<NodeSync>().AddSingleton<NodeInventories>().AddSingleton<RefusedMachines>();
+builder.Services.AddScoped<SandboxWishes>().AddScoped<DeviceQuarantines>().AddScoped<NodeJoining>();
 AddHosted<EventSignal>();
 AddHosted<SandboxScheduler>();
 AddHosted<LeaseExpiry>();
