@@ -59,7 +59,7 @@ public sealed class NodeJoining(SandboxDb db, TimeProvider time)
             {
                 return await RedeemAsync(id, installation, ct);
             }
-            // Another machine was faster: with this token, or with this name.
+            // Another machine was faster, with another token for the same name.
             catch (DbUpdateException e) when (attempt < Attempts && (e is DbUpdateConcurrencyException || e.InnerException is PostgresException { SqlState: PostgresErrorCodes.UniqueViolation }))
             {
                 db.ChangeTracker.Clear();
@@ -70,7 +70,10 @@ public sealed class NodeJoining(SandboxDb db, TimeProvider time)
     private async Task<IResult> RedeemAsync(Guid id, Guid installation, CancellationToken ct)
     {
         var now = time.GetUtcNow();
-        if (await db.JoinTokens.SingleOrDefaultAsync(t => t.Id == id && t.ExpiresAt > now, ct) is not { } token) return TokenInvalid();
+        // Machines with the same token wait here for each other: the second sees what the first has become.
+        await using var transaction = await db.Database.BeginTransactionAsync(ct);
+        var found = await db.JoinTokens.FromSql($"SELECT *, xmin FROM join_tokens WHERE id = {id} FOR UPDATE").ToListAsync(ct);
+        if (found is not [{ } token] || token.ExpiresAt <= now) return TokenInvalid();
         var node = await db.Nodes.SingleOrDefaultAsync(n => n.Name == token.Name, ct);
         var step = JoinDecision.Of(token.UsedBy, token.Replace, installation, node is null ? null : new(node.Installation, node.Phase));
         switch (step)
@@ -100,6 +103,7 @@ public sealed class NodeJoining(SandboxDb db, TimeProvider time)
         };
         db.Events.Add(Event.Infrastructure(EventType.NodePhase, node.Id, node.Name, reason, message, now));
         await db.SaveChangesAsync(ct);
+        await transaction.CommitAsync(ct);
         return Results.Created($"/v1/nodes/{node.Id}", new NodeJoined(node.Id, node.Name, secret));
     }
 
