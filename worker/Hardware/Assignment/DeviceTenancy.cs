@@ -77,13 +77,13 @@ internal sealed class DeviceTenancy(HostTree tree, IHostControl host, QemuFacts 
         return erased.IsDone ? null : AssignmentReasons.NotErased.With($"{erased.Said}.");
     }
 
-    /// <summary>By iommufd where host and VMM have it, else by the group's container.</summary>
+    /// <summary>As the settings say; else by iommufd where host and VMM have it, and by the group's container where not.</summary>
     private (VfioAccess Access, string? Node) AccessOf(OfferedFunction device)
     {
         var nodes = Nodes(device);
-        if (vmm.VfioProperties.Contains("iommufd") && tree.Exists("dev/iommu") && nodes.FirstOrDefault(node => node.Contains("/vfio/devices/", StringComparison.Ordinal)) is { } own)
+        if (device.Rule.Access != VfioAccess.Container && vmm.VfioProperties.Contains("iommufd") && tree.Exists("dev/iommu") && nodes.FirstOrDefault(node => node.Contains("/vfio/devices/", StringComparison.Ordinal)) is { } own)
             return (VfioAccess.Iommufd, own);
-        return (VfioAccess.Container, tree.Exists("dev/vfio/vfio") ? nodes.FirstOrDefault(node => !node.Contains("/vfio/devices/", StringComparison.Ordinal)) : null);
+        return (VfioAccess.Container, device.Rule.Access != VfioAccess.Iommufd && tree.Exists("dev/vfio/vfio") ? nodes.FirstOrDefault(node => !node.Contains("/vfio/devices/", StringComparison.Ordinal)) : null);
     }
 
     /// <summary>The device's own node and its group's, as far as there are any.</summary>
