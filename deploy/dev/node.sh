@@ -159,7 +159,7 @@ node_verb() {
 
 The emulated node starts; in a few seconds it is among http://127.0.0.1:$port/v1/nodes as "emulated".
   console    $directory/console.log
-  worker     $directory/state/worker.log
+  worker     $directory/log/worker.log
   root shell socat - UNIX-CONNECT:$directory/shell.sock   (neither prompt nor echo)
   stop       Ctrl-C here, or ./sandbox down
 

@@ -92,7 +92,7 @@ copy_programs() {
 
 assemble() {
   local name
-  mkdir -p "$root"/{config,dev,etc,mnt,proc,root,run,sys,tmp,usr/{bin,sbin,lib/aarch64-linux-gnu,share/{misc,qemu,qemu-efi-aarch64}},var/lib/sandbox}
+  mkdir -p "$root"/{config,dev,etc,log,mnt,proc,root,run,sys,tmp,usr/{bin,sbin,lib/aarch64-linux-gnu,share/{misc,qemu,qemu-efi-aarch64}},var/lib/sandbox}
   for name in bin sbin lib; do ln -s "usr/$name" "$root/$name"; done
   ln -s ../run "$root/var/run"
   ln -s ../tmp "$root/var/tmp"

@@ -4,12 +4,13 @@
 #   DIR     the node's own directory; everything below it is made here
 #   IMAGES  guest images
 #   PORT    of the API on this machine's 127.0.0.1
-# DIR holds: state/ (the node's /var/lib/sandbox, owners and modes in extended attributes), config/ (its /config: worker.env, written at
+# DIR holds: state/ (the node's /var/lib/sandbox, owners and modes in extended attributes), log/worker.log, config/ (its /config: worker.env, written at
 # each start; extra.env, with settings that go before those; join.token), nvme.raw, console.log, trace.log (empty until trace events
 # are switched on through QMP), pid, and the sockets qmp.sock (QMP) and shell.sock (a root shell on the node, without prompt or echo).
 # Guarantees: one QEMU a DIR; it has no rights but those of the user who started it; it ends when the node powers off, resets or panics.
 # Assumes: DIR is on a file system with user extended attributes.
-# A crash, of the node or of this machine: what the node wrote is in state/ and nvme.raw, the next start goes on with it.
+# A crash, of the node or of this machine, is a power cut: what the node has synchronised is in state/ and nvme.raw, and the next
+# start goes on with it; what it has only written may be lost, as on a disk. Its log is there at once.
 set -euo pipefail
 umask 077
 
@@ -28,7 +29,8 @@ mkdir -p "$2"
 cd "$2"
 exec 9>lock
 flock -n 9 || fail "a node runs in $2"
-mkdir -p state config
+chmod 700 .
+mkdir -p state log config
 [ -e nvme.raw ] || truncate -s 64M nvme.raw
 if [ "$(stat -c %s console.log 2>/dev/null || echo 0)" -gt 8388608 ]; then mv -f console.log console.log.1; fi
 cat >config/worker.env <<END
@@ -62,6 +64,7 @@ share root "$root" security_model=none,readonly=on,multidevs=remap
 share config config security_model=none,readonly=on
 share images "$images" security_model=none,readonly=on,multidevs=remap
 share state state security_model=mapped-xattr
+share log log security_model=none
 pci_function edu,dma_mask=0xffffffffffffffff
 machine+=(-drive "file=nvme.raw,if=none,id=disk,format=raw,discard=unmap")
 pci_function nvme,drive=disk,serial=sandbox-node-0
