@@ -11,6 +11,8 @@ public sealed class WorkerOptions
     public string ImagesDirectory { get; set; } = "";
     /// <summary>Null: qemu-system-aarch64 on the PATH.</summary>
     public string? QemuPath { get; set; }
+    /// <summary>Null: lkvm on the PATH.</summary>
+    public string? KvmtoolPath { get; set; }
     /// <summary>vCPUs offered for each host CPU. Null: 16 under tcg, 1 under kvm.</summary>
     public int? VcpuOvercommit { get; set; }
     /// <summary>Null: all but an eighth, at least 512 MiB, of the host's memory.</summary>
