@@ -44,6 +44,13 @@ internal sealed partial class HostSmmuEvents(string logPath, KernelFacts kernel,
     /// <summary>A counter of a sandbox's functions; with a stored state it goes on where that ended.</summary>
     public HostSmmuCounter Track(IReadOnlyList<PciAddress> functions, string statePath) => new(this, functions, statePath);
 
+    /// <summary>Of those of a sandbox's devices that are functions of the host; null where none is.</summary>
+    public HostSmmuCounter? TrackDevices(IReadOnlyList<string> devices, string statePath)
+    {
+        var functions = devices.Select(d => PciAddress.TryParse(d, out var address) ? address : (PciAddress?)null).OfType<PciAddress>().ToList();
+        return functions.Count == 0 ? null : Track(functions, statePath);
+    }
+
     /// <summary>Why nothing can be counted; null when something can.</summary>
     internal string? Reason
     {

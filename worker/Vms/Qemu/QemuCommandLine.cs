@@ -11,6 +11,7 @@ public sealed record QemuMachine(
 {
     public IReadOnlyList<QemuSmmu> Smmus { get; init; } = [];
     public string? Firmware { get; init; }
+    public bool Seccomp { get; init; } = true;
 }
 
 // Pure: a machine to QEMU's arguments, valid for QEMU 7.2 to 11.1.
@@ -30,7 +31,7 @@ public static class QemuCommandLine
         {
             "-nodefaults", "-no-user-config", "-display", "none",
             "-name", $"guest=sandbox-{machine.Id:N}",
-            "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+            .. machine.Seccomp ? (string[])["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"] : [],
             "-action", "reboot=shutdown,shutdown=pause,panic=pause",
             "-M", $"virt,gic-version=3{smmu},memory-backend=ram",
             "-accel", kvm ? "kvm" : "tcg",

@@ -13,8 +13,6 @@ namespace Worker.Vms.Qemu;
 // QEMU as the monitor of one process a VM.
 internal sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, HostSmmuEvents hostSmmu, bool traceTlb, TimeProvider time, ILogger log) : IVmm
 {
-    private const int PinnedBesideMib = 1024;
-
     public bool Check(SandboxSpec spec)
     {
         if (node.Qemu.Path is null)
@@ -48,13 +46,13 @@ internal sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, Host
             directory.Id, node.Acceleration, launch.Spec.Vcpus, memory, launch.Spec.Viommu, image.Kernel, image.Initrd,
             image.Manifest.CommandLine, directory, launch.Devices, node.Qemu.Has("pvpanic-pci") == true)
         {
+            Seccomp = node.HasSeccomp,
             Smmus = smmus,
             Firmware = smmus.Count > 0 ? node.Qemu.Firmware : null,
         });
         var process = VmProcess.Start(directory, launch.Cgroup, new VmConfinement(launch.User, node.KvmGroup)
         {
-            // Each device's address space pins the guest's memory anew under type 1; the rest is for queues and regions of the devices.
-            MemlockKib = assigned.Count == 0 ? null : ((long)launch.Spec.MemoryMib * assigned.Count + PinnedBesideMib) << 10,
+            MemlockKib = GuestMemory.PinnedKib(launch.Spec),
             Cpus = memory.Cpus,
             OpenFile = assigned.Exists(f => f.Access == VfioAccess.Iommufd) ? "/dev/iommu" : null,
         }, node.Qemu.Path!, arguments);
@@ -76,13 +74,9 @@ internal sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, Host
 
     public SerialConsole OpenConsole(RuntimeDirectory directory) => new(directory.SerialSocket, directory.ConsoleRing, time, log);
 
-    private QemuVm Supervise(VmLaunch launch, ProcessHandle process, bool hasAgent, VmTell tell)
-    {
-        var functions = launch.Spec.Devices.Select(d => PciAddress.TryParse(d, out var address) ? address : (PciAddress?)null).OfType<PciAddress>().ToList();
-        return new QemuVm(
-            launch, process, hasAgent, node.Acceleration, TraceState(launch.Directory), traceTlb, tell,
-            functions.Count == 0 ? null : hostSmmu.Track(functions, HostSmmuState(launch.Directory)), node.Hardware.Origin, time, log);
-    }
+    private QemuVm Supervise(VmLaunch launch, ProcessHandle process, bool hasAgent, VmTell tell) =>
+        new(launch, process, hasAgent, node.Acceleration, TraceState(launch.Directory), traceTlb, tell,
+            hostSmmu.TrackDevices(launch.Spec.Devices, HostSmmuState(launch.Directory)), node.Hardware.Origin, time, log);
 
     private static string HostSmmuState(RuntimeDirectory directory) => Path.Combine(directory.FullPath, "host-smmu.state");
 
