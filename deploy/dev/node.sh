@@ -18,7 +18,6 @@ node_packages() {
 part() {
   local part=$1 folder=parts/$1-$2 file=$3 what=$4
   shift 4
-  rm -f "$DATA/emulator/$part.failure"
   if [ -e "$DATA/emulator/$folder/$file" ]; then
     use_part "$part" "$folder"
   else
@@ -50,6 +49,9 @@ begin_node() {
   local digest parts=$DATA/emulator/parts
   mkdir -p "$parts"
   chmod 755 "$DATA/emulator" "$parts"
+  rm -f "$DATA/emulator"/*.failure
+  # Whoever starts a node later may stand in another directory.
+  [ ! -r "${SANDBOX_NODE_KERNEL:-}" ] || SANDBOX_NODE_KERNEL=$(realpath "$SANDBOX_NODE_KERNEL")
   if [ -z "${SANDBOX_NODE_KERNEL:-}" ]; then
     digest=$(digest_of deploy/kernel deploy/packages)
     part kernel "$digest" Image "building the emulated node's kernel" nice -n 10 deploy/kernel/build.sh "$parts/kernel-$digest" --emulated-node

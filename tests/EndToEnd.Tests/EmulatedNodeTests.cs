@@ -35,7 +35,7 @@ public sealed class EmulatedNodeTests(RunningService service, EmulatedNode node)
         {
             await using var console = await ConsoleViewer.OpenAsync(service, id);
             await Eventually.Async(() => console.Text.Length > 0, "the console shows anything").ContinueWith(_ => { }, TaskScheduler.Default);
-            throw new InvalidOperationException($"{problem.Message}\nconsole:\n{console.Text}\nworker:\n{node.Tail("state/worker.log")}", problem);
+            throw new InvalidOperationException($"{problem.Message}\nconsole:\n{console.Text}\nworker:\n{node.Tail("log/worker.log")}", problem);
         }
     }
 

@@ -48,7 +48,7 @@ public sealed class EmulatedNode(RunningService service) : IAsyncLifetime
         }
         catch (TimeoutException problem)
         {
-            throw new TimeoutException($"{problem.Message}\n{_machine?.Output}\n{Tail("console.log")}\n{Tail("state/worker.log")}", problem);
+            throw new TimeoutException($"{problem.Message}\n{_machine?.Output}\n{Tail("console.log")}\n{Tail("log/worker.log")}", problem);
         }
     }
 

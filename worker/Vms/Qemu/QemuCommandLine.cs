@@ -31,7 +31,7 @@ public static class QemuCommandLine
         {
             "-nodefaults", "-no-user-config", "-display", "none",
             "-name", $"guest=sandbox-{machine.Id:N}",
-            .. machine.Seccomp ? (string[])["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"] : [],
+            .. (machine.Seccomp ? (string[])["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"] : []),
             "-action", "reboot=shutdown,shutdown=pause,panic=pause",
             "-M", $"virt,gic-version=3{smmu},memory-backend=ram",
             "-accel", kvm ? "kvm" : "tcg",
