@@ -27,8 +27,8 @@ public static class QemuCommandLine
         var directory = machine.Directory;
         var kvm = machine.Acceleration == Acceleration.Kvm;
         var smmu = machine.Viommu == Viommu.Smmuv3 && machine.Smmus.Count == 0 ? ",iommu=smmuv3" : "";
-        var line = new List<string>
-        {
+        List<string> line =
+        [
             "-nodefaults", "-no-user-config", "-display", "none",
             "-name", $"guest=sandbox-{machine.Id:N}",
             .. (machine.Seccomp ? (string[])["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"] : []),
@@ -46,7 +46,7 @@ public static class QemuCommandLine
             "-mon", "chardev=events,mode=control",
             "-chardev", $"socket,id=serial,path={Path.GetFileName(directory.SerialSocket)},server=on,wait=off",
             "-serial", "chardev:serial",
-        };
+        ];
         // The accelerated SMMU and expander bridges are told to a guest by ACPI only.
         if (machine.Firmware is { } firmware)
             line.AddRange(["-bios", firmware]);
