@@ -33,6 +33,8 @@ public sealed class MigrationTests
             var sandbox = await db.Sandboxes.SingleAsync(TestContext.Current.CancellationToken);
             var device = await db.Devices.SingleAsync(TestContext.Current.CancellationToken);
             var node = await db.Nodes.SingleAsync(TestContext.Current.CancellationToken);
+            // The name itself: an empty text would be read as the first member, too.
+            Assert.Equal("Qemu", (await db.Database.SqlQuery<string>($"SELECT vmm AS \"Value\" FROM sandboxes").ToListAsync(TestContext.Current.CancellationToken)).Single());
             Assert.Equal((Vmm.Qemu, null), (sandbox.Vmm, sandbox.WantedNode));
             Assert.Equal((0, false, null, null), (device.Viommus.Count, device.FitsKvmtool, device.OperatorQuarantine, device.LiftQuarantineOf));
             Assert.Null(node.Installation);

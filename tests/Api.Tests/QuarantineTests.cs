@@ -1,7 +1,9 @@
 using System.Net;
 using System.Net.Http.Json;
+using Api.Sandboxes;
 using Contracts;
 using Microsoft.AspNetCore.SignalR.Client;
+using Microsoft.Extensions.DependencyInjection;
 using Testing;
 using Xunit;
 
@@ -183,5 +185,28 @@ public sealed class QuarantineTests(ServiceFixture service) : IClassFixture<Serv
             await DoAsync("release");
             await Node.SyncAsync();
         }
+    }
+
+    /// <summary>The scheduler is held between its picture of the fleet and its choice by a lock on what it reads last.</summary>
+    [Fact]
+    public async Task Quarantine_AfterTheSchedulerHasSeenItFree_StillKeepsItFromBeingHandedOut()
+    {
+        await DoAsync("quarantine");
+        var id = (await Client.CreateAsync("stale-picture", edu: 1)).Id;
+        await Eventually.Async(async () => (await Client.FindAsync(id))!.Conditions.Any(c => c.Reason == "NoFreeDevice"), "it waits");
+        await using (var connection = new Npgsql.NpgsqlConnection(service.ConnectionString))
+        {
+            await connection.OpenAsync(TestContext.Current.CancellationToken);
+            await using var held = await connection.BeginTransactionAsync(TestContext.Current.CancellationToken);
+            await using (var hold = new Npgsql.NpgsqlCommand("LOCK TABLE node_images IN ACCESS EXCLUSIVE MODE", connection, held)) await hold.ExecuteNonQueryAsync(TestContext.Current.CancellationToken);
+            Assert.Equal(DevicePhase.Available, (await DoAsync("release")).Phase);
+            await Eventually.Async(async () => await service.ScalarAsync("SELECT count(*) FROM pg_locks WHERE relation = 'node_images'::regclass AND NOT granted") > 0, "the scheduler has read the devices");
+            Assert.Equal(DevicePhase.Quarantined, (await DoAsync("quarantine")).Phase);
+            await held.CommitAsync(TestContext.Current.CancellationToken);
+        }
+        var passed = service.Factory.Services.GetRequiredService<SandboxScheduler>();
+        var last = passed.LastPassAt;
+        await Eventually.Async(() => Task.FromResult(passed.LastPassAt > last), "the scheduler has passed");
+        Assert.Equal((Phase.Pending, DevicePhase.Quarantined, (Guid?)null), ((await Client.FindAsync(id))!.Phase, (await EduAsync()).Phase, (await EduAsync()).SandboxId));
     }
 }
