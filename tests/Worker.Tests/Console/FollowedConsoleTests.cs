@@ -176,7 +176,7 @@ public sealed class FollowedConsoleTests : IAsyncLifetime
         await using var reader = new FileStream(Keys, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite, 0);
         await _console.WriteAsync("a\u0001xb"u8.ToArray(), Ct);
         var heard = new byte[5];
-        await reader.ReadExactlyAsync(heard, Ct);
+        await reader.ReadExactlyAsync(heard, Ct).AsTask().WaitAsync(TimeSpan.FromSeconds(10), Ct);
         Assert.Equal("a\u0001\u0001xb"u8.ToArray(), heard);
     }
 

@@ -34,7 +34,7 @@ internal sealed class Machine(string name)
 
     private int Live(string parameters)
     {
-        using var listener = Instances.Listen(name, out var path);
+        var listener = Instances.Listen(name, out var path);
         if (listener is null)
             return Die("Initialisation failed");
         new Thread(() => Serve(listener)) { IsBackground = true }.Start();
@@ -84,15 +84,19 @@ internal sealed class Machine(string name)
         var head = new byte[8];
         while (true)
         {
-            using var client = listener.Accept();
             try
             {
+                using var client = listener.Accept();
                 while (client.Receive(head) == head.Length)
                     Answer(client, BitConverter.ToUInt32(head));
             }
             catch (SocketException)
             {
                 // Whoever asked did not wait for the answer.
+            }
+            catch (ObjectDisposedException)
+            {
+                return;
             }
         }
     }
