@@ -1,3 +1,5 @@
+using Worker.Tests.Hardware.Assignment;
+using Worker.Faults;
 using System.Runtime.InteropServices;
 using System.Text;
 using Contracts;
