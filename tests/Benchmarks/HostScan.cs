@@ -24,7 +24,7 @@ internal static class HostScan
             throw new InvalidOperationException($"{seen.Functions.Count} functions were seen");
         var rule = new PassthroughOptions { VendorId = "10de", DeviceId = "2342", Class = "gpu" };
         // A new one each time: one look at the host is enough for ten seconds.
-        int Offer() => new AssignedDevices([rule], host.Tree, new KernelHost(host.Tree, TimeProvider.System), seen, QemuFacts.None, state.FullPath, TimeProvider.System, NullLogger.Instance).Views().Count;
+        long Offer() => new AssignedDevices([rule], host.Tree, new KernelHost(host.Tree, TimeProvider.System), seen, QemuFacts.None, state.FullPath, TimeProvider.System, NullLogger.Instance).Views().Count;
         var (plain, scan, offer) = (new List<double>(), new List<double>(), new List<double>());
         for (var round = 0; round < Rounds; round++)
         {

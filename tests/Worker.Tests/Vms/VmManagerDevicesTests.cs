@@ -19,6 +19,8 @@ public sealed class VmManagerDevicesTests : IAsyncLifetime
     private readonly CgroupTree _cgroups = CgroupTree.Open($"sandbox-tests-{Guid.NewGuid():N}");
     private NodeDevices _devices = null!;
     private VmManager _manager = null!;
+    /// <summary>Records are flushed to the disk at every step, and disks may be slow.</summary>
+    private const int Patience = 60;
     private long _revision;
 
     public ValueTask InitializeAsync()
@@ -63,7 +65,9 @@ public sealed class VmManagerDevicesTests : IAsyncLifetime
     {
         _host.Time.Advance(TimeSpan.FromMilliseconds(250));
         return View(id) is { } view && view.Sandbox.State == state && view.Sandbox.Incarnation == incarnation ? view : null;
-    }, $"the state is {state}");
+    }, $"the state is {state}", Patience);
+
+    private static Task TrueAsync(Func<bool> condition, string what) => Eventually.TrueAsync(condition, what, Patience);
 
     private TaskCompletionSource Hang(string address) => _host.Kernel.Hanging[address] = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
 
@@ -71,7 +75,7 @@ public sealed class VmManagerDevicesTests : IAsyncLifetime
     {
         var before = _vmm.Starts;
         Apply(Planned(_id, devices: devices));
-        await Eventually.TrueAsync(() => _vmm.Starts > before && View(_id)?.Sandbox.ExecAt is not null, "the VMM is executed");
+        await TrueAsync(() => _vmm.Starts > before && View(_id)?.Sandbox.ExecAt is not null, "the VMM is executed");
         var vm = _vmm.Current!;
         await vm.ConfirmAsync();
         await vm.ReadyAsync();
@@ -107,7 +111,7 @@ public sealed class VmManagerDevicesTests : IAsyncLifetime
         Apply(Planned(_id, devices: Nvme), Planned(_other, devices: Nvme));
         Assert.Equal(AssignmentReasons.ResetFailed.Code, (await UntilAsync(_other, VmState.Failed)).Sandbox.Failure!.Reason);
         Apply(Planned(_id, incarnation: 2, devices: Gpu), Planned(_other, devices: Nvme));
-        await Eventually.TrueAsync(() => _vmm.Starts == 1, "it starts with another device");
+        await TrueAsync(() => _vmm.Starts == 1, "it starts with another device");
     }
 
     [Fact]
@@ -116,13 +120,13 @@ public sealed class VmManagerDevicesTests : IAsyncLifetime
         Assert.Equal((DevicePhase.Available, null), (Reported(Nvme).Phase, Reported(Nvme).HeldBy));
         var preparing = Hang(Nvme);
         Apply(Planned(_id, devices: Nvme));
-        await Eventually.TrueAsync(() => Reported(Nvme) is { Phase: DevicePhase.Assigned } d && d.HeldBy == _id, "it is assigned while it is prepared");
+        await TrueAsync(() => Reported(Nvme) is { Phase: DevicePhase.Assigned } d && d.HeldBy == _id, "it is assigned while it is prepared");
         preparing.SetResult();
-        await Eventually.TrueAsync(() => View(_id)?.Sandbox.ExecAt is not null, "the VMM is executed");
+        await TrueAsync(() => View(_id)?.Sandbox.ExecAt is not null, "the VMM is executed");
         Assert.Equal(DevicePhase.Assigned, Reported(Nvme).Phase);
         var cleaning = Hang(Nvme);
         _vmm.Current!.End();
-        await Eventually.TrueAsync(() => { _host.Time.Advance(TimeSpan.FromMilliseconds(250)); return Reported(Nvme).Phase == DevicePhase.Cleaning; }, "it is being cleaned");
+        await TrueAsync(() => { _host.Time.Advance(TimeSpan.FromMilliseconds(250)); return Reported(Nvme).Phase == DevicePhase.Cleaning; }, "it is being cleaned");
         Assert.Equal(_id, Reported(Nvme).HeldBy);
         cleaning.SetResult();
         await UntilAsync(_id, VmState.Failed);
@@ -143,7 +147,7 @@ public sealed class VmManagerDevicesTests : IAsyncLifetime
     {
         Hang(Nvme);
         Apply(Planned(_id, devices: Nvme));
-        await Eventually.TrueAsync(() => View(_id)?.HeldDevices.Count > 0, "it is being prepared");
+        await TrueAsync(() => View(_id)?.HeldDevices.Count > 0, "it is being prepared");
         await KillWorkerAsync();
         _host.Kernel.Hanging.Clear();
         StartWorker();
@@ -152,7 +156,7 @@ public sealed class VmManagerDevicesTests : IAsyncLifetime
         Assert.Equal("VmmStartFailed", failed.Sandbox.Failure!.Reason);
         Assert.Equal((1, 0), (Count($"erase {Nvme}"), _vmm.Starts));
         Apply(Planned(_id, incarnation: 2, devices: Nvme));
-        await Eventually.TrueAsync(() => _vmm.Starts == 1, "the next starts");
+        await TrueAsync(() => _vmm.Starts == 1, "the next starts");
         Assert.Equal(1, Count($"erase {Nvme}"));
     }
 
@@ -180,7 +184,7 @@ public sealed class VmManagerDevicesTests : IAsyncLifetime
         var vm = await RunAsync(Nvme);
         Hang(Nvme);
         await vm.TellAsync(n => new VmGuestEnded(n, EndCause.GuestPoweredOff, _host.Time.GetUtcNow()));
-        await Eventually.TrueAsync(() => { _host.Time.Advance(TimeSpan.FromMilliseconds(250)); return vm.HasExited && Count($"reset flr {Nvme}") == 2; }, "it is being cleaned");
+        await TrueAsync(() => { _host.Time.Advance(TimeSpan.FromMilliseconds(250)); return vm.HasExited && Count($"reset flr {Nvme}") == 2; }, "it is being cleaned");
         await KillWorkerAsync();
         _host.Kernel.Hanging.Clear();
         StartWorker();
@@ -214,9 +218,9 @@ public sealed class VmManagerDevicesTests : IAsyncLifetime
         var quarantine = Reported(Nvme).Quarantine!;
         _host.Kernel.KeepsData.Clear();
         _manager.Apply(new NodePlan(++_revision, [Planned(_id, devices: Nvme)], [], [new PlannedDevice(Nvme, quarantine.At)]));
-        await Eventually.TrueAsync(() => Reported(Nvme).Phase == DevicePhase.Available, "it is free");
+        await TrueAsync(() => Reported(Nvme).Phase == DevicePhase.Available, "it is free");
         Apply(Planned(_id, incarnation: 2, devices: Nvme));
-        await Eventually.TrueAsync(() => _vmm.Starts == 1, "it is given away");
+        await TrueAsync(() => _vmm.Starts == 1, "it is given away");
     }
 
     [Fact]
@@ -224,7 +228,7 @@ public sealed class VmManagerDevicesTests : IAsyncLifetime
     {
         var preparing = Hang(Nvme);
         Apply(Planned(_id, devices: Nvme));
-        await Eventually.TrueAsync(() => View(_id)?.HeldDevices.Count > 0, "it is being prepared");
+        await TrueAsync(() => View(_id)?.HeldDevices.Count > 0, "it is being prepared");
         Apply(Planned(_id, DesiredState.Deleted));
         preparing.SetResult();
         await UntilAsync(_id, VmState.Absent);
@@ -241,7 +245,7 @@ public sealed class VmManagerDevicesTests : IAsyncLifetime
             Apply(Planned(with, incarnation: round, devices: Nvme), Planned(without, DesiredState.Deleted, round - 1));
             // The one before may still be cleaning: then this one is refused, and asked for again.
             var incarnation = round;
-            await Eventually.TrueAsync(() =>
+            await TrueAsync(() =>
             {
                 _host.Time.Advance(TimeSpan.FromMilliseconds(250));
                 if (View(with) is { Sandbox.State: VmState.Failed } failed)

@@ -47,6 +47,17 @@ internal sealed class AssignmentHost : IDisposable
 
     public AssignedDevices Worker(params string[] addresses) => Worker([.. addresses.Select(address => Rule(address))]);
 
+    /// <summary>As it was made, without making its files anew.</summary>
+    public void Anew()
+    {
+        Kernel.Reboot();
+        Kernel.Done.Clear();
+        foreach (var address in (string[])[Gpu, Audio, Nvme])
+            Files.Text($"sys/bus/pci/devices/{address}/reset_method", "flr bus");
+        if (Directory.Exists(System.IO.Path.Combine(StateDirectory, "devices")))
+            Directory.Delete(System.IO.Path.Combine(StateDirectory, "devices"), recursive: true);
+    }
+
     /// <summary>A guest of before, on the bus and with data on the disk.</summary>
     public void Tenant(string address)
     {

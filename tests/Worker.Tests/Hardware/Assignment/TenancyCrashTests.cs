@@ -89,9 +89,10 @@ public sealed class TenancyCrashTests
     {
         var (expected, actions) = await UninterruptedAsync(address, giveBack);
         Assert.True(actions >= 10 && expected is { Quarantine: null, Owned: "", Holders: "", ErasedAfterTheTenant: true });
+        using var host = new AssignmentHost();
         for (var at = 0; at < actions; at++)
         {
-            using var host = new AssignmentHost();
+            host.Anew();
             Assert.True(await DiesAsync(host, at, () => TenancyAsync(host, host.Worker(Rule(address, giveBack)), address)), $"action {at}");
             var next = await AdoptAndReleaseAsync(host, Rule(address, giveBack));
             Assert.Equal((at, expected), (at, Of(host, next, address)));
@@ -109,12 +110,13 @@ public sealed class TenancyCrashTests
     public async Task Tenancy_WhenTheNextWorkerDiesAsWell_EndsAsIfNeitherHad(string address, bool giveBack)
     {
         var (expected, actions) = await UninterruptedAsync(address, giveBack);
-        // Every pair would be some hundred hosts: each first death meets every fourth second one, and all of these are met.
-        const int step = 4;
+        // Every pair would be some hundred hosts: each first death meets every sixth second one, and all of these are met.
+        const int step = 6;
+        using var host = new AssignmentHost();
         for (var first = 0; first < actions; first++)
             for (var second = first % step; ; second += step)
             {
-                using var host = new AssignmentHost();
+                host.Anew();
                 await DiesAsync(host, first, () => TenancyAsync(host, host.Worker(Rule(address, giveBack)), address));
                 if (!await DiesAsync(host, second, () => AdoptAndReleaseAsync(host, Rule(address, giveBack))))
                     break;
@@ -128,9 +130,10 @@ public sealed class TenancyCrashTests
     public async Task Prepare_AfterADeathThatNobodyCleanedUp_ErasesBeforeTheNextTenant(string address, bool giveBack)
     {
         var (_, actions) = await UninterruptedAsync(address, giveBack);
+        using var host = new AssignmentHost();
         for (var at = 0; at < actions; at++)
         {
-            using var host = new AssignmentHost();
+            host.Anew();
             await DiesAsync(host, at, () => TenancyAsync(host, host.Worker(Rule(address, giveBack)), address));
             var next = host.Worker(Rule(address, giveBack));
             Assert.Null(next.TryHold(Guid.NewGuid(), address));
