@@ -8,6 +8,7 @@ var benchmarks = new (string Name, Func<Report, Task> Run)[]
     ("requests", RequestRates.RunAsync),
     ("memory", WorkerMemory.RunAsync),
     ("trace", TraceCost.RunAsync),
+    ("scan", HostScan.RunAsync),
 };
 if (args is ["bare-endpoint", var connectionFile, var url])
     return await BareEndpoint.ServeAsync(connectionFile, url);

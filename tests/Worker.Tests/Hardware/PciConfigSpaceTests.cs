@@ -67,6 +67,17 @@ public sealed class PciConfigSpaceTests
     public void Parse_WhenFunctionDoesNotAnswer_IsGone() =>
         Assert.Equal((ConfigState.Gone, Presence.Unknown), (PciConfigSpace.Parse(Enumerable.Repeat((byte)0xFF, 4096).ToArray()).State, PciConfigSpace.Parse(Enumerable.Repeat((byte)0xFF, 4096).ToArray()).Ats));
 
+    [Theory]
+    [InlineData(PciConfigSpace.Bytes, ConfigState.Complete, Presence.Present)]
+    [InlineData(PciConfigSpace.UnprivilegedBytes, ConfigState.Truncated, Presence.Unknown)]
+    public void Parse_OfAVirtualFunction_WhoseIdsAreAllOnes_IsNotGone(int bytes, ConfigState state, Presence ats)
+    {
+        var config = new ConfigBytes(0xFFFFFFFF).Express().Ats().Build(bytes);
+        Assert.Equal([0xFF, 0xFF, 0xFF, 0xFF], config[..4]);
+        var found = PciConfigSpace.Parse(config);
+        Assert.Equal((state, ats), (found.State, found.Ats));
+    }
+
     [Fact]
     public void Parse_OfAnyBytes_EndsAndNeverCallsAbsentWhatItDidNotRead() =>
         Gen.Byte.Array[0, 4096].Sample(bytes =>

@@ -16,11 +16,23 @@ internal sealed class FakeVmm : IVmm
     /// <summary>Null while none was started or adopted.</summary>
     public FakeVm? Current { get; private set; }
     public int Starts => _started.Count;
+    /// <summary>Called with each launch before its process begins.</summary>
+    public Action<VmLaunch>? Starting { get; set; }
+    /// <summary>What no launch may do; a test that starts several guests sees to it that there are none.</summary>
+    public List<string> Violations { get; } = [];
 
     public bool Check(SandboxSpec spec) => Refusal is null ? HasAgent : throw Refusal;
 
     public IVm Start(VmLaunch launch, VmTell tell)
     {
+        foreach (var device in launch.Devices)
+        {
+            if (device.Kind == HeldDevice.Vfio && device.Assigned is null)
+                Violations.Add($"{device.Address} was not prepared");
+            if (_started.Exists(vm => !vm.HasExited && vm.Launch.Devices.Any(d => d.Address == device.Address)))
+                Violations.Add($"{device.Address} belongs to two guests");
+        }
+        Starting?.Invoke(launch);
         var start = new ProcessStartInfo("sleep");
         start.ArgumentList.Add("1000");
         using var process = Process.Start(start)!;

@@ -61,8 +61,10 @@ public sealed class AssignedDevices(
         {
             if (_offered.FirstOrDefault(d => d.Address == address) is not { } device)
                 return AssignmentReasons.Missing.With($"It is {address}.");
-            if (_holders.TryGetValue(address, out var holder) && holder != sandbox)
-                return AssignmentReasons.Busy.With($"It is {address}, held by {holder}.");
+            // Its group goes with it, whatever has become of that one of it which was offered first.
+            foreach (var member in (IEnumerable<string>)[address, .. device.Parked.Select(parked => parked.ToString())])
+                if (_holders.TryGetValue(member, out var holder) && holder != sandbox)
+                    return AssignmentReasons.Busy.With($"It is {member}, held by {holder}.");
             if (!_holders.ContainsKey(address) && QuarantineOf(device) is { } quarantine)
                 return new DeviceProblem(quarantine.Reason, $"{address} is not handed out: {quarantine.Message}", quarantine.Remedy);
             _holders[address] = sandbox;
@@ -101,7 +103,7 @@ public sealed class AssignedDevices(
         Remember(device);
         bool clean;
         lock (_lock)
-            clean = _clean.Remove(address);
+            clean = _clean.Remove(address) && _tenancy.IsOnVfio(device); // Where the host's own driver had it meanwhile, nobody knows.
         try
         {
             var ready = await _tenancy.PrepareAsync(device, vmmKind, Inventory, clean, user, ct);
@@ -117,9 +119,13 @@ public sealed class AssignedDevices(
         }
     }
 
-    /// <summary>Cleans it after its tenant and gives it back, or quarantines it. Either way the sandbox has it no longer.</summary>
+    /// <summary>Cleans it after its tenant and gives it back, or quarantines it. Either way the sandbox has it no longer. Nothing is done to one that it does not
+    /// have: a release that is repeated must not reach the next tenant.</summary>
     public async Task ReleaseAsync(Guid sandbox, string address, CancellationToken ct)
     {
+        lock (_lock)
+            if (!_holders.TryGetValue(address, out var holder) || holder != sandbox)
+                return;
         if (PciAddress.TryParse(address, out var at))
         {
             Look(always: true);

@@ -29,7 +29,7 @@ internal sealed class DeviceLedger(string directory)
             return DeviceEntry.Empty;
         try
         {
-            if (file is { LinkTarget: null, Length: <= MaxBytes } && JsonSerializer.Deserialize(File.ReadAllBytes(file.FullName), LedgerJson.Default.DeviceEntry) is { Drivers: not null } entry)
+            if (file is { LinkTarget: null, Length: <= MaxBytes } && JsonSerializer.Deserialize(File.ReadAllBytes(file.FullName), LedgerJson.Default.DeviceEntry) is { Drivers: not null, Quarantine: null or { Reason: not null, Message: not null, Remedy: not null } } entry)
                 return entry;
         }
         catch (JsonException)

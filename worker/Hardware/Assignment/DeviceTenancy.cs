@@ -18,6 +18,8 @@ internal sealed class DeviceTenancy(HostTree tree, IHostControl host, QemuFacts 
         .Select(address => (address, Driver: _binding.DriverOf(address))).Where(f => f.Driver is not null && f.Driver != device.Rule.Driver)
         .ToDictionary(f => f.address.ToString(), f => f.Driver!, StringComparer.Ordinal);
 
+    public bool IsOnVfio(OfferedFunction device) => _binding.DriverOf(device.Function.Address) == device.Rule.Driver;
+
     /// <summary>Makes it ready for a VM's user, or throws a <see cref="DeviceException"/>.</summary>
     public async Task<AssignedFunction> PrepareAsync(OfferedFunction device, Vmm kind, HardwareInventory seen, bool knownClean, uint? user, CancellationToken ct)
     {
@@ -43,9 +45,10 @@ internal sealed class DeviceTenancy(HostTree tree, IHostControl host, QemuFacts 
     {
         try
         {
-            await BindGroupAsync(device, ct);
+            // First of all: the user's number goes to another VM, whatever fails from here on.
             foreach (var node in Nodes(device))
                 host.Own(node, null);
+            await BindGroupAsync(device, ct);
             Require(await _reset.ResetAsync(device.Function, seen, ct));
             Require(await EraseAsync(device, ct));
             if (device.Rule.GiveBackDriver)
@@ -91,7 +94,8 @@ internal sealed class DeviceTenancy(HostTree tree, IHostControl host, QemuFacts 
     private List<string> Nodes(OfferedFunction device)
     {
         var names = tree.Names($"{PciScan.Directory}/{device.Function.Address}/vfio-dev");
-        string[] paths = names is [var name] && IsVfioName(name) ? [$"dev/vfio/devices/{name}", $"dev/vfio/{device.Function.IommuGroup}"] : [$"dev/vfio/{device.Function.IommuGroup}"];
+        string[] own = names is [var name] && IsVfioName(name) ? [$"dev/vfio/devices/{name}"] : [], ofGroup = device.Function.IommuGroup is { } group ? [$"dev/vfio/{group}"] : [];
+        string[] paths = [.. own, .. ofGroup];
         return [.. paths.Where(tree.Exists).Select(path => Path.Combine(tree.Root, path))];
     }
 

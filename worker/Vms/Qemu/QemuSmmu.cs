@@ -7,6 +7,8 @@ public sealed record QemuSmmu(string HostSmmu, bool Ats, bool RangeInvalidation,
 {
     /// <summary>QEMU's own limit.</summary>
     private const int MostSubstreamBits = 20;
+    /// <summary>The least that QEMU takes for an output size: a guest must not be promised addresses that the host's SMMU does not put out.</summary>
+    private const int LeastOutputBits = 44;
 
     /// <summary>Pure: one for each physical SMMU, for a vIOMMU of iommufd belongs to one. Values are computed and not left to QEMU ("auto"), so that a launch can be
     /// repeated; what one device cannot, the SMMU in front of it must not promise. A <see cref="VmStartException"/> where a value is not known.</summary>
@@ -20,11 +22,13 @@ public sealed record QemuSmmu(string HostSmmu, bool Ats, bool RangeInvalidation,
                 throw new VmStartException("NestingUnavailable", $"The SMMU in front of {function.Address} does not nest.", "Choose viommu virtio or none.");
             if (function.Translation is null)
                 throw new VmStartException("SmmuValuesUnknown", $"iommufd did not tell the values of the SMMU in front of {function.Address}.", "Read the worker's check on the node; choose viommu virtio or none.");
+            if (function.Translation.OutputBits < LeastOutputBits)
+                throw new VmStartException("SmmuOutputTooNarrow", $"The SMMU in front of {function.Address} puts out {function.Translation.OutputBits} bits; QEMU's takes {LeastOutputBits} or more.", "Choose viommu virtio or none.");
         }
         return
         [
             .. functions.GroupBy(f => f.Smmu!, StringComparer.Ordinal).OrderBy(g => g.Key, StringComparer.Ordinal).Select(behind => new QemuSmmu(
-                behind.Key, behind.All(f => f.Ats), behind.All(f => f.Translation!.RangeInvalidation), behind.Min(f => f.Translation!.OutputBits) >= 48 ? 48 : 44,
+                behind.Key, behind.All(f => f.Ats), behind.All(f => f.Translation!.RangeInvalidation), behind.Min(f => f.Translation!.OutputBits) >= 48 ? 48 : LeastOutputBits,
                 Math.Min(MostSubstreamBits, behind.Min(f => Math.Min(f.Translation!.SubstreamBits, f.Translation.MaxPasidBits))))),
         ];
     }

@@ -14,6 +14,12 @@ internal sealed class FakeHost(HostTree tree) : IHostControl
     /// <summary>The driver that takes a function whose driver_override is empty.</summary>
     public Dictionary<string, string> NaturalDrivers { get; } = [];
     public HashSet<string> StuckUnbinding { get; } = [];
+    /// <summary>An unbinding or an erasure that does not come back until the test lets it.</summary>
+    public Dictionary<string, TaskCompletionSource> Hanging { get; } = [];
+    public HashSet<string> RefusesUnbinding { get; } = [];
+    public HashSet<string> RefusesProbe { get; } = [];
+    public HashSet<string> RefusesOwner { get; } = [];
+    public HashSet<string> RefusesMethod { get; } = [];
     public HashSet<string> RefusesReset { get; } = [];
     /// <summary>Stays a bus master over its reset.</summary>
     public HashSet<string> KeepsMastering { get; } = [];
@@ -24,44 +30,66 @@ internal sealed class FakeHost(HostTree tree) : IHostControl
     public Action<int>? Before { get; set; }
     private int _actions;
 
-    public Task<HostAnswer> WriteAsync(string path, string text, TimeSpan limit, CancellationToken ct)
+    public async Task<HostAnswer> WriteAsync(string path, string text, TimeSpan limit, CancellationToken ct)
     {
         Before?.Invoke(_actions++);
         ct.ThrowIfCancellationRequested();
         var parts = path.Split('/');
         if (path == "sys/bus/pci/drivers_probe")
-            return Task.FromResult(Probe(text));
+            return Probe(text);
         var address = parts[4];
-        return Task.FromResult(parts[^1] switch
+        if (parts[^1] == "unbind" && Hanging.TryGetValue(address, out var hangs))
+            await hangs.Task.WaitAsync(ct);
+        return parts[^1] switch
         {
             "unbind" => Unbind(address),
             "reset" => Reset(address),
+            "reset_method" when RefusesMethod.Contains(address) => new HostAnswer(HostOutcome.Refused, "Invalid argument"),
             var file => Store($"{string.Join('/', parts[..5])}/{file}", text),
-        });
+        };
     }
 
     public SmmuHardware? AskSmmu(PciAddress address) => Smmu;
 
-    public Task<HostAnswer> EraseNamespacesAsync(PciAddress address, CancellationToken ct)
+    public async Task<HostAnswer> EraseNamespacesAsync(PciAddress address, CancellationToken ct)
     {
         Before?.Invoke(_actions++);
         var name = address.ToString();
+        if (Hanging.TryGetValue(name, out var hangs))
+            await hangs.Task.WaitAsync(ct);
         if (DriverOf(name) != "nvme")
-            return Task.FromResult(new HostAnswer(HostOutcome.Refused, "not on nvme"));
+            return new HostAnswer(HostOutcome.Refused, "not on nvme");
         Done.Add($"erase {name}");
-        return Task.FromResult(KeepsData.Contains(name) ? new HostAnswer(HostOutcome.Refused, "nvme0n1 still has data at byte 0") : HostAnswer.Done);
+        return KeepsData.Contains(name) ? new HostAnswer(HostOutcome.Refused, "nvme0n1 still has data at byte 0") : HostAnswer.Done;
     }
 
     public HostAnswer Own(string deviceNode, uint? user)
     {
+        if (RefusesOwner.Contains(Path.GetFileName(deviceNode)))
+            return new HostAnswer(HostOutcome.Refused, "Operation not permitted");
         Owners[deviceNode] = user;
         return HostAnswer.Done;
     }
 
     public string? DriverOf(string address) => tree.LinkName($"{PciScan.Directory}/{address}/driver");
 
+    /// <summary>The host starts anew: every function is on the driver that takes it by itself, and nothing is owned by anybody.</summary>
+    public void Reboot()
+    {
+        foreach (var address in tree.Names(PciScan.Directory))
+        {
+            Remove(address);
+            File.Delete(Of($"{PciScan.Directory}/{address}/driver_override"));
+            if (NaturalDrivers.GetValueOrDefault(address) is { } driver)
+                File.CreateSymbolicLink(Of($"{PciScan.Directory}/{address}/driver"), $"../../../bus/pci/drivers/{driver}");
+        }
+        Owners.Clear();
+    }
+
     private HostAnswer Unbind(string address)
     {
+        if (RefusesUnbinding.Contains(address))
+            return new HostAnswer(HostOutcome.Refused, "Device or resource busy");
         if (StuckUnbinding.Contains(address))
             return new HostAnswer(HostOutcome.TimedOut, "no answer within 15 s");
         Done.Add($"unbind {address}");
@@ -73,7 +101,7 @@ internal sealed class FakeHost(HostTree tree) : IHostControl
     {
         Done.Add($"probe {address}");
         var wanted = tree.Text($"{PciScan.Directory}/{address}/driver_override") is { Length: > 0 } named ? named : NaturalDrivers.GetValueOrDefault(address);
-        if (wanted is null || DriverOf(address) is not null)
+        if (wanted is null || DriverOf(address) is not null || RefusesProbe.Contains(address))
             return HostAnswer.Done;
         File.CreateSymbolicLink(Of($"{PciScan.Directory}/{address}/driver"), $"../../../bus/pci/drivers/{wanted}");
         if (!wanted.Contains("vfio", StringComparison.Ordinal))
@@ -111,7 +139,10 @@ internal sealed class FakeHost(HostTree tree) : IHostControl
         if (!Directory.Exists(vfio))
             return;
         foreach (var name in tree.Names($"{PciScan.Directory}/{address}/vfio-dev"))
+        {
             File.Delete(Of($"dev/vfio/devices/{name}"));
+            Owners.Remove(Of($"dev/vfio/devices/{name}"));
+        }
         Directory.Delete(vfio, recursive: true);
     }
 
