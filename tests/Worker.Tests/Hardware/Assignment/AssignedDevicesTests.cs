@@ -1,3 +1,4 @@
+using Contracts;
 using Worker.Hardware.Assignment;
 using Xunit;
 using static Worker.Tests.Hardware.Assignment.AssignmentHost;
@@ -16,7 +17,7 @@ public sealed class AssignedDevicesTests : IDisposable
     private static Task<AssignedFunction> GiveAsync(AssignedDevices worker, Guid sandbox, string address)
     {
         Assert.Null(worker.TryHold(sandbox, address));
-        return worker.PrepareAsync(address, User, Ct);
+        return worker.PrepareAsync(address, Vmm.Qemu, User, Ct);
     }
 
     /// <summary>What was done since the last time that it was asked.</summary>
@@ -105,7 +106,7 @@ public sealed class AssignedDevicesTests : IDisposable
         }
         Assert.Equal(("nouveau", "snd_hda_intel", "nvme"), (_host.Kernel.DriverOf(Gpu), _host.Kernel.DriverOf(Audio), _host.Kernel.DriverOf(Nvme)));
         Assert.All((string[])[Gpu, Audio, Nvme], address => Assert.Equal("", _host.Files.Tree.Text($"sys/bus/pci/devices/{address}/driver_override")));
-        Assert.Empty(_host.Kernel.Owners.Where(o => o.Value is not null));
+        Assert.DoesNotContain(_host.Kernel.Owners, o => o.Value is not null);
     }
 
     [Fact]
