@@ -35,10 +35,11 @@ internal sealed class KvmtoolVmm(KvmtoolHost host, ImageCatalogue images, HostSm
             throw new VmStartException("ViommuUnsupported", $"kvmtool gives a guest no IOMMU, so not {spec.Viommu}.", "Create the sandbox with viommu none, or with vmm qemu.");
         if (DeviceProblem(spec.Devices) is { } problem)
             throw problem;
-        var image = Image(spec);
+        if (Image(spec) is not KernelImage image)
+            throw DiskImageUnsupported(spec);
         if (image.Initrd is null && !host.Kvmtool.Options.Contains("nodefaults"))
             throw new VmStartException("InitrdNeeded", "Without an initrd this lkvm would share the host's files with the guest.", "Use an image with an initrd, or a kvmtool with --nodefaults.");
-        if (image.Manifest.CommandLine.Length > MaxCommandLine)
+        if (image.CommandLine.Length > MaxCommandLine)
             throw new VmStartException("CommandLineTooLong", $"The image's kernel command line is longer than {MaxCommandLine} characters.", "Shorten it in the image's image.json.");
         // An agent in the image finds no port to speak through.
         return false;
@@ -64,9 +65,9 @@ internal sealed class KvmtoolVmm(KvmtoolHost host, ImageCatalogue images, HostSm
         var directory = launch.Directory;
         if (KvmtoolLauncher.PathProblem(KvmtoolLauncher.RealPath(directory.VmmDirectory)) is { } problem)
             throw problem;
-        var image = Image(launch.Spec);
+        var image = Image(launch.Spec) as KernelImage ?? throw DiskImageUnsupported(launch.Spec);
         var line = KvmtoolCommandLine.Build(new KvmtoolMachine(
-            launch.Spec.Vcpus, launch.Spec.MemoryMib, image.Kernel, image.Initrd, image.Manifest.CommandLine, launch.Spec.Devices, host.Kvmtool.Options));
+            launch.Spec.Vcpus, launch.Spec.MemoryMib, image.Kernel, image.Initrd, image.CommandLine, launch.Spec.Devices, host.Kvmtool.Options));
         var process = VmProcess.Start(
             directory, launch.Cgroup, new VmConfinement(launch.User, host.KvmGroup) { MemlockKib = GuestMemory.PinnedKib(launch.Spec) }, KvmtoolLauncher.Program, KvmtoolLauncher.Arguments(directory, host.Kvmtool.Path!, line));
         File.Delete(HostSmmuState(directory));
@@ -87,6 +88,9 @@ internal sealed class KvmtoolVmm(KvmtoolHost host, ImageCatalogue images, HostSm
         new(launch, process, hostSmmu.TrackDevices(launch.Spec.Devices, HostSmmuState(launch.Directory)), hostOrigin, tell, time, log);
 
     private static string HostSmmuState(RuntimeDirectory directory) => Path.Combine(directory.FullPath, "host-smmu.state");
+
+    private static VmStartException DiskImageUnsupported(SandboxSpec spec) =>
+        new("DiskImageUnsupported", $"Image {spec.Image} is a disk, which kvmtool starts no guest from.", "Create the sandbox with vmm qemu, or with an image that has a kernel.");
 
     private VerifiedImage Image(SandboxSpec spec) => images.Find(spec.Image, out var problem)
         ?? throw new VmStartException(problem.Reason, $"Image {spec.Image}: {problem.Message}.", "Build the image on the node: ./sandbox image");

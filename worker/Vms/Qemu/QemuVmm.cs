@@ -23,7 +23,11 @@ internal sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, Host
             throw new VmStartException("ModelBesideAcceleratedSmmu", "Emulated and assigned devices cannot stand behind one accelerated SMMU.", "Ask for devices of one origin, or choose viommu virtio or none.");
         if (!NodeChecks.Viommus(node.Qemu).Contains(spec.Viommu))
             throw new VmStartException("ViommuUnsupported", $"The node's QEMU cannot give a guest {spec.Viommu}.", "Choose one that the node reports.");
-        return Image(spec).Manifest.HasAgent;
+        _ = HighMmio(spec);
+        var image = Image(spec);
+        if (image is DiskImage)
+            _ = Firmware("An image with a disk is started by firmware", "create the sandbox with an image that has a kernel");
+        return image.Manifest.HasAgent;
     }
 
     public IVm Start(VmLaunch launch, VmTell tell)
@@ -39,22 +43,31 @@ internal sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, Host
         File.Delete(HostSmmuState(directory));
         var assigned = launch.Devices.Select(d => d.Assigned).OfType<AssignedFunction>().ToList();
         var smmus = launch.Spec.Viommu == Viommu.Smmuv3 ? QemuSmmu.For(assigned) : [];
-        if (smmus.Count > 0 && node.Qemu.Firmware is null)
-            throw new VmStartException("FirmwareMissing", "The accelerated SMMU needs a guest with ACPI, and the node has no UEFI for arm64 guests.", "Install qemu-efi-aarch64 on the node, or choose viommu virtio or none.");
+        var firmware = smmus.Count > 0 ? Firmware("The accelerated SMMU needs a guest with ACPI", "choose viommu virtio or none") : null;
+        var (kernel, disk) = (image as KernelImage, image as DiskImage);
+        if (disk is not null)
+        {
+            firmware = Firmware("An image with a disk is started by firmware", "create the sandbox with an image that has a kernel");
+            CloudInitSeed.For(directory.Id, launch.Incarnation, launch.Name, launch.Spec, image.Manifest.HasAgent).Write(directory, launch.User);
+        }
         var memory = assigned.Count == 0 ? GuestMemory.Plain(launch.Spec.MemoryMib) : GuestMemory.Near(launch.Spec.MemoryMib, assigned.Select(f => f.NumaNode).FirstOrDefault(n => n is not null), NumaScan.Read(HostTree.Machine));
         var arguments = QemuCommandLine.Build(new QemuMachine(
-            directory.Id, node.Acceleration, launch.Spec.Vcpus, memory, launch.Spec.Viommu, image.Kernel, image.Initrd,
-            image.Manifest.CommandLine, directory, launch.Devices, node.Qemu.Has("pvpanic-pci") == true)
+            directory.Id, node.Acceleration, launch.Spec.Vcpus, memory, launch.Spec.Viommu, kernel?.Kernel, kernel?.Initrd,
+            kernel?.CommandLine ?? "", directory, launch.Devices, node.Qemu.Has("pvpanic-pci") == true)
         {
             Seccomp = node.HasSeccomp,
             Smmus = smmus,
-            Firmware = smmus.Count > 0 ? node.Qemu.Firmware : null,
+            Firmware = firmware,
+            Disk = disk?.Disk,
+            HighMmioBytes = HighMmio(launch.Spec),
         });
         var process = VmProcess.Start(directory, launch.Cgroup, new VmConfinement(launch.User, node.KvmGroup)
         {
             MemlockKib = GuestMemory.PinnedKib(launch.Spec),
             Cpus = memory.Cpus,
             OpenFile = assigned.Exists(f => f.Access == VfioAccess.Iommufd) ? "/dev/iommu" : null,
+            // Where QEMU puts what a guest writes to its disk.
+            Environment = new Dictionary<string, string> { ["TMPDIR"] = directory.VmmDirectory },
         }, node.Qemu.Path!, arguments);
         return Supervise(launch, process, image.Manifest.HasAgent, tell);
     }
@@ -83,6 +96,12 @@ internal sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, Host
     private static bool IsAddress(string device) => PciAddress.TryParse(device, out _);
 
     private static string TraceState(RuntimeDirectory directory) => Path.Combine(directory.FullPath, "trace.state");
+
+    private string Firmware(string need, string otherwise) => node.Qemu.Firmware
+        ?? throw new VmStartException("FirmwareMissing", $"{need}, and the node has no UEFI for arm64 guests.", $"Install qemu-efi-aarch64 on the node, or {otherwise}.");
+
+    private long? HighMmio(SandboxSpec spec) => QemuBarWindow.Size(
+        [.. spec.Devices.Select(device => PciAddress.TryParse(device, out var address) ? PciResources.Read(HostTree.Machine, address) : null)], node.Qemu.MachineProperties.Contains("highmem-mmio-size"));
 
     private VerifiedImage Image(SandboxSpec spec) => images.Find(spec.Image, out var problem)
         ?? throw new VmStartException(problem.Reason, $"Image {spec.Image}: {problem.Message}.", "Build the image on the node: ./sandbox image");
