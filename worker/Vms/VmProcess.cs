@@ -42,7 +42,7 @@ public static class VmProcess
         var identity = ProcessIdentity.Of(process.Id);
         return identity is not null && ProcessHandle.Open(identity) is { } handle
             ? handle
-            : throw new VmStartException("VmmStartFailed", $"The VMM ended at once. It said: {ReadLog(directory)}", "Run the worker's check on the node.");
+            : throw new VmStartException(StartReasons.VmmStartFailed, $"It ended at once and said: {ReadLog(directory)}");
     }
 
     /// <summary>The VMM of a sandbox whose number was, or was not, recorded; null when none lives.</summary>

@@ -75,7 +75,7 @@ public sealed class ImageCatalogueTests : IDisposable
     {
         Write("guest");
         Assert.Null(Catalogue.Find(name, out var problem));
-        Assert.Equal("ImageMissing", problem.Reason);
+        Assert.Equal("ImageMissing", problem.Reason.Code);
     }
 
     [Fact]
@@ -87,7 +87,7 @@ public sealed class ImageCatalogueTests : IDisposable
         File.WriteAllText(Path.Combine(folder, "kernel"), "evil!!");
         File.SetLastWriteTimeUtc(Path.Combine(folder, "kernel"), Now.UtcDateTime);
         Assert.Null(catalogue.Find("guest", out var problem));
-        Assert.Equal("ImageCorrupt", problem.Reason);
+        Assert.Equal("ImageCorrupt", problem.Reason.Code);
     }
 
     [Fact]
@@ -95,7 +95,7 @@ public sealed class ImageCatalogueTests : IDisposable
     {
         File.SetUnixFileMode(Path.Combine(Write("guest"), "kernel"), UnixFileMode.UserRead);
         Assert.Null(Catalogue.Find("guest", out var problem));
-        Assert.Equal("ImageUnreadable", problem.Reason);
+        Assert.Equal("ImageUnreadable", problem.Reason.Code);
     }
 
     [Fact]
