@@ -105,7 +105,7 @@ public sealed class AssignedDevicesTests : IDisposable
         }
         Assert.Equal(("nouveau", "snd_hda_intel", "nvme"), (_host.Kernel.DriverOf(Gpu), _host.Kernel.DriverOf(Audio), _host.Kernel.DriverOf(Nvme)));
         Assert.All((string[])[Gpu, Audio, Nvme], address => Assert.Equal("", _host.Files.Tree.Text($"sys/bus/pci/devices/{address}/driver_override")));
-        Assert.Empty(_host.Kernel.Owners.Where(o => o.Value is not null));
+        Assert.DoesNotContain(_host.Kernel.Owners, o => o.Value is not null);
     }
 
     [Fact]
