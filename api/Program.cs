@@ -12,6 +12,7 @@ using Api.Projects;
 using Api.Sandboxes;
 using Contracts;
 using Microsoft.AspNetCore.DataProtection;
+using Microsoft.AspNetCore.SignalR;
 using Microsoft.EntityFrameworkCore;
 using Npgsql;
 using Scalar.AspNetCore;
@@ -24,7 +25,8 @@ builder.WebHost.ConfigureKestrel(o =>
 });
 builder.Logging.AddFilter("Microsoft.EntityFrameworkCore", LogLevel.Warning).AddFilter("Microsoft.AspNetCore", LogLevel.Warning)
     // What a stranger sends is not the log's to grow with.
-    .AddFilter(typeof(ApiKeyHandler).FullName, LogLevel.Warning).AddFilter(typeof(NodeTokenHandler).FullName, LogLevel.Warning);
+    .AddFilter(typeof(ApiKeyHandler).FullName, LogLevel.Warning).AddFilter(typeof(NodeTokenHandler).FullName, LogLevel.Warning)
+    .AddFilter(typeof(JoinTokenHandler).FullName, LogLevel.Warning).AddFilter(HubFailures.SilencedCategory, LogLevel.None);
 var connectionString = builder.Configuration.GetConnectionString("Sandbox")
     ?? throw new InvalidOperationException("ConnectionStrings:Sandbox is not set.");
 builder.Services.AddSingleton(TimeProvider.System);
@@ -41,11 +43,12 @@ builder.Services.ConfigureHttpJsonOptions(o =>
     o.SerializerOptions.AllowDuplicateProperties = false;
 });
 builder.Services.Configure<RouteHandlerOptions>(o => o.ThrowOnBadRequest = true);
-builder.Services.AddSignalR(o => o.MaximumReceiveMessageSize = 8 * 1024 * 1024)
+builder.Services.AddSingleton<HubFailures>();
+builder.Services.AddSignalR(o => { o.MaximumReceiveMessageSize = 8 * 1024 * 1024; o.AddFilter<HubFailures>(); })
     .AddHubOptions<DashboardHub>(o => o.MaximumReceiveMessageSize = 32 * 1024);
 
-builder.Services.AddSingleton<ConsoleRelay>().AddSingleton<FaultLive>().AddSingleton<FaultIntake>().AddSingleton<NodePlans>().AddSingleton<NodeSync>().AddSingleton<NodeInventories>();
-builder.Services.AddScoped<SandboxWishes>();
+builder.Services.AddSingleton<ConsoleRelay>().AddSingleton<FaultLive>().AddSingleton<FaultIntake>().AddSingleton<NodePlans>().AddSingleton<NodeSync>().AddSingleton<NodeInventories>().AddSingleton<RefusedMachines>();
+builder.Services.AddScoped<SandboxWishes>().AddScoped<DeviceQuarantines>().AddScoped<NodeJoining>();
 AddHosted<EventSignal>();
 AddHosted<SandboxScheduler>();
 AddHosted<LeaseExpiry>();

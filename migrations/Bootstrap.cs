@@ -1,4 +1,3 @@
-using System.Security.Cryptography;
 using Api.Data;
 using Api.Nodes;
 using Api.Projects;
@@ -8,7 +7,8 @@ using Microsoft.EntityFrameworkCore;
 namespace Migrations;
 
 /// <summary>What a fresh service needs before anybody can sign in: the default project, an admin key and the first node's token.
-/// Guarantees: a secret file that exists is left as it is, and made known again if the database lost it; run twice it changes nothing.
+/// Guarantees: a secret file that exists is left as it is, and made known again if the database lost it; run twice it changes nothing, but that the node is again
+/// whichever machine reports first with its token.
 /// The file is written before the row: a crash between the two is mended by the next run.</summary>
 public static class Bootstrap
 {
@@ -31,8 +31,9 @@ public static class Bootstrap
             var node = await db.Nodes.SingleOrDefaultAsync(n => n.Name == nodeName, ct);
             if (node is null)
                 db.Nodes.Add(new Node { Id = Guid.CreateVersion7(), Name = nodeName, TokenSha256 = hash, Phase = NodePhase.Joining });
-            else if (!CryptographicOperations.FixedTimeEquals(node.TokenSha256, hash))
-                await db.Nodes.Where(n => n.Id == node.Id).ExecuteUpdateAsync(u => u.SetProperty(n => n.TokenSha256, hash), ct);
+            else
+                // Whoever provisions a node is at work on its machine: that one is the node from now on.
+                await db.Nodes.Where(n => n.Id == node.Id).ExecuteUpdateAsync(u => u.SetProperty(n => n.TokenSha256, hash).SetProperty(n => n.Installation, (Guid?)null), ct);
         }
         await db.SaveChangesAsync(ct);
     }

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Contracts;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
@@ -6,11 +7,14 @@ using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Console;
 using Worker;
 using Worker.Checks;
+using Worker.Faults;
 using Worker.Hardware;
 using Worker.Hardware.Assignment;
+using Worker.Hardware.Pci;
 using Worker.Images;
 using Worker.Sync;
 using Worker.Vms;
+using Worker.Vms.Kvmtool;
 using Worker.Vms.Qemu;
 
 // Verbs: none runs the node; "check" prints what it can do, "reasons" every reason code of its verdicts; of a stopped worker "shut-down --state-directory DIR" ends all
@@ -35,6 +39,8 @@ async Task<int> RunAsync()
     using var stateLock = await StateLock.TakeAsync(options.StateDirectory, TimeSpan.FromSeconds(5));
     if (stateLock is null)
         return Fail("another worker uses this state directory");
+    if (!await JoinedAsync())
+        return 2;
     var node = await NodeChecks.RunAsync(options, CancellationToken.None);
     var builder = Host.CreateEmptyApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
     ConfigureLogging(builder.Logging);
@@ -58,6 +64,29 @@ async Task<int> RunAsync()
     return 0;
 }
 
+// Before anything else: a machine that is not let in needs no self checks.
+async Task<bool> JoinedAsync()
+{
+    if (options.JoinTokenFile is not { } joinToken)
+        return true;
+    using var logging = LoggerFactory.Create(ConfigureLogging);
+    using var stop = new CancellationTokenSource();
+    using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, signal => { signal.Cancel = true; stop.Cancel(); });
+    using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, signal => { signal.Cancel = true; stop.Cancel(); });
+    try
+    {
+        var joining = new JoinNode(options.ApiUrl, joinToken, options.TokenFile, Installation.Of(options.StateDirectory), TimeProvider.System, logging.CreateLogger("Worker.Sync"));
+        if (await joining.RunAsync(stop.Token) is not JoinOutcome.Refused refused)
+            return true;
+        Fail($"{refused.Code}: {refused.Message} {refused.Remedy}");
+    }
+    catch (OperationCanceledException) when (stop.IsCancellationRequested)
+    {
+        Fail("told to stop before it had joined");
+    }
+    return false;
+}
+
 async Task<int> CheckAsync()
 {
     if (Refused(options.LocalProblems()))
@@ -66,7 +95,7 @@ async Task<int> CheckAsync()
     var (images, problems) = new ImageCatalogue(options.ImagesDirectory).Scan(TimeProvider.System.GetUtcNow());
     var facts = node.ToFacts(options, problems);
     Print($"host        {facts.OperatingSystem}, kernel {facts.Kernel}, {facts.Architecture}, {facts.HostCpus} CPUs ({facts.CpuModel}), {facts.HostMemoryMib} MiB");
-    Print($"vmm         {facts.VmmVersion ?? "none"}");
+    Print($"vmm         {facts.VmmVersion ?? "no QEMU"}, {(facts.KvmtoolVersion is { } kvmtool ? $"kvmtool {kvmtool}" : "no kvmtool")}");
     Print($"guests run  by {facts.Acceleration}: {facts.AccelerationReason}");
     Print($"offers      {facts.VcpuCapacity} vCPUs, {facts.MemoryCapacityMib} MiB, viommu {string.Join(", ", facts.Viommus)}");
     Print($"isolation   own user: {(facts.OwnUidPerVm ? "yes" : "no")}, own cgroup: {(facts.CgroupPerVm ? "yes" : "no")}, limits: {facts.CgroupLimitsReason ?? "yes"}");
@@ -106,7 +135,14 @@ async Task<int> EndAllAsync(string directory, Func<VmManager, Task<bool>> endAll
 
 static VmManager NewManager(WorkerOptions options, NodeCapabilities node, ImageCatalogue images, NodeDevices devices, ILogger log)
 {
-    var vmm = new QemuVmm(node, images, options.TraceTlb, TimeProvider.System, log);
+    var hostSmmu = new HostSmmuEvents("/dev/kmsg", node.Hardware.Kernel, TimeProvider.System, log);
+    var kvmtool = new KvmtoolHost(
+        node.Kvmtool, node.Acceleration, RuntimeInformation.OSArchitecture, node.KvmGroup, address => PciResources.Read(HostTree.Machine, address));
+    var vmm = new VmmChoice(new Dictionary<Vmm, IVmm>
+    {
+        [Vmm.Qemu] = new QemuVmm(node, images, hostSmmu, options.TraceTlb, TimeProvider.System, log),
+        [Vmm.Kvmtool] = new KvmtoolVmm(kvmtool, images, hostSmmu, node.Hardware.Origin, TimeProvider.System, log),
+    });
     return new VmManager(options.RuntimeRoot, new VmSurroundings(
         vmm, devices, new UserIds(node.OwnUserPerVm, options.FirstUser ?? UserIds.FirstOf(options.StateDirectory), options.UserCount), node.Cgroups,
         node.Host.BootId, TimeProvider.System, log));
@@ -115,7 +151,10 @@ static VmManager NewManager(WorkerOptions options, NodeCapabilities node, ImageC
 static NodeDevices NewDevices(WorkerOptions options, NodeCapabilities node, ILogger log) => new(
     new EmulatedDevices(options.EmulatedDevices, options.ScratchDiskMib),
     new AssignedDevices(options.Passthrough, HostTree.Machine, new KernelHost(HostTree.Machine, TimeProvider.System), node.Hardware, node.Qemu, options.StateDirectory, TimeProvider.System, log),
-    node.Qemu);
+    node.Qemu, device => node.KvmtoolVersion is not null && FitsKvmtool(device));
+
+static bool FitsKvmtool(string device) => PciAddress.TryParse(device, out var address) && HostTree.Machine.Exists("dev/vfio/vfio")
+    && PciResources.Read(HostTree.Machine, address) is { } bars && KvmtoolBarWindow.Problem([(device, bars)]) is null;
 
 static void ConfigureLogging(ILoggingBuilder logging)
 {

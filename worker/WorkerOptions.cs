@@ -9,12 +9,16 @@ public sealed class WorkerOptions
 
     public string ApiUrl { get; set; } = "";
     public string TokenFile { get; set; } = "";
+    /// <summary>Holds the join token by which a machine without a token of its own becomes a node; null: <see cref="TokenFile"/> is there.</summary>
+    public string? JoinTokenFile { get; set; }
     public string StateDirectory { get; set; } = "";
     public string ImagesDirectory { get; set; } = "";
     /// <summary>Null: qemu-system-aarch64 on the PATH.</summary>
     public string? QemuPath { get; set; }
     /// <summary>UEFI for arm64 guests. Null: where Debian, Ubuntu and Fedora put theirs.</summary>
     public string? FirmwarePath { get; set; }
+    /// <summary>Null: lkvm on the PATH.</summary>
+    public string? KvmtoolPath { get; set; }
     /// <summary>vCPUs offered for each host CPU. Null: 16 under tcg, 1 under kvm.</summary>
     public int? VcpuOvercommit { get; set; }
     /// <summary>Null: all but an eighth, at least 512 MiB, of the host's memory.</summary>
@@ -47,8 +51,8 @@ public sealed class WorkerOptions
     {
         if (!Uri.TryCreate(ApiUrl, UriKind.Absolute, out var uri) || uri.Scheme is not ("http" or "https"))
             yield return "Worker__ApiUrl must be an http or https address";
-        if (!File.Exists(TokenFile))
-            yield return "Worker__TokenFile must name the file that holds the node's token";
+        if (!Path.IsPathFullyQualified(TokenFile) || (JoinTokenFile is null && !File.Exists(TokenFile)))
+            yield return "Worker__TokenFile must name the file that holds the node's token, or that will once the machine has joined by Worker__JoinTokenFile";
         foreach (var problem in LocalProblems())
             yield return problem;
     }

@@ -95,6 +95,8 @@ public static class FaultSource
     public const string VmmMinor = "vmm.minorFaults";
     public const string VmmMajor = "vmm.majorFaults";
     public const string SmmuEvents = "smmu.events";
+    /// <summary>Events of the host's SMMU for the sandbox's assigned functions, in total and by type like <see cref="SmmuEvents"/>, which are those of the SMMU that the guest sees.</summary>
+    public const string HostSmmuEvents = "hostSmmu.events";
     public const string SmmuTlbHits = "smmu.tlbHits";
     public const string SmmuTlbMisses = "smmu.tlbMisses";
 }

@@ -94,7 +94,7 @@ public sealed record Page<T>(IReadOnlyList<T> Items, string? Next);
 
 /// <summary>What happened, numbered without gaps in the order in which it became visible.
 /// <c>Type</c>: sandbox.created, sandbox.phaseChanged, sandbox.conditionChanged, sandbox.desiredChanged, sandbox.deleted,
-/// node.joined, node.phaseChanged, device.phaseChanged, image.changed.
+/// node.joined, node.phaseChanged, node.machineRefused, device.phaseChanged, device.quarantineChanged, image.changed.
 /// <c>SubjectId</c>: the sandbox, node or device.</summary>
 public sealed record EventView(
     long Number, DateTimeOffset At, string Type, Guid? SubjectId, string? SubjectName, string Reason, string Message, Phase? Phase);

@@ -14,7 +14,7 @@ namespace Api.Dashboard;
 
 /// <summary>What the page watches (Contracts/DashboardEvents.cs). Every stream can be resumed: events by number, consoles by offset.</summary>
 [Authorize(Schemes.User)]
-public sealed class DashboardHub(IServiceScopeFactory scopes, EventSignal signal, FaultLive faults, ConsoleRelay consoles, NodePlans plans) : Hub
+public sealed class DashboardHub(IServiceScopeFactory scopes, EventSignal signal, FaultLive faults, ConsoleRelay consoles, NodePlans plans, HubFailures failures) : Hub
 {
     public const int MaxStreams = 32;
     private const int Batch = 200;
@@ -23,7 +23,13 @@ public sealed class DashboardHub(IServiceScopeFactory scopes, EventSignal signal
     private Guid Project => Context.User!.ProjectId();
 
     /// <summary>Events after a number, then each new one; -1 means from now.</summary>
-    public async IAsyncEnumerable<EventView> Events(long after, [EnumeratorCancellation] CancellationToken ct)
+    public IAsyncEnumerable<EventView> Events(long after, CancellationToken ct) => failures.Told(nameof(Events), EventsAsync(after, ct), ct);
+
+    public IAsyncEnumerable<FaultSample> Faults(Guid sandboxId, CancellationToken ct) => failures.Told(nameof(Faults), FaultsAsync(sandboxId, ct), ct);
+
+    public IAsyncEnumerable<ConsoleFrame> Console(Guid sandboxId, long fromOffset, CancellationToken ct) => failures.Told(nameof(Console), ConsoleAsync(sandboxId, fromOffset, ct), ct);
+
+    private async IAsyncEnumerable<EventView> EventsAsync(long after, [EnumeratorCancellation] CancellationToken ct)
     {
         using var open = OpenStream();
         var project = Project;
@@ -47,14 +53,14 @@ public sealed class DashboardHub(IServiceScopeFactory scopes, EventSignal signal
         }
     }
 
-    public async IAsyncEnumerable<FaultSample> Faults(Guid sandboxId, [EnumeratorCancellation] CancellationToken ct)
+    private async IAsyncEnumerable<FaultSample> FaultsAsync(Guid sandboxId, [EnumeratorCancellation] CancellationToken ct)
     {
         using var open = OpenStream();
         await NodeOfAsync(sandboxId, ct);
         await foreach (var sample in faults.WatchAsync(sandboxId, ct)) yield return sample;
     }
 
-    public async IAsyncEnumerable<ConsoleFrame> Console(Guid sandboxId, long fromOffset, [EnumeratorCancellation] CancellationToken ct)
+    private async IAsyncEnumerable<ConsoleFrame> ConsoleAsync(Guid sandboxId, long fromOffset, [EnumeratorCancellation] CancellationToken ct)
     {
         using var open = OpenStream();
         var node = await NodeOfAsync(sandboxId, ct);

@@ -24,6 +24,7 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
     public DbSet<ApiKey> ApiKeys => Set<ApiKey>();
     public DbSet<Sandbox> Sandboxes => Set<Sandbox>();
     public DbSet<Node> Nodes => Set<Node>();
+    public DbSet<JoinToken> JoinTokens => Set<JoinToken>();
     public DbSet<NodeInventoryRow> NodeInventories => Set<NodeInventoryRow>();
     public DbSet<Device> Devices => Set<Device>();
     public DbSet<NodeImage> NodeImages => Set<NodeImage>();
@@ -53,7 +54,7 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
 
     protected override void ConfigureConventions(ModelConfigurationBuilder configurationBuilder)
     {
-        foreach (var type in (Type[])[typeof(Phase), typeof(DesiredState), typeof(NodePhase), typeof(DevicePhase), typeof(Origin), typeof(Viommu), typeof(LeaseEnd)])
+        foreach (var type in (Type[])[typeof(Phase), typeof(DesiredState), typeof(NodePhase), typeof(DevicePhase), typeof(Origin), typeof(Viommu), typeof(Vmm), typeof(LeaseEnd)])
             configurationBuilder.Properties(type).HaveConversion<string>().HaveMaxLength(32);
     }
 
@@ -74,6 +75,7 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
             e.HasOne<Node>().WithMany().HasForeignKey(s => s.NodeId).OnDelete(DeleteBehavior.Restrict);
             e.Property(s => s.Version).IsRowVersion();
             e.Property(s => s.Name).HasMaxLength(63);
+            e.Property(s => s.WantedNode).HasMaxLength(63);
             Json(e.Property(s => s.Accelerators));
             Json(e.Property(s => s.Labels));
             Json(e.Property(s => s.SshKeys));
@@ -96,6 +98,13 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
             e.Property(n => n.Version).IsRowVersion();
             Json(e.Property(n => n.Facts));
         });
+        modelBuilder.Entity<JoinToken>(e =>
+        {
+            e.HasIndex(t => t.TokenSha256).IsUnique();
+            e.HasIndex(t => t.ExpiresAt);
+            e.Property(t => t.Name).HasMaxLength(63);
+            e.Property(t => t.Version).IsRowVersion();
+        });
         modelBuilder.Entity<NodeInventoryRow>(e =>
         {
             e.ToTable("node_inventories").HasKey(i => i.NodeId);
@@ -111,6 +120,10 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
             e.Property(d => d.Version).IsRowVersion();
             Json(e.Property(d => d.Quarantine));
             Json(e.Property(d => d.Verdict));
+            Json(e.Property(d => d.OperatorQuarantine));
+            Json(e.Property(d => d.Viommus));
+            // In ticks: the node compares it with its own, and a timestamp of the database would round it to microseconds.
+            e.Property(d => d.LiftQuarantineOf).HasConversion(at => at!.Value.UtcTicks, ticks => new DateTimeOffset(ticks, TimeSpan.Zero));
             e.ToTable(t => t.HasCheckConstraint("ck_devices_assigned", "(phase = 'Assigned') <= (sandbox_id IS NOT NULL)"));
         });
         modelBuilder.Entity<NodeImage>(e =>

@@ -15,7 +15,14 @@ public sealed class Device
     public Origin Origin { get; set; }
     public DevicePhase Phase { get; set; }
     public Guid? SandboxId { get; set; }
+    /// <summary>Of the node's last report: why the node hands it out no more.</summary>
     public Failure? Quarantine { get; set; }
+    /// <summary>Why an operator has taken it out; of a held device it takes effect after the tenancy.</summary>
+    public Failure? OperatorQuarantine { get; set; }
+    /// <summary>The time of the node's own quarantine that an operator has lifted and the node still shows.</summary>
+    public DateTimeOffset? LiftQuarantineOf { get; set; }
+    public List<Viommu> Viommus { get; set; } = [];
+    public bool FitsKvmtool { get; set; }
     public Verdict? Verdict { get; set; }
     /// <summary>In the node's last report. A device that went missing keeps its row (and its tenant) until the node shows it again.</summary>
     public bool Present { get; set; }

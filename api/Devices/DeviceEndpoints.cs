@@ -18,25 +18,22 @@ public static class DeviceEndpoints
     {
         routes.MapGet("/v1/devices", ListAsync).WithTags("Devices").WithSummary("Every assignable function of every node, its origin and its SVA verdict.")
             .Produces<Page<DeviceView>>().ProducesProblem(422);
+        routes.MapPost("/v1/devices/{id:guid}/quarantine", (Guid id, DeviceQuarantine? quarantine, HttpContext http, DeviceQuarantines quarantines, CancellationToken ct) =>
+                quarantines.QuarantineAsync(id, quarantine?.Message, http.User, ct))
+            .WithTags("Devices").WithSummary("Hand it out no more: at once when it is free, else after its tenancy; its guest goes on.")
+            .Produces<DeviceView>().ProducesProblem(404).ProducesProblem(422);
+        routes.MapPost("/v1/devices/{id:guid}/release", (Guid id, HttpContext http, DeviceQuarantines quarantines, CancellationToken ct) => quarantines.ReleaseAsync(id, http.User, ct))
+            .WithTags("Devices").WithSummary("End a quarantine. One that the node set itself ends once the node has cleaned the device again.")
+            .Produces<DeviceView>().ProducesProblem(404).ProducesProblem(409);
         routes.MapGet("/v1/device-classes", ClassesAsync).WithTags("Devices").WithSummary("What a sandbox may ask for, and how many are free now.");
     }
 
     private static async Task<IResult> ListAsync(HttpContext http, SandboxDb db, CancellationToken ct, int limit = Paging.MaxLimit, Guid? after = null)
     {
         if (limit is < 1 or > Paging.MaxLimit) return Paging.LimitProblem();
-        var project = http.User.ProjectId();
-        var rows = await (
-            from d in db.Devices.AsNoTracking()
-            join n in db.Nodes on d.NodeId equals n.Id
-            join s in db.Sandboxes on d.SandboxId equals s.Id into held
-            from s in held.DefaultIfEmpty()
-            where (d.Present || d.SandboxId != null) && (after == null || d.Id > after)
-            orderby d.Id
-            select new { d, Node = n.Name, Sandbox = s }).Take(limit + 1).ToListAsync(ct);
-        return Results.Ok(new Page<DeviceView>(rows.Take(limit).Select(r => new DeviceView(
-            r.d.Id, r.d.NodeId, r.Node, r.d.Address, r.d.Class, r.d.VendorId, r.d.DeviceId, r.d.Description, r.d.Origin, r.d.Phase,
-            r.Sandbox?.ProjectId == project ? r.d.SandboxId : null, r.Sandbox?.ProjectId == project ? r.Sandbox.Name : null, r.d.Quarantine, r.d.Verdict, [], false)).ToList(),
-            rows.Count > limit ? rows[limit - 1].d.Id.ToString() : null));
+        var rows = await DeviceViews.ReadAsync(
+            db.Devices.AsNoTracking().Where(d => (d.Present || d.SandboxId != null) && (after == null || d.Id > after)), db, http.User.ProjectId(), limit + 1, ct);
+        return Results.Ok(new Page<DeviceView>(rows.Take(limit).ToList(), rows.Count > limit ? rows[limit - 1].Id.ToString() : null));
     }
 
     private static async Task<Page<DeviceClassView>> ClassesAsync(SandboxDb db, CancellationToken ct)

@@ -50,6 +50,9 @@ public static class EventType
     public const string SandboxDeleted = "sandbox.deleted";
     public const string NodeJoined = "node.joined";
     public const string NodePhase = "node.phaseChanged";
+    /// <summary>Another machine showed the node's token.</summary>
+    public const string NodeRefused = "node.machineRefused";
     public const string DevicePhase = "device.phaseChanged";
+    public const string DeviceQuarantine = "device.quarantineChanged";
     public const string ImageChanged = "image.changed";
 }

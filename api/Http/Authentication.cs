@@ -2,6 +2,7 @@ using System.Security.Claims;
 using System.Security.Cryptography;
 using System.Text.Encodings.Web;
 using Api.Data;
+using Api.Nodes;
 using Api.Projects;
 using Microsoft.AspNetCore.Authentication;
 using Microsoft.AspNetCore.Authentication.Cookies;
@@ -10,16 +11,18 @@ using Microsoft.Extensions.Options;
 
 namespace Api.Http;
 
-/// <summary>Who calls: users by API key (bearer, or the dashboard's cookie), nodes by their token. Every endpoint but health and the page's files asks.</summary>
+/// <summary>Who calls: users by API key (bearer, or the dashboard's cookie), nodes by their token, machines that shall become one by their join token. Every endpoint but health and the page's files asks.</summary>
 public static class Schemes
 {
     public const string User = "User";
     public const string ApiKey = "ApiKey";
     public const string Cookie = CookieAuthenticationDefaults.AuthenticationScheme;
     public const string Node = "NodeToken";
+    public const string JoinToken = "JoinToken";
     public const string ProjectClaim = "project";
     public const string KeyClaim = "key";
     public const string NodeClaim = "node";
+    public const string JoinTokenClaim = "joinToken";
     /// <summary>A page elsewhere cannot set this header: cookie requests that change something need it.</summary>
     public const string RequestHeader = "X-Sandbox-Request";
 
@@ -29,6 +32,7 @@ public static class Schemes
             .AddPolicyScheme(User, null, o => o.ForwardDefaultSelector = http => http.Request.Headers.ContainsKey("Authorization") ? ApiKey : Cookie)
             .AddScheme<AuthenticationSchemeOptions, ApiKeyHandler>(ApiKey, null)
             .AddScheme<AuthenticationSchemeOptions, NodeTokenHandler>(Node, null)
+            .AddScheme<AuthenticationSchemeOptions, JoinTokenHandler>(JoinToken, null)
             .AddCookie(Cookie, o =>
             {
                 o.Cookie.Name = "sandbox_session";
@@ -48,6 +52,7 @@ public static class Schemes
             });
         services.AddAuthorizationBuilder()
             .AddPolicy(Node, p => p.AddAuthenticationSchemes(Node).RequireClaim(NodeClaim))
+            .AddPolicy(JoinToken, p => p.AddAuthenticationSchemes(JoinToken).RequireClaim(JoinTokenClaim))
             .AddPolicy(User, p => p.AddAuthenticationSchemes(User).RequireClaim(ProjectClaim))
             .SetDefaultPolicy(new Microsoft.AspNetCore.Authorization.AuthorizationPolicyBuilder(User).RequireClaim(ProjectClaim).Build())
             .SetFallbackPolicy(new Microsoft.AspNetCore.Authorization.AuthorizationPolicyBuilder(User).RequireClaim(ProjectClaim).Build());
@@ -115,6 +120,24 @@ public sealed class NodeTokenHandler(IOptionsMonitor<AuthenticationSchemeOptions
         var identity = new ClaimsIdentity([new(ClaimTypes.Name, node.Name), new(Schemes.NodeClaim, node.Id.ToString())], Schemes.Node);
         return AuthenticateResult.Success(new AuthenticationTicket(new ClaimsPrincipal(identity), Schemes.Node));
     }
+}
+
+/// <summary>Of <c>POST /v1/nodes/join</c> only. A stranger costs one look-up at most, and no line of log.</summary>
+public sealed class JoinTokenHandler(IOptionsMonitor<AuthenticationSchemeOptions> options, ILoggerFactory logger, UrlEncoder encoder, SandboxDb db, TimeProvider time)
+    : AuthenticationHandler<AuthenticationSchemeOptions>(options, logger, encoder)
+{
+    protected override async Task<AuthenticateResult> HandleAuthenticateAsync()
+    {
+        var presented = Bearer.Read(Request);
+        if (!Secret.HasForm(presented, Secret.JoinTokenPrefix)) return AuthenticateResult.NoResult();
+        var hash = Secret.Hash(presented!);
+        var token = await db.JoinTokens.AsNoTracking().SingleOrDefaultAsync(t => t.TokenSha256 == hash, Context.RequestAborted);
+        if (token is null || !CryptographicOperations.FixedTimeEquals(token.TokenSha256, hash) || token.ExpiresAt <= time.GetUtcNow()) return AuthenticateResult.Fail("unknown or expired join token");
+        var identity = new ClaimsIdentity([new(ClaimTypes.Name, token.Name), new(Schemes.JoinTokenClaim, token.Id.ToString())], Schemes.JoinToken);
+        return AuthenticateResult.Success(new AuthenticationTicket(new ClaimsPrincipal(identity), Schemes.JoinToken));
+    }
+
+    protected override Task HandleChallengeAsync(AuthenticationProperties properties) => NodeJoining.TokenInvalid().ExecuteAsync(Context);
 }
 
 file static class Bearer

@@ -6,7 +6,9 @@ public sealed class Node
 {
     public Guid Id { get; init; }
     public required string Name { get; init; }
-    public required byte[] TokenSha256 { get; init; }
+    public required byte[] TokenSha256 { get; set; }
+    /// <summary>The machine that the node is (its worker's state directory); null: whichever reports first.</summary>
+    public Guid? Installation { get; set; }
     public NodePhase Phase { get; set; }
     public DateTimeOffset? LastReportAt { get; set; }
     public string? WorkerVersion { get; set; }

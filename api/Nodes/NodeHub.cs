@@ -8,37 +8,62 @@ using Microsoft.AspNetCore.SignalR;
 
 namespace Api.Nodes;
 
-/// <summary>Where workers dial in (Contracts/NodeProtocol.cs). A node is who its token says, never who its report says.</summary>
+/// <summary>Where workers dial in (Contracts/NodeProtocol.cs). A node is who its token says, never who its report says.
+/// Guarantees: a connection is the node's own once a report of it was taken. Until then nothing it sends is stored or shown (what it tells of its hardware waits)
+/// and it is sent nothing, so a second machine with the node's token reads no keystrokes.</summary>
 [Authorize(Schemes.Node)]
-public sealed class NodeHub(NodeSync sync, NodeInventories inventories, FaultIntake faults, ConsoleRelay consoles, ILogger<NodeHub> log) : Hub
+public sealed class NodeHub(NodeSync sync, NodeInventories inventories, FaultIntake faults, ConsoleRelay consoles, RefusedMachines refused, ILogger<NodeHub> log) : Hub
 {
+    private const string Own = "own", Waiting = "inventory";
+
     private Guid NodeId => Guid.Parse(Context.User!.FindFirstValue(Schemes.NodeClaim)!);
 
-    public override async Task OnConnectedAsync()
-    {
-        await Groups.AddToGroupAsync(Context.ConnectionId, NodePlans.Group(NodeId));
-        await base.OnConnectedAsync();
-    }
+    private bool IsOwn => Context.Items.ContainsKey(Own);
 
-    public Task<NodePlan> Sync(NodeReport report)
+    public async Task<NodePlan> Sync(NodeReport report)
     {
+        if (report is not null && report.Protocol != NodeProtocol.Version)
+        {
+            log.LogWarning("Node {NodeId} speaks protocol {Protocol}", NodeId, report.Protocol);
+            throw new HubException($"protocol_mismatch: this API speaks version {NodeProtocol.Version}");
+        }
         if (NodeReports.Problem(report) is { } problem) throw new HubException($"invalid_report: {problem}");
-        if (report.Protocol == NodeProtocol.Version) return sync.SyncAsync(NodeId, report, Context.ConnectionAborted);
-        log.LogWarning("Node {NodeId} speaks protocol {Protocol}", NodeId, report.Protocol);
-        throw new HubException($"protocol_mismatch: this API speaks version {NodeProtocol.Version}");
+        if (await sync.SyncAsync(NodeId, report!, Context.ConnectionAborted) is not { } plan)
+        {
+            Context.Items.Remove(Own);
+            await Groups.RemoveFromGroupAsync(Context.ConnectionId, NodePlans.Group(NodeId));
+            await refused.TellAsync(NodeId, Context.ConnectionAborted);
+            throw new HubException("node_is_another_machine: this token is of a node that is another machine; join with a token of your own, or have the node replaced");
+        }
+        if (!IsOwn) await BecomeOwnAsync();
+        return plan;
     }
 
     public async Task Inventory(NodeInventory inventory)
     {
-        if (await inventories.StoreAsync(NodeId, inventory, Context.ConnectionAborted) is { } problem) throw new HubException($"invalid_inventory: {problem}");
+        if (NodeInventories.Problem(inventory) is { } problem) throw new HubException($"invalid_inventory: {problem}");
+        if (IsOwn) await inventories.StoreAsync(NodeId, inventory, Context.ConnectionAborted);
+        else Context.Items[Waiting] = inventory;
     }
 
-    public void Faults(FaultSample[] samples) => faults.Accept(NodeId, samples ?? []);
+    public void Faults(FaultSample[] samples)
+    {
+        if (IsOwn) faults.Accept(NodeId, samples ?? []);
+    }
 
     public void ConsoleOutput(ConsoleChunk chunk)
     {
+        if (!IsOwn) return;
         if (chunk?.Data is null || chunk.Offset < 0) log.LogWarning("Node {NodeId} sent console output without bytes", NodeId);
         else if (faults.Owns(NodeId, chunk.SandboxId)) consoles.Output(chunk);
         else log.LogWarning("Node {NodeId} sent console output of sandbox {SandboxId}, which is not its own", NodeId, chunk.SandboxId);
+    }
+
+    // A nudge that is lost between the report and the group costs one period.
+    private async Task BecomeOwnAsync()
+    {
+        await Groups.AddToGroupAsync(Context.ConnectionId, NodePlans.Group(NodeId));
+        Context.Items[Own] = true;
+        if (Context.Items.Remove(Waiting, out var told)) await inventories.StoreAsync(NodeId, (NodeInventory)told!, Context.ConnectionAborted);
     }
 }

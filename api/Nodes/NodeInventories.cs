@@ -17,16 +17,13 @@ public sealed class NodeInventories(IServiceScopeFactory scopes)
 {
     public const int MaxFunctions = 16_384, MaxOthers = 4096, MaxText = 1024;
 
-    /// <summary>Null when it is stored, else what is wrong with it.</summary>
-    public async Task<string?> StoreAsync(Guid nodeId, NodeInventory? inventory, CancellationToken ct)
+    public async Task StoreAsync(Guid nodeId, NodeInventory inventory, CancellationToken ct)
     {
-        if (Problem(inventory) is { } problem) return problem;
         await using var scope = scopes.CreateAsyncScope();
         var db = scope.ServiceProvider.GetRequiredService<SandboxDb>();
-        if (await db.NodeInventories.SingleOrDefaultAsync(i => i.NodeId == nodeId, ct) is { } row) row.Inventory = inventory!;
-        else db.NodeInventories.Add(new NodeInventoryRow { NodeId = nodeId, Inventory = inventory! });
+        if (await db.NodeInventories.SingleOrDefaultAsync(i => i.NodeId == nodeId, ct) is { } row) row.Inventory = inventory;
+        else db.NodeInventories.Add(new NodeInventoryRow { NodeId = nodeId, Inventory = inventory });
         await db.SaveChangesAsync(ct);
-        return null;
     }
 
     public static async Task<IResult> Readiness(Guid id, SandboxDb db, CancellationToken ct)
@@ -35,10 +32,13 @@ public sealed class NodeInventories(IServiceScopeFactory scopes)
         var row = await db.NodeInventories.AsNoTracking().SingleOrDefaultAsync(i => i.NodeId == id, ct);
         var hasImage = await db.NodeImages.AnyAsync(i => i.NodeId == id, ct);
         return Results.Ok(new NodeReadinessView(
-            node.Id, node.Name, node.Phase, node is { Phase: NodePhase.Ready, Facts: { VcpuCapacity: > 0, VmmVersion: not null } } && hasImage, node.Facts?.Problems ?? [], row?.Inventory));
+            node.Id, node.Name, node.Phase, CanRun(node) && hasImage, node.Facts?.Problems ?? [], row?.Inventory));
     }
 
-    private static string? Problem(NodeInventory? told)
+    private static bool CanRun(Node node) => node is { Phase: NodePhase.Ready, Facts: { VcpuCapacity: > 0 } facts } && (facts.VmmVersion ?? facts.KvmtoolVersion) is not null;
+
+    /// <summary>Null when nothing is missing.</summary>
+    public static string? Problem(NodeInventory? told)
     {
         if (told is not { Cpus: not null, Numa: not null, Smmus: not null, Uacce: not null, Functions: not null }) return "every list is required";
         if (told.Functions.Count > MaxFunctions || told.Cpus.Count > MaxOthers || told.Numa.Count > MaxOthers || told.Smmus.Count > MaxOthers || told.Uacce.Count > MaxOthers) return "a list is too long";

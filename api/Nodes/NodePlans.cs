@@ -24,10 +24,11 @@ public sealed class NodePlans(IHubContext<NodeHub> hub, ConsoleRelay consoles)
         // Sandboxes before devices: whoever is in the plan has every device that its placement gave it.
         var rows = await db.Sandboxes.AsNoTracking().Where(s => s.NodeId == nodeId).OrderBy(s => s.Id).ToListAsync(ct);
         var devices = (await db.Devices.AsNoTracking().Where(d => d.NodeId == nodeId && d.SandboxId != null).ToListAsync(ct)).ToLookup(d => d.SandboxId!.Value);
+        var lifted = await db.Devices.AsNoTracking().Where(d => d.NodeId == nodeId && d.LiftQuarantineOf != null).OrderBy(d => d.Id).ToListAsync(ct);
         var planned = rows.Select(s => new PlannedSandbox(
             s.Id, s.Name, s.Incarnation, Desired(s), s.Launched,
-            new SandboxSpec(s.Image, s.Vcpus, s.MemoryMib, s.Viommu, devices[s.Id].Select(d => d.Address).Order(StringComparer.Ordinal).ToList(), s.UserData, s.SshKeys, Vmm.Qemu)));
-        var plan = new NodePlan(0, planned.ToList(), consoles.WatchedAmong(rows.Select(r => r.Id)), []);
+            new SandboxSpec(s.Image, s.Vcpus, s.MemoryMib, s.Viommu, devices[s.Id].Select(d => d.Address).Order(StringComparer.Ordinal).ToList(), s.UserData, s.SshKeys, s.Vmm)));
+        var plan = new NodePlan(0, planned.ToList(), consoles.WatchedAmong(rows.Select(r => r.Id)), lifted.Select(d => new PlannedDevice(d.Address, d.LiftQuarantineOf!.Value)).ToList());
         var digest = SHA256.HashData(JsonSerializer.SerializeToUtf8Bytes(plan, NodeJson.Default.NodePlan));
         if (node.PlanSha256 is null || !node.PlanSha256.AsSpan().SequenceEqual(digest))
         {

@@ -11,14 +11,16 @@ using Sandbox = Api.Sandboxes.Sandbox;
 namespace Api.Nodes;
 
 /// <summary>Stores what a node reports and answers what it should run.
-/// Guarantees: phases, devices and their events change in one transaction; a report applied twice changes nothing the second time.
+/// Guarantees: phases, devices and their events change in one transaction; a report applied twice changes nothing the second time;
+/// nothing of a report of another machine than the node is stored.
 /// Assumes: a report is one consistent snapshot. On a crash midway nothing of the report is stored and the node sends it again.</summary>
 public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, FaultIntake faults, SandboxScheduler scheduler, TimeProvider time, ILogger<NodeSync> log)
 {
     private const int Attempts = 5;
     public const int MaxReportedSandboxes = 4096, MaxReportedDevices = 4096, MaxReportedImages = 256;
 
-    public async Task<NodePlan> SyncAsync(Guid nodeId, NodeReport report, CancellationToken ct)
+    /// <summary>The plan; null: the report is of another machine than the node.</summary>
+    public async Task<NodePlan?> SyncAsync(Guid nodeId, NodeReport report, CancellationToken ct)
     {
         if (report.Sandboxes.Count > MaxReportedSandboxes || report.Devices.Count > MaxReportedDevices || report.Images.Count > MaxReportedImages)
             throw new InvalidOperationException($"node {nodeId} reports more than the limits allow");
@@ -37,10 +39,11 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Fault
         }
     }
 
-    private async Task<NodePlan> ApplyAsync(SandboxDb db, Guid nodeId, NodeReport report, CancellationToken ct)
+    private async Task<NodePlan?> ApplyAsync(SandboxDb db, Guid nodeId, NodeReport report, CancellationToken ct)
     {
         var now = time.GetUtcNow();
         var node = await db.Nodes.SingleAsync(n => n.Id == nodeId, ct);
+        if (NodeMachine.Judge(node.Installation, report.Installation) == NodeMachine.Judgement.Another) return null;
         ApplyNode(db, node, report, now);
         await ApplyImagesAsync(db, node, report.Images, now, ct);
 
@@ -61,6 +64,7 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Fault
 
     private static void ApplyNode(SandboxDb db, Node node, NodeReport report, DateTimeOffset now)
     {
+        node.Installation = report.Installation;
         node.LastReportAt = now;
         node.WorkerVersion = report.WorkerVersion;
         node.Facts = report.Facts;
@@ -131,33 +135,21 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Fault
             }
             (device.Class, device.VendorId, device.DeviceId, device.Description) = (seen.Class, seen.VendorId, seen.DeviceId, seen.Description);
             (device.Origin, device.Verdict, device.Quarantine, device.Present) = (seen.Origin, seen.Verdict, seen.Quarantine, true);
+            (device.Viommus, device.FitsKvmtool) = ([.. seen.Viommus], seen.FitsKvmtool);
+            device.LiftQuarantineOf = DeviceLifecycle.LiftStillWanted(device.LiftQuarantineOf, seen.Quarantine?.At);
             var holder = device.SandboxId is { } id ? sandboxes.GetValueOrDefault(id) : null;
-            var phaseOfHolder = holder is null || gone.Contains(holder) ? (Phase?)null : holder.Phase;
-            var heldByIt = device.SandboxId is not null && seen.HeldBy == device.SandboxId && phaseOfHolder is not null;
-            var next = device.Phase;
-            if (device.SandboxId is not null && !SandboxLifecycle.MayRelease(phaseOfHolder, heldByIt))
-            {
-                next = phaseOfHolder is Phase.Stopped or Phase.Failed or Phase.Pending or Phase.Deleting ? DevicePhase.Cleaning : DevicePhase.Assigned;
-            }
-            else
-            {
-                device.SandboxId = null;
-                next = seen.Quarantine is not null || seen.Phase == DevicePhase.Quarantined ? DevicePhase.Quarantined
-                    : seen.HeldBy is null ? DevicePhase.Available : DevicePhase.Cleaning;
-            }
-            if (next == device.Phase) continue;
-            freed |= next == DevicePhase.Available;
-            device.Phase = next;
-            db.Events.Add(Event.Infrastructure(EventType.DevicePhase, device.Id, device.Address, next.ToString(), $"{device.Address} on {node.Name} is {next}.", now));
+            var next = DeviceLifecycle.Observe(device.SandboxId, holder is null || gone.Contains(holder) ? null : holder.Phase, seen.HeldBy, seen.Quarantine is not null, device.OperatorQuarantine is not null);
+            if (!next.Keeps) device.SandboxId = null;
+            if (next.Phase == device.Phase) continue;
+            freed |= next.Phase == DevicePhase.Available;
+            device.Phase = next.Phase;
+            db.Events.Add(Event.Infrastructure(EventType.DevicePhase, device.Id, device.Address, next.Phase.ToString(), $"{device.Address} on {node.Name} is {next.Phase}.", now));
         }
         foreach (var missing in byAddress.Values)
         {
-            // Its holder may be removed for good; any other holder keeps it until the node shows it again.
-            if (missing.SandboxId is { } held && (!sandboxes.TryGetValue(held, out var of) || gone.Contains(of)))
-            {
-                missing.SandboxId = null;
-                missing.Phase = DevicePhase.Cleaning;
-            }
+            var next = DeviceLifecycle.Missing(missing.Phase, missing.SandboxId, missing.SandboxId is { } held && sandboxes.TryGetValue(held, out var of) && !gone.Contains(of));
+            if (!next.Keeps) missing.SandboxId = null;
+            missing.Phase = next.Phase;
             if (!missing.Present) continue;
             missing.Present = false;
             db.Events.Add(Event.Infrastructure(EventType.DevicePhase, missing.Id, missing.Address, "DeviceMissing", $"{missing.Address} is not in the report of {node.Name} any more.", now));

@@ -9,6 +9,7 @@ public static class Secret
 {
     public const string ApiKeyPrefix = "sbx_";
     public const string NodeTokenPrefix = "sbn_";
+    public const string JoinTokenPrefix = "sbj_";
     private const int MaxLength = 128;
 
     public static string Create(string prefix) => prefix + Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(32));

@@ -13,6 +13,9 @@ public sealed class Sandbox
     public int MemoryMib { get; init; }
     public List<AcceleratorCount> Accelerators { get; init; } = [];
     public Viommu Viommu { get; init; }
+    public Vmm Vmm { get; init; }
+    /// <summary>Name of the only node that may run it; null: any.</summary>
+    public string? WantedNode { get; init; }
     public DateTimeOffset? LeaseExpiresAt { get; set; }
     public LeaseEnd? LeaseOnExpiry { get; set; }
     public Dictionary<string, string> Labels { get; init; } = [];

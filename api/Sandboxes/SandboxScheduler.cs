@@ -63,7 +63,7 @@ public sealed class SandboxScheduler(IServiceScopeFactory scopes, NodePlans plan
     private async Task<Guid?> PlaceAsync(SandboxDb db, Sandbox sandbox, List<Placement.NodePicture> fleet, CancellationToken ct)
     {
         var now = clock.GetUtcNow();
-        var request = new Placement.Request(sandbox.Image, sandbox.Vcpus, sandbox.MemoryMib, sandbox.Viommu, sandbox.Accelerators);
+        var request = new Placement.Request(sandbox.Image, sandbox.Vcpus, sandbox.MemoryMib, sandbox.Viommu, sandbox.Accelerators, sandbox.Vmm, sandbox.WantedNode);
         switch (Placement.Choose(request, fleet))
         {
             case Placement.Placed placed:
@@ -77,7 +77,7 @@ public sealed class SandboxScheduler(IServiceScopeFactory scopes, NodePlans plan
                         device.Phase = DevicePhase.Cleaning;
                         continue;
                     }
-                    if (device.SandboxId is not null) throw new DbUpdateConcurrencyException($"device {device.Id} was taken");
+                    if (device.SandboxId is not null || device.Phase != DevicePhase.Available) throw new DbUpdateConcurrencyException($"device {device.Id} was taken");
                     device.SandboxId = sandbox.Id;
                     device.Phase = DevicePhase.Assigned;
                 }
@@ -117,14 +117,25 @@ public sealed class SandboxScheduler(IServiceScopeFactory scopes, NodePlans plan
             Id = n.Id,
             Name = n.Name,
             Phase = n.Phase,
+            Vmms = Vmms(n.Facts!),
             Viommus = n.Facts!.Viommus.ToHashSet(),
             Images = images[n.Id].ToHashSet(),
             FreeVcpus = n.Facts.VcpuCapacity - (used.TryGetValue(n.Id, out var u) ? u.Vcpus : 0),
             FreeMemoryMib = n.Facts.MemoryCapacityMib - (u?.Mib ?? 0),
-            FreeDevices = devices[n.Id].Select(d => new Placement.FreeDevice(d.Id, d.Class)).ToList(),
+            FreeDevices = devices[n.Id].Select(d => new Placement.FreeDevice(d.Id, d.Class, d.Viommus.ToHashSet(), d.FitsKvmtool)).ToList(),
         }).ToList();
     }
 
+    private static HashSet<Vmm> Vmms(NodeFacts facts)
+    {
+        var vmms = new HashSet<Vmm>();
+        if (facts.VmmVersion is not null) vmms.Add(Vmm.Qemu);
+        if (facts.KvmtoolVersion is not null) vmms.Add(Vmm.Kvmtool);
+        return vmms;
+    }
+
     private static string Describe(List<Placement.NodePicture> fleet) => string.Join(';', fleet.Select(n =>
-        $"{n.Id}:{n.Phase}:{n.FreeVcpus}:{n.FreeMemoryMib}:{string.Join(',', n.FreeDevices.Select(d => d.Id))}:{string.Join(',', n.Images.Order(StringComparer.Ordinal))}:{string.Join(',', n.Viommus.Order())}"));
+        $"{n.Id}:{n.Phase}:{n.FreeVcpus}:{n.FreeMemoryMib}:{string.Join(',', n.FreeDevices.Select(Describe))}:{string.Join(',', n.Images.Order(StringComparer.Ordinal))}:{string.Join(',', n.Viommus.Order())}:{string.Join(',', n.Vmms.Order())}"));
+
+    private static string Describe(Placement.FreeDevice device) => $"{device.Id}/{string.Join('+', device.Viommus.Order())}/{device.FitsKvmtool}";
 }

@@ -33,6 +33,13 @@ public static partial class SandboxValidation
         if (create.Vcpus is { } vcpus and (< 1 or > MaxVcpus)) Refuse("vcpus", $"takes 1 to {MaxVcpus}, not {vcpus}");
         if (create.MemoryMib is { } mib and (< MinMemoryMib or > MaxMemoryMib)) Refuse("memoryMib", $"takes {MinMemoryMib} to {MaxMemoryMib}, not {mib}");
         if (create.Viommu is { } viommu && !Enum.IsDefined(viommu)) Refuse("viommu", "takes smmuv3, virtio or none");
+        if (create.Vmm is { } vmm && !Enum.IsDefined(vmm)) Refuse("vmm", "takes qemu or kvmtool");
+        if (create.Vmm == Vmm.Kvmtool && create.Viommu is Viommu.Smmuv3 or Viommu.Virtio)
+        {
+            Refuse("vmm", "kvmtool gives a guest no IOMMU; take qemu, or viommu none");
+            Refuse("viommu", "takes none with vmm kvmtool");
+        }
+        if (create.Node is not null && !Name().IsMatch(create.Node)) Refuse("node", "takes the name of a node (GET /v1/nodes)");
         CheckAccelerators(create.Accelerators, Refuse);
         CheckLease(create.Lease, Refuse);
         CheckLabels(create.Labels, Refuse);
@@ -47,6 +54,8 @@ public static partial class SandboxValidation
                 Refuse($"sshKeys[{i}]", $"takes an OpenSSH public key of at most {MaxSshKey} characters on one line");
         return errors.ToDictionary(e => e.Key, e => e.Value.ToArray());
     }
+
+    public static Viommu DefaultViommu(Vmm? vmm) => vmm == Vmm.Kvmtool ? Viommu.None : Viommu.Smmuv3;
 
     private static void CheckAccelerators(IReadOnlyList<AcceleratorRequest>? accelerators, Action<string, string> refuse)
     {

@@ -106,7 +106,7 @@ job() {
   rm -f "$log"
   say "$name ..."
   set -m
-  ("$@") >"$log" 2>&1 </dev/null 7>&- 8>&- &
+  ("$@") >"$log" 2>&1 </dev/null 6>&- 7>&- 8>&- &
   job_pid[$name]=$! job_start[$name]=$SECONDS
   set +m
 }

@@ -87,6 +87,7 @@ stop_everything() {
 down() {
   local pid deadline=$((SECONDS + 90))
   resolve_data
+  end_node
   if pid=$(recall "$DATA/run/up.pid"); then
     kill -TERM "$pid"
     while recall "$DATA/run/up.pid" >/dev/null; do

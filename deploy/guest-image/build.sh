@@ -23,7 +23,7 @@ flock 9
 work=$(mktemp -d "$(dirname "$out")/.building-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
-. "$here/packages.sh"
+. "$here/../packages/apt.sh"
 . "$here/modules.sh"
 
 step() {
@@ -32,6 +32,23 @@ step() {
   echo "guest image: $what ..."
   "$@"
   echo "guest image: $what: $((SECONDS - started)) s"
+}
+
+# Bookworm's own kernel has no virtio-iommu driver; the one of its backports has.
+read_lists() {
+  local suites=(own)
+  [ "$(own_codename)" != bookworm ] || suites+=('bookworm-backports?')
+  apt_config guest-image arm64 "${suites[@]}"
+  [ -z "$apt_missing" ] || echo "guest image: no $apt_missing on this mirror: a guest will see no virtio-iommu"
+}
+
+# Names of the newest kernel and of the packages that hold its image and modules (from 7.3 on they are two).
+kernel_packages() {
+  local newest
+  newest=$(newest_of linux-image-cloud-arm64)
+  [ -n "$newest" ] || fail "the mirror has no linux-image-cloud-arm64"
+  apt-cache show "linux-image-cloud-arm64=$newest" | sed -n 's/^Depends: //p' | tr ',' '\n' | sed 's/ *(.*//; s/^ *//' | grep -E '^linux-(image|binary|modules)-' ||
+    fail "linux-image-cloud-arm64 $newest depends on no kernel"
 }
 
 download() {
@@ -121,7 +138,7 @@ replace() {
 
 chmod 755 "$work"
 mkdir "$work/image"
-step "reading the package lists" apt_config
+step "reading the package lists" read_lists
 step "downloading and unpacking Debian's arm64 packages" download
 unset APT_CONFIG
 step "compiling the agent for arm64" publish_agent

@@ -49,9 +49,21 @@ namespace Migrations.Migrations
                         .HasColumnType("text")
                         .HasColumnName("device_id");
 
+                    b.Property<bool>("FitsKvmtool")
+                        .HasColumnType("boolean")
+                        .HasColumnName("fits_kvmtool");
+
+                    b.Property<long?>("LiftQuarantineOf")
+                        .HasColumnType("bigint")
+                        .HasColumnName("lift_quarantine_of");
+
                     b.Property<Guid>("NodeId")
                         .HasColumnType("uuid")
                         .HasColumnName("node_id");
+
+                    b.Property<string>("OperatorQuarantine")
+                        .HasColumnType("jsonb")
+                        .HasColumnName("operator_quarantine");
 
                     b.Property<string>("Origin")
                         .IsRequired()
@@ -91,6 +103,11 @@ namespace Migrations.Migrations
                         .ValueGeneratedOnAddOrUpdate()
                         .HasColumnType("xid")
                         .HasColumnName("xmin");
+
+                    b.Property<string>("Viommus")
+                        .IsRequired()
+                        .HasColumnType("jsonb")
+                        .HasColumnName("viommus");
 
                     b.HasKey("Id")
                         .HasName("pk_devices");
@@ -200,6 +217,59 @@ namespace Migrations.Migrations
                     b.ToTable("node_images", (string)null);
                 });
 
+            modelBuilder.Entity("Api.Nodes.JoinToken", b =>
+                {
+                    b.Property<Guid>("Id")
+                        .ValueGeneratedOnAdd()
+                        .HasColumnType("uuid")
+                        .HasColumnName("id");
+
+                    b.Property<DateTimeOffset>("CreatedAt")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("created_at");
+
+                    b.Property<DateTimeOffset>("ExpiresAt")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("expires_at");
+
+                    b.Property<string>("Name")
+                        .IsRequired()
+                        .HasMaxLength(63)
+                        .HasColumnType("character varying(63)")
+                        .HasColumnName("name");
+
+                    b.Property<bool>("Replace")
+                        .HasColumnType("boolean")
+                        .HasColumnName("replace");
+
+                    b.Property<byte[]>("TokenSha256")
+                        .IsRequired()
+                        .HasColumnType("bytea")
+                        .HasColumnName("token_sha256");
+
+                    b.Property<Guid?>("UsedBy")
+                        .HasColumnType("uuid")
+                        .HasColumnName("used_by");
+
+                    b.Property<uint>("Version")
+                        .IsConcurrencyToken()
+                        .ValueGeneratedOnAddOrUpdate()
+                        .HasColumnType("xid")
+                        .HasColumnName("xmin");
+
+                    b.HasKey("Id")
+                        .HasName("pk_join_tokens");
+
+                    b.HasIndex("ExpiresAt")
+                        .HasDatabaseName("ix_join_tokens_expires_at");
+
+                    b.HasIndex("TokenSha256")
+                        .IsUnique()
+                        .HasDatabaseName("ix_join_tokens_token_sha256");
+
+                    b.ToTable("join_tokens", (string)null);
+                });
+
             modelBuilder.Entity("Api.Nodes.Node", b =>
                 {
                     b.Property<Guid>("Id")
@@ -210,6 +280,10 @@ namespace Migrations.Migrations
                     b.Property<string>("Facts")
                         .HasColumnType("jsonb")
                         .HasColumnName("facts");
+
+                    b.Property<Guid?>("Installation")
+                        .HasColumnType("uuid")
+                        .HasColumnName("installation");
 
                     b.Property<DateTimeOffset?>("LastReportAt")
                         .HasColumnType("timestamp with time zone")
@@ -487,6 +561,17 @@ namespace Migrations.Migrations
                         .HasMaxLength(32)
                         .HasColumnType("character varying(32)")
                         .HasColumnName("viommu");
+
+                    b.Property<string>("Vmm")
+                        .IsRequired()
+                        .HasMaxLength(32)
+                        .HasColumnType("character varying(32)")
+                        .HasColumnName("vmm");
+
+                    b.Property<string>("WantedNode")
+                        .HasMaxLength(63)
+                        .HasColumnType("character varying(63)")
+                        .HasColumnName("wanted_node");
 
                     b.HasKey("Id")
                         .HasName("pk_sandboxes");

@@ -45,6 +45,9 @@ public sealed class BadInputTests(ServiceFixture service) : IClassFixture<Servic
         Unreadable("userData", "{}");
         Invalid("sshKeys", "[\"not a key\"]", "[\"ssh-ed25519 A\"]", "[\"ssh-ed25519 AAAAB3NzaC1yc2EAAAADAQABAAAAgQ==\"]", "[null]", "[\"ssh-ed25519 AAAA\\nssh-rsa BBBB\"]", $"[{string.Join(',', Enumerable.Repeat("\"ssh-ed25519 AAAA\"", 17))}]");
         Unreadable("sshKeys", "\"ssh-ed25519 AAAA\"");
+        Unreadable("vmm", "\"xen\"", "1", "[]");
+        Invalid("node", "\"\"", "\"Upper\"", "\"../x\"", $"\"{new string('a', 64)}\"");
+        Unreadable("node", "5");
         Unreadable("colour", "1");
         return data;
     }
@@ -96,6 +99,18 @@ public sealed class BadInputTests(ServiceFixture service) : IClassFixture<Servic
         { "DELETE", "/v1/sandboxes/01a20ad6-bd6b-782f-8210-a147f21b09cb", "", 404, "sandbox_not_found" },
         { "GET", "/v1/nodes/01a20ad6-bd6b-782f-8210-a147f21b09cb", "", 404, "node_not_found" },
         { "GET", "/v1/nodes/01a20ad6-bd6b-782f-8210-a147f21b09cb/readiness", "", 404, "node_not_found" },
+        { "POST", "/v1/nodes/join-tokens", "null", 400, "invalid_request" },
+        { "POST", "/v1/nodes/join-tokens", "{}", 422, "validation_failed" },
+        { "POST", "/v1/nodes/join-tokens", "{\"name\":\"Upper\"}", 422, "validation_failed" },
+        { "POST", "/v1/nodes/join-tokens", $"{{\"name\":\"{new string('a', 64)}\"}}", 422, "validation_failed" },
+        { "POST", "/v1/nodes/join-tokens", "{\"name\":\"n\",\"ttlSeconds\":59}", 422, "validation_failed" },
+        { "POST", "/v1/nodes/join-tokens", "{\"name\":\"n\",\"ttlSeconds\":86401}", 422, "validation_failed" },
+        { "POST", "/v1/nodes/join-tokens", "{\"name\":\"n\",\"replace\":\"yes\"}", 400, "invalid_request" },
+        { "POST", "/v1/devices/01a20ad6-bd6b-782f-8210-a147f21b09cb/quarantine", "{}", 404, "device_not_found" },
+        { "POST", "/v1/devices/01a20ad6-bd6b-782f-8210-a147f21b09cb/quarantine", "{\"reason\":\"x\"}", 400, "invalid_request" },
+        { "POST", "/v1/devices/01a20ad6-bd6b-782f-8210-a147f21b09cb/quarantine", $"{{\"message\":\"{new string('x', 501)}\"}}", 422, "validation_failed" },
+        { "POST", "/v1/devices/01a20ad6-bd6b-782f-8210-a147f21b09cb/quarantine", "{\"message\":\"a\\u0000b\"}", 422, "validation_failed" },
+        { "POST", "/v1/devices/01a20ad6-bd6b-782f-8210-a147f21b09cb/release", "", 404, "device_not_found" },
         { "GET", "/v1/events?after=-1", "", 422, "validation_failed" },
         { "GET", "/v1/events?limit=0", "", 422, "validation_failed" },
         { "GET", "/v1/elsewhere", "", 404, "not_found" },

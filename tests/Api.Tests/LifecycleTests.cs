@@ -64,32 +64,4 @@ public sealed class LifecycleTests
     [InlineData(Phase.Lost, false, false)]
     [InlineData(Phase.Deleting, false, false)]
     public void MayRelease_Table(Phase? phase, bool held, bool expected) => Assert.Equal(expected, SandboxLifecycle.MayRelease(phase, held));
-
-    [Fact]
-    public void Choose_AnyFleet_NeverTakesMoreThanIsFree() => Gen.Select(Gen.Int[0, 8], Gen.Int[0, 4], Gen.Int[1, 3], Gen.Int[0, 3], Gen.Int[1, 12]).Sample((vcpus, devices, wantVcpus, wantDevices, requests) =>
-    {
-        var free = Enumerable.Range(0, devices).Select(_ => new Placement.FreeDevice(Guid.NewGuid(), "edu")).ToList();
-        var node = new Placement.NodePicture { Id = Guid.NewGuid(), Name = "n", Phase = NodePhase.Ready, Viommus = new HashSet<Viommu> { Viommu.None }, Images = new HashSet<string> { "guest" }, FreeVcpus = vcpus, FreeMemoryMib = 10_000, FreeDevices = [.. free] };
-        var request = new Placement.Request("guest", wantVcpus, 128, Viommu.None, wantDevices == 0 ? [] : [new AcceleratorCount("edu", wantDevices)]);
-        var given = Enumerable.Range(0, requests).Select(_ => Placement.Choose(request, [node])).OfType<Placement.Placed>().ToList();
-        Assert.True(given.Count * wantVcpus <= vcpus);
-        var ids = given.SelectMany(g => g.Devices).Select(d => d.Id).ToList();
-        Assert.Equal(ids.Count, ids.Distinct().Count());
-        Assert.All(given, g => Assert.Equal(wantDevices, g.Devices.Count));
-        var possible = Math.Min(vcpus / wantVcpus, wantDevices == 0 ? int.MaxValue : devices / wantDevices);
-        Assert.Equal(Math.Min(possible, requests), given.Count);
-    });
-
-    [Theory]
-    [InlineData("other", Viommu.None, 1, 128, 0, "ImageNotOnNode")]
-    [InlineData("guest", Viommu.Virtio, 1, 128, 0, "ViommuUnsupported")]
-    [InlineData("guest", Viommu.None, 5, 128, 0, "NotEnoughVcpus")]
-    [InlineData("guest", Viommu.None, 1, 4096, 0, "NotEnoughMemory")]
-    [InlineData("guest", Viommu.None, 1, 128, 2, "NoFreeDevice")]
-    public void Choose_WhenARuleRefuses_SaysWhich(string image, Viommu viommu, int vcpus, int mib, int edu, string reason)
-    {
-        var node = new Placement.NodePicture { Id = Guid.NewGuid(), Name = "n", Phase = NodePhase.Ready, Viommus = new HashSet<Viommu> { Viommu.None }, Images = new HashSet<string> { "guest" }, FreeVcpus = 4, FreeMemoryMib = 1024, FreeDevices = [new(Guid.NewGuid(), "edu")] };
-        var refused = Assert.IsType<Placement.Refused>(Placement.Choose(new Placement.Request(image, vcpus, mib, viommu, edu == 0 ? [] : [new("edu", edu)]), [node]));
-        Assert.Equal(reason, refused.Reason);
-    }
 }

@@ -29,8 +29,6 @@ public sealed class SandboxFlowTests(ServiceFixture service) : IClassFixture<Ser
     private async Task PlannedAsync(Guid id, int incarnation = 1) => await Eventually.Async(async () =>
         (await Node.SyncAsync()).Sandboxes.Any(s => s.Id == id && s.Incarnation == incarnation && s.Desired == DesiredState.Running), $"the node is to run {id}");
 
-    private static async Task<List<DeviceView>> DevicesAsync(HttpClient client) => [.. (await client.GetFromJsonAsync<Page<DeviceView>>("/v1/devices"))!.Items];
-
     [Fact]
     public async Task Create_WhenNodeRunsIt_GoesThroughThePhasesInOrder()
     {
@@ -44,7 +42,7 @@ public sealed class SandboxFlowTests(ServiceFixture service) : IClassFixture<Ser
         var view = (await client.FindAsync(id))!;
         Assert.Equal([Phase.Pending, Phase.Scheduled, Phase.Preparing, Phase.Booting, Phase.Running], view.Phases.Select(p => p.Phase));
         Assert.True(Node.Plan.Sandboxes.Single(s => s.Id == id).Launched);
-        Assert.Equal(DevicePhase.Assigned, (await DevicesAsync(client)).Single(d => d.SandboxId == id).Phase);
+        Assert.Equal(DevicePhase.Assigned, (await client.DevicesAsync()).Single(d => d.SandboxId == id).Phase);
     }
 
     [Fact]
@@ -85,10 +83,10 @@ public sealed class SandboxFlowTests(ServiceFixture service) : IClassFixture<Ser
         await Node.SyncAsync();
         var view = (await client.FindAsync(id))!;
         Assert.Equal(("VmmKilled", Phase.Failed), (view.Failure!.Reason, view.Phase));
-        Assert.Equal(DevicePhase.Cleaning, (await DevicesAsync(client)).Single(d => d.Address == address).Phase);
+        Assert.Equal(DevicePhase.Cleaning, (await client.DevicesAsync()).Single(d => d.Address == address).Phase);
         Node.Held[address] = null;
         await Node.SyncAsync();
-        var device = (await DevicesAsync(client)).Single(d => d.Address == address);
+        var device = (await client.DevicesAsync()).Single(d => d.Address == address);
         Assert.Equal((DevicePhase.Available, (Guid?)null), (device.Phase, device.SandboxId));
     }
 
@@ -104,7 +102,7 @@ public sealed class SandboxFlowTests(ServiceFixture service) : IClassFixture<Ser
             var views = await Task.WhenAll(ids.Select(i => client.FindAsync(i)));
             return views.Count(v => v!.Phase == Phase.Scheduled) == 2 && views.Count(v => v!.Conditions.Any(c => c.Reason == "NoFreeDevice")) == 3;
         }, "two are placed and three refused");
-        var held = (await DevicesAsync(client)).Select(d => d.SandboxId).ToList();
+        var held = (await client.DevicesAsync()).Select(d => d.SandboxId).ToList();
         Assert.Equal(2, held.Distinct().Count(h => h is not null));
     }
 
@@ -137,11 +135,11 @@ public sealed class SandboxFlowTests(ServiceFixture service) : IClassFixture<Ser
         (await client.PostAsync($"/v1/sandboxes/{id}/start", null)).EnsureSuccessStatusCode().Dispose();
         await PlannedAsync(id, incarnation: 2);
         Assert.NotEqual(first, Assert.Single(Node.Plan.Sandboxes.Single().Spec.Devices));
-        Assert.Equal(DevicePhase.Cleaning, (await DevicesAsync(client)).Single(d => d.Address == first).Phase);
+        Assert.Equal(DevicePhase.Cleaning, (await client.DevicesAsync()).Single(d => d.Address == first).Phase);
         Node.KeepsDevices = false;
         Node.Held[first] = null;
         await Node.SyncAsync();
-        Assert.Equal(DevicePhase.Available, (await DevicesAsync(client)).Single(d => d.Address == first).Phase);
+        Assert.Equal(DevicePhase.Available, (await client.DevicesAsync()).Single(d => d.Address == first).Phase);
     }
 
     [Fact]
@@ -158,7 +156,7 @@ public sealed class SandboxFlowTests(ServiceFixture service) : IClassFixture<Ser
         await Node.SayAsync(id, VmState.Absent);
         Node.Sandboxes.Remove(id);
         Assert.Null(await client.FindAsync(id));
-        Assert.DoesNotContain(await DevicesAsync(client), d => d.SandboxId == id);
+        Assert.DoesNotContain(await client.DevicesAsync(), d => d.SandboxId == id);
     }
 
     [Fact]
@@ -173,7 +171,7 @@ public sealed class SandboxFlowTests(ServiceFixture service) : IClassFixture<Ser
         await Node.SyncAsync();
         await Node.SayAsync(id, VmState.Stopped);
         Assert.Equal(Phase.Stopped, (await client.FindAsync(id))!.Phase);
-        Assert.DoesNotContain(await DevicesAsync(client), d => d.SandboxId == id);
+        Assert.DoesNotContain(await client.DevicesAsync(), d => d.SandboxId == id);
         (await client.PostAsync($"/v1/sandboxes/{id}/start", null)).EnsureSuccessStatusCode();
         await PlannedAsync(id, incarnation: 2);
         Assert.False(Node.Plan.Sandboxes.Single(s => s.Id == id).Launched);
@@ -275,7 +273,11 @@ public sealed class SandboxFlowTests(ServiceFixture service) : IClassFixture<Ser
         var whole = Node.Report();
         foreach (var bad in (NodeReport[])[
             whole with { Facts = whole.Facts with { Viommus = null! } }, whole with { Facts = null! }, whole with { Devices = [null!] }, whole with { Devices = [.. whole.Devices, whole.Devices[0]] },
-            whole with { Devices = [whole.Devices[0] with { Verdict = null! }] }, whole with { Images = [whole.Images[0] with { Name = "" }] }, whole with { Facts = whole.Facts with { VcpuCapacity = -1 } }])
+            whole with { Devices = [whole.Devices[0] with { Verdict = null! }] }, whole with { Images = [whole.Images[0] with { Name = "" }] }, whole with { Facts = whole.Facts with { VcpuCapacity = -1 } },
+            whole with { Installation = Guid.Empty }, whole with { Devices = [whole.Devices[0] with { Viommus = null! }] }, whole with { Devices = [whole.Devices[0] with { Viommus = [.. Enumerable.Repeat(Viommu.None, 9)] }] },
+            whole with { Devices = [whole.Devices[0] with { Phase = DevicePhase.Quarantined }] }, whole with { Devices = [whole.Devices[0] with { Quarantine = new Failure("", "m", "r", whole.At) }] },
+            whole with { Devices = [whole.Devices[0] with { Quarantine = new Failure("FlrFailed", new string('x', 8193), "r", whole.At) }] },
+            whole with { Facts = whole.Facts with { KvmtoolVersion = new string('x', 1025) } }, whole with { Facts = whole.Facts with { Viommus = [.. Enumerable.Repeat(Viommu.None, 9)] } }])
             Assert.Contains("invalid_report", (await Assert.ThrowsAsync<Microsoft.AspNetCore.SignalR.HubException>(() => Node.Connection.InvokeAsync<NodePlan>(NodeProtocol.Sync, bad))).Message, StringComparison.Ordinal);
         await PlannedAsync((await client.CreateAsync("still")).Id);
     }

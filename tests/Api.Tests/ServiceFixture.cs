@@ -20,6 +20,8 @@ public sealed class ServiceFixture : IAsyncLifetime
     public string ConnectionString => _postgres.ConnectionString;
     public string AdminKey { get; private set; } = "";
     public string NodeToken { get; private set; } = "";
+    /// <summary>The machine that the node is, whichever test plays it.</summary>
+    public Guid Installation { get; } = Guid.NewGuid();
 
     public async ValueTask InitializeAsync()
     {
@@ -45,7 +47,7 @@ public sealed class ServiceFixture : IAsyncLifetime
 
     public async Task<StandInNode> NodeAsync(int edu = 2)
     {
-        var node = new StandInNode(Factory, NodeToken, edu);
+        var node = new StandInNode(Factory, NodeToken, edu) { Installation = Installation };
         await node.StartAsync();
         return node;
     }
@@ -81,6 +83,8 @@ public static class Calls
         using var response = await client.GetAsync($"/v1/sandboxes/{id}{query}");
         return response.StatusCode == System.Net.HttpStatusCode.OK ? await response.Content.ReadFromJsonAsync<SandboxView>() : null;
     }
+
+    public static async Task<IReadOnlyList<DeviceView>> DevicesAsync(this HttpClient client) => (await client.GetFromJsonAsync<Page<DeviceView>>("/v1/devices"))!.Items;
 
     public static async Task<string> CodeAsync(this HttpResponseMessage response)
     {

@@ -18,6 +18,12 @@ public sealed class StandInNode(WebApplicationFactory<Api.Data.SandboxDb> api, s
 
     public Dictionary<Guid, ReportedSandbox> Sandboxes { get; } = [];
     public Dictionary<string, Guid?> Held { get; } = Enumerable.Range(0, edu).ToDictionary(i => $"edu-{i}", _ => (Guid?)null);
+    /// <summary>Those that the node itself has quarantined.</summary>
+    public Dictionary<string, Failure> Quarantined { get; } = [];
+    public IReadOnlyList<Viommu> DeviceViommus { get; set; } = [Viommu.Smmuv3, Viommu.None];
+    public bool FitsKvmtool { get; set; }
+    public string? QemuVersion { get; set; } = "7.2";
+    public string? KvmtoolVersion { get; set; }
     /// <summary>Whether devices stay as they are whatever is said of a sandbox: cleaning takes its time.</summary>
     public bool KeepsDevices { get; set; }
     public NodePlan Plan { get; private set; } = new(0, [], [], []);
@@ -33,8 +39,9 @@ public sealed class StandInNode(WebApplicationFactory<Api.Data.SandboxDb> api, s
     public Guid Installation { get; set; } = Guid.NewGuid();
 
     public NodeReport Report() => new(NodeProtocol.Version, "test", TimeProvider.System.GetUtcNow(), Plan.Revision,
-        new NodeFacts("arm64", "6.12", "Debian", "Neoverse N1", 8, 16384, 64, 16384, Acceleration.Tcg, "NoKvm", "7.2", [Viommu.Smmuv3, Viommu.None], true, true, null, "boot", [], null),
-        Held.Select(d => new ReportedDevice(d.Key, "edu", "1234", "11e8", "edu", Origin.Emulated, d.Value, d.Value is null ? DevicePhase.Available : DevicePhase.Assigned, null, _verdict, [Viommu.Smmuv3, Viommu.None], false)).ToList(),
+        new NodeFacts("arm64", "6.12", "Debian", "Neoverse N1", 8, 16384, 64, 16384, Acceleration.Tcg, "NoKvm", QemuVersion, [Viommu.Smmuv3, Viommu.None], true, true, null, "boot", [], KvmtoolVersion),
+        Held.Select(d => new ReportedDevice(d.Key, "edu", "1234", "11e8", "edu", Origin.Emulated, d.Value,
+            Quarantined.ContainsKey(d.Key) ? DevicePhase.Quarantined : d.Value is null ? DevicePhase.Available : DevicePhase.Assigned, Quarantined.GetValueOrDefault(d.Key), _verdict, DeviceViommus, FitsKvmtool)).ToList(),
         [new ReportedImage("guest", "sha256:00", "arm64", "6.12", true, 1)], Sandboxes.Values.ToList(), Installation);
 
     public async Task<NodePlan> SyncAsync() => Plan = await _connection.InvokeAsync<NodePlan>(NodeProtocol.Sync, Report());

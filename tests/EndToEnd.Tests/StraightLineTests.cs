@@ -145,20 +145,15 @@ public sealed class StraightLineTests(RunningService service)
     public async Task Guest_WhenItEndsByItself_IsToldApart(string command, Phase phase, string reason)
     {
         var view = await RunningAsync($"ends-{phase.ToString().ToLowerInvariant()}");
-        await using var hub = await HubAsync();
-        using var watching = new CancellationTokenSource();
-        var seen = new StringBuilder();
-        var watch = WatchAsync(hub, view.Id, seen, watching.Token);
-        await Eventually.Async(() => { lock (seen) return seen.ToString().Contains('#', StringComparison.Ordinal); }, "the shell prompts", RunningService.Patience);
-        Assert.True((await hub.InvokeAsync<ConsoleWriter>("ConsoleAcquire", view.Id, false)).Acquired);
-        await using var other = await HubAsync();
+        await using var console = await ConsoleViewer.OpenAsync(service, view.Id);
+        await console.UntilAsync("#");
+        Assert.True((await console.Hub.InvokeAsync<ConsoleWriter>("ConsoleAcquire", view.Id, false)).Acquired);
+        await using var other = await ConsoleViewer.ConnectAsync(service);
         Assert.False((await other.InvokeAsync<ConsoleWriter>("ConsoleAcquire", view.Id, false)).Acquired);
         await Assert.ThrowsAsync<HubException>(() => other.InvokeAsync("ConsoleWrite", view.Id, Encoding.ASCII.GetBytes("x")));
-        await hub.InvokeAsync("ConsoleWrite", view.Id, Encoding.ASCII.GetBytes(command + "\n"));
+        await console.Hub.InvokeAsync("ConsoleWrite", view.Id, Encoding.ASCII.GetBytes(command + "\n"));
         var ended = await service.UntilAsync(view.Id, v => v.Phase is Phase.Stopped or Phase.Failed, "the guest ended");
         Assert.Equal((phase, reason), (ended.Phase, ended.Failure?.Reason ?? (await LastReasonAsync(view.Id))));
-        await watching.CancelAsync();
-        await watch;
         await service.DeleteAsync(view.Id);
         await service.NothingIsLeftAsync(view.Id);
     }
@@ -198,25 +193,4 @@ public sealed class StraightLineTests(RunningService service)
 
     private async Task<string?> LastReasonAsync(Guid id) =>
         (await service.Client.GetFromJsonAsync<Page<EventView>>($"/v1/events?subject={id}&limit=1000"))!.Items.Last(e => e.Type == "sandbox.phaseChanged").Reason;
-
-    private async Task<HubConnection> HubAsync()
-    {
-        var hub = new HubConnectionBuilder().WithUrl(service.BaseAddress + DashboardHubContract.Path, o => o.AccessTokenProvider = () => Task.FromResult<string?>(service.AdminKey)).Build();
-        await hub.StartAsync();
-        return hub;
-    }
-
-    private static async Task WatchAsync(HubConnection hub, Guid id, StringBuilder seen, CancellationToken ct)
-    {
-        try
-        {
-            await foreach (var frame in hub.StreamAsync<ConsoleFrame>("Console", id, 0L, ct))
-                lock (seen)
-                    seen.Append(Encoding.UTF8.GetString(frame.Data ?? []));
-        }
-        catch (OperationCanceledException)
-        {
-            // The test has seen enough.
-        }
-    }
 }

@@ -49,4 +49,8 @@ public static class SkipReason
         Assert.SkipWhen(path is null, "no chromium on this machine: install Debian's package chromium");
         return path;
     }
+
+    /// <summary>Skips the test where the emulated node could not be built; the script has said why.</summary>
+    public static void WithoutEmulatedNode() => Assert.SkipWhen(
+        Surroundings.Optional("SANDBOX_TEST_NODE") is null, "no emulated node on this machine: it needs QEMU 11 and an SVA kernel (see what ./sandbox test said about it)");
 }

@@ -3,9 +3,10 @@ namespace Worker.Tests;
 /// <summary>A directory of the test's own, where other users may pass, removed at the end.</summary>
 internal sealed class TemporaryDirectory : IDisposable
 {
-    public TemporaryDirectory()
+    /// <param name="below">Null: the machine's directory for such things, whose path may be long.</param>
+    public TemporaryDirectory(string? below = null)
     {
-        FullPath = Directory.CreateTempSubdirectory("sbx-").FullName;
+        FullPath = below is null ? Directory.CreateTempSubdirectory("sbx-").FullName : Directory.CreateDirectory(Path.Combine(below, $"sbx-{Guid.NewGuid().ToString("N")[..8]}")).FullName;
         File.SetUnixFileMode(FullPath, (UnixFileMode)0b111_101_101);
     }
 

@@ -11,6 +11,7 @@ export type ConditionStatus = "True" | "False" | "Unknown";
 export type ConditionType = "Placed" | "DevicesReady" | "VmmRunning" | "GuestReady" | "SvaReady" | "FaultStorm";
 export type Origin = "Hardware" | "Emulated" | "Simulated";
 export type Viommu = "Smmuv3" | "Virtio" | "None";
+export type Vmm = "Qemu" | "Kvmtool";
 export type NodePhase = "Joining" | "Ready" | "Cordoned" | "Draining" | "Unreachable";
 export type DevicePhase = "Available" | "Assigned" | "Cleaning" | "Quarantined";
 export type Acceleration = "Kvm" | "Tcg";
@@ -45,17 +46,20 @@ export interface SandboxView {
   conditions: Condition[]; phases: PhaseEntry[]; failure: Failure | null; verdict: Verdict | null;
   guest: GuestFacts | null; probe: ProbeResult[] | null;
   execAt: string | null; guestReadyAt: string | null; createdAt: string; updatedAt: string;
+  vmm: Vmm; wantedNode: string | null;
 }
 
 export interface SandboxCreate {
   name: string; image: string; vcpus?: number; memoryMib?: number; accelerators?: AcceleratorCount[]; viommu?: Viommu;
   lease?: { ttlSeconds: number; onExpiry: LeaseEnd }; labels?: Record<string, string>; userData?: string; sshKeys?: string[];
+  vmm?: Vmm; node?: string;
 }
 
 export interface NodeFacts {
   architecture: string; kernel: string; operatingSystem: string; cpuModel: string; hostCpus: number; hostMemoryMib: number;
   vcpuCapacity: number; memoryCapacityMib: number; acceleration: Acceleration; accelerationReason: string; vmmVersion: string | null;
   viommus: Viommu[]; ownUidPerVm: boolean; cgroupPerVm: boolean; cgroupLimitsReason: string | null; bootId: string; problems: Failure[];
+  kvmtoolVersion: string | null;
 }
 
 export interface NodeView {
@@ -84,6 +88,7 @@ export interface NodeReadinessView { nodeId: string; nodeName: string; phase: No
 export interface DeviceView {
   id: string; nodeId: string; nodeName: string; address: string; class: string; vendorId: string; deviceId: string; description: string;
   origin: Origin; phase: DevicePhase; sandboxId: string | null; sandboxName: string | null; quarantine: Failure | null; verdict: Verdict | null;
+  viommus: Viommu[]; fitsKvmtool: boolean;
 }
 
 export interface DeviceClassView { name: string; description: string; origin: Origin; total: number; available: number }

@@ -11,6 +11,16 @@ public sealed record NodeCapabilities(
 {
     /// <summary>The group that a VM's user needs besides its own to open /dev/kvm; null when it needs none.</summary>
     public uint? KvmGroup { get; init; }
+
+    /// <summary>Whether VMMs run under a filter of system calls.</summary>
+    public bool HasSeccomp { get; init; } = true;
+
+    public KvmtoolFacts Kvmtool { get; init; } = KvmtoolFacts.None;
+
+    /// <summary>Null where no guest can be started with it.</summary>
+    public string? KvmtoolVersion => Kvmtool.UsableVersion(Acceleration == Acceleration.Kvm);
+
+    public bool HasVmm => Qemu.Version is not null || KvmtoolVersion is not null;
 }
 
 // The self checks of a node: what it offers, and what a person should put right, with a remedy each.
@@ -36,11 +46,19 @@ public static class NodeChecks
                     problems.Add(new Failure("DirectoryNotTraversable", $"Users of VMs cannot pass through {blocking}.", $"Put the {name} directory where everybody may pass, for example below /var/lib.", now));
         if (cgroups.Unavailable is { } why)
             problems.Add(new Failure("NoCgroupPerVm", $"VMs get no cgroup: {why}.", "Run the worker as root or delegate a cgroup to it.", now));
+        var seccomp = HostFacts.HasSeccomp(HostTree.Machine);
+        if (!seccomp)
+            problems.Add(new Failure("NoSeccomp", "The kernel cannot filter system calls: QEMU runs without its filter.", "Use a kernel with SECCOMP and SECCOMP_FILTER.", now));
         var kernelLog = HardwareScan.KernelLog();
         problems.AddRange(KnownFailures.Count(LogSource.Kernel, kernelLog).Select(found =>
             new Failure(found.Failure.Code, $"{found.Failure.Message} The kernel's log has {found.Lines} such line{(found.Lines == 1 ? "" : "s")}, of those that it keeps.", found.Failure.Remedy, now)));
         var hardware = HardwareScan.AskIommufd(HostTree.Machine, HardwareScan.Read(HostTree.Machine, kernelLog));
-        return new NodeCapabilities(HostFacts.Read(), hardware, qemu, acceleration, reason, privileged, cgroups, problems) { KvmGroup = kvmGroup };
+        return new NodeCapabilities(HostFacts.Read(), hardware, qemu, acceleration, reason, privileged, cgroups, problems)
+        {
+            KvmGroup = kvmGroup,
+            HasSeccomp = seccomp,
+            Kvmtool = await KvmtoolProbe.AskAsync(options.KvmtoolPath, ct),
+        };
     }
 
     public static NodeFacts ToFacts(this NodeCapabilities node, WorkerOptions options, IReadOnlyList<Failure> moreProblems)
@@ -49,16 +67,16 @@ public static class NodeChecks
         var reserveMib = Math.Max(512, node.Host.MemoryMib / 8);
         return new NodeFacts(
             node.Host.Architecture, node.Host.Kernel, node.Host.OperatingSystem, node.Host.CpuModel, node.Host.Cpus, node.Host.MemoryMib,
-            node.Qemu.Version is null ? 0 : node.Host.Cpus * overcommit,
-            node.Qemu.Version is null ? 0 : options.MemoryCapacityMib ?? Math.Max(0, node.Host.MemoryMib - reserveMib),
+            !node.HasVmm ? 0 : node.Host.Cpus * overcommit,
+            !node.HasVmm ? 0 : options.MemoryCapacityMib ?? Math.Max(0, node.Host.MemoryMib - reserveMib),
             node.Acceleration, node.AccelerationReason, node.Qemu.Version is { } version ? $"QEMU {version}" : null,
             Viommus(node.Qemu), node.OwnUserPerVm, node.Cgroups.Unavailable is null, node.Cgroups.LimitsReason, node.Host.BootId,
-            [.. node.Problems, .. moreProblems], null);
+            [.. node.Problems, .. moreProblems], node.KvmtoolVersion);
     }
 
     /// <summary>Whether a sandbox could run: a VMM that can run arm64 guests, room for one, and an image.</summary>
     public static bool CanRun(this NodeFacts facts, int images) =>
-        facts is { VmmVersion: not null, VcpuCapacity: > 0 } && images > 0 && !facts.Problems.Any(problem => problem.Reason is "QemuMissing" or "CpuModelMissing");
+        facts.VcpuCapacity > 0 && (facts.VmmVersion ?? facts.KvmtoolVersion) is not null && images > 0 && !facts.Problems.Any(problem => (problem.Reason == "QemuMissing" && facts.KvmtoolVersion is null) || problem.Reason == "CpuModelMissing");
 
     public static IReadOnlyList<Viommu> Viommus(QemuFacts qemu) => qemu.Version is null
         ? []

@@ -6,7 +6,10 @@ namespace Worker.Console;
 /// <summary>Which VMM was listened to, and until when: what a later worker needs to know that it may have missed something.</summary>
 internal readonly record struct ConsoleListening(long SocketStamp, DateTimeOffset Until);
 
-// The last 256 KiB of a console in a file: a header of one sector (magic, bytes put out ever, who was listened to until when), then the bytes,
+/// <summary>Which file is followed, and the offset in the console of its first byte (below zero when its beginning was left out).</summary>
+internal readonly record struct ConsoleFollowing(long Stamp, long Base);
+
+// The last 256 KiB of a console in a file: a header of one sector (magic, bytes put out ever, who was listened to until when, which file is followed), then the bytes,
 // each at its offset modulo the area.
 // Guarantees: a worker killed at any moment leaves the tail of what was put out, because an append writes first its bytes, into a slack
 // that no reader is shown, and then the count; readers see whole appends. Not thread safe: the owner locks.
@@ -17,7 +20,7 @@ internal sealed class ConsoleRing : IDisposable
     public const int Slack = 4096;
     private const int AreaBytes = Capacity + Slack;
     private const int HeaderBytes = 512;
-    private const int ListeningAt = 16;
+    private const int ListeningAt = 16, FollowingAt = 32;
     private const ulong Magic = 0x32474e4952584253;
     private readonly SafeFileHandle _file;
 
@@ -42,6 +45,8 @@ internal sealed class ConsoleRing : IDisposable
     public long Start => Math.Max(0, End - Capacity);
     /// <summary>Null when nobody has listened yet.</summary>
     public ConsoleListening? Listening { get; private set; }
+    /// <summary>Null when no file has been followed yet.</summary>
+    public ConsoleFollowing? Following { get; private set; }
 
     public void Append(ReadOnlySpan<byte> data)
     {
@@ -81,6 +86,15 @@ internal sealed class ConsoleRing : IDisposable
         Listening = listening;
     }
 
+    public void NoteFollowing(ConsoleFollowing following)
+    {
+        Span<byte> note = stackalloc byte[2 * sizeof(long)];
+        BinaryPrimitives.WriteInt64LittleEndian(note, following.Stamp);
+        BinaryPrimitives.WriteInt64LittleEndian(note[sizeof(long)..], following.Base);
+        RandomAccess.Write(_file, note, FollowingAt);
+        Following = following;
+    }
+
     public void Dispose() => _file.Dispose();
 
     private void Load()
@@ -99,5 +113,7 @@ internal sealed class ConsoleRing : IDisposable
         var until = BinaryPrimitives.ReadInt64LittleEndian(header[(ListeningAt + sizeof(long))..]);
         if (until > 0 && until <= DateTimeOffset.MaxValue.UtcTicks)
             Listening = new ConsoleListening(stamp, new DateTimeOffset(until, TimeSpan.Zero));
+        if (BinaryPrimitives.ReadInt64LittleEndian(header[FollowingAt..]) is not 0 and var followed)
+            Following = new ConsoleFollowing(followed, BinaryPrimitives.ReadInt64LittleEndian(header[(FollowingAt + sizeof(long))..]));
     }
 }

@@ -4,16 +4,14 @@ using Worker.Channels;
 
 namespace Worker.Console;
 
-// A guest's serial console: its last 256 KiB in a ring file, live output, and keys.
+// A guest's serial console: its last 256 KiB in a ring file, live output, and keys; a source (a socket, or a file and a pipe) feeds it.
 // Guarantees: offsets count every byte put out since the sandbox's first start, over all incarnations and workers; nothing of the ring
 // is lost when the worker is killed, for it lies in a file. Memory does not grow with what a guest prints.
-// Bytes printed while no worker is connected are dropped by the VMM and not counted; a line in the console says when that may have happened.
 public sealed class SerialConsole : IAsyncDisposable
 {
     private static readonly TimeSpan RetryDelay = TimeSpan.FromMilliseconds(50);
     private static readonly TimeSpan TroubleDelay = TimeSpan.FromSeconds(5);
-    private static readonly TimeSpan NotePeriod = TimeSpan.FromSeconds(1);
-    private readonly string _socketPath;
+    private readonly IConsoleSource _source;
     private readonly TimeProvider _time;
     private readonly RareWarning _trouble;
     private readonly ConsoleRing _ring;
@@ -21,12 +19,16 @@ public sealed class SerialConsole : IAsyncDisposable
     private readonly CancellationTokenSource _end = new();
     private readonly Task _running;
     private TaskCompletionSource _more = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private volatile WholeWrites? _writes;
+    private volatile Func<ReadOnlyMemory<byte>, CancellationToken, Task>? _keys;
 
-    public SerialConsole(string socketPath, string ringPath, TimeProvider time, ILogger log)
+    public SerialConsole(string socketPath, string ringPath, TimeProvider time, ILogger log) : this(new SocketConsole(socketPath, time), ringPath, time, log)
     {
-        (_socketPath, _time) = (socketPath, time);
-        _trouble = new RareWarning(time, log, socketPath);
+    }
+
+    internal SerialConsole(IConsoleSource source, string ringPath, TimeProvider time, ILogger log)
+    {
+        (_source, _time) = (source, time);
+        _trouble = new RareWarning(time, log, source.Name);
         _ring = new ConsoleRing(ringPath);
         _running = Task.Run(RunAsync);
     }
@@ -68,8 +70,8 @@ public sealed class SerialConsole : IAsyncDisposable
     /// <summary>An IOException when the guest is not running or reads no keys.</summary>
     public async Task WriteAsync(ReadOnlyMemory<byte> keys, CancellationToken ct)
     {
-        var writes = _writes ?? throw new IOException("the serial console is not connected");
-        await writes.WriteAsync(keys.ToArray(), ct);
+        var write = _keys ?? throw new IOException("the serial console is not connected");
+        await write(keys.ToArray(), ct);
     }
 
     public async ValueTask DisposeAsync()
@@ -101,22 +103,66 @@ public sealed class SerialConsole : IAsyncDisposable
         }
     }
 
-    /// <summary>One connection; how long to wait before the next.</summary>
+    /// <summary>For the source: what takes keys while it serves a guest. The bytes are not changed afterwards.</summary>
+    internal Func<ReadOnlyMemory<byte>, CancellationToken, Task>? Keys
+    {
+        set => _keys = value;
+    }
+
+    /// <summary>For the source: who was listened to last.</summary>
+    internal ConsoleListening? Listening
+    {
+        get
+        {
+            lock (_lock)
+                return _ring.Listening;
+        }
+    }
+
+    internal void Note(ConsoleListening listening)
+    {
+        lock (_lock)
+            _ring.NoteListening(listening);
+    }
+
+    /// <summary>For the source: from where in a file to read on, which is its beginning when it is a new one.</summary>
+    internal long Resume(long stamp)
+    {
+        lock (_lock)
+            return _ring.Following is { } known && known.Stamp == stamp && known.Base <= _ring.End ? _ring.End - known.Base : Follow(stamp, 0);
+    }
+
+    /// <summary>For the source: what comes next is that of the file from an offset on, which is answered.</summary>
+    internal long Rebase(long stamp, long offset)
+    {
+        lock (_lock)
+            return Follow(stamp, offset);
+    }
+
+    private long Follow(long stamp, long offset)
+    {
+        _ring.NoteFollowing(new ConsoleFollowing(stamp, _ring.End - offset));
+        return offset;
+    }
+
+    internal void Append(ReadOnlySpan<byte> data)
+    {
+        TaskCompletionSource more;
+        lock (_lock)
+        {
+            _ring.Append(data);
+            more = _more;
+            _more = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        }
+        more.TrySetResult();
+    }
+
+    /// <summary>One guest's console; how long to wait before the next.</summary>
     private async Task<TimeSpan> ServeAsync(CancellationToken ct)
     {
-        // Without a guest there is no socket: looking for a file is cheaper than a refused connection.
-        if (!File.Exists(_socketPath))
-            return RetryDelay;
-        using var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
         try
         {
-            // A socket's file is never written to: its time is when this very VMM made it.
-            var madeAt = File.GetLastWriteTimeUtc(_socketPath);
-            await SocketFile.ConnectAsync(socket, _socketPath, ct);
-            await using var stream = new NetworkStream(socket, ownsSocket: false);
-            Begin(madeAt);
-            _writes = new WholeWrites(stream);
-            await ListenAsync(stream, madeAt.Ticks, ct);
+            await _source.ServeAsync(this, ct);
             return RetryDelay;
         }
         catch (SocketException)
@@ -130,73 +176,7 @@ public sealed class SerialConsole : IAsyncDisposable
         }
         finally
         {
-            _writes = null;
+            _keys = null;
         }
-    }
-
-    private async Task ListenAsync(NetworkStream stream, long stamp, CancellationToken ct)
-    {
-        var buffer = new byte[ConsoleRing.Slack];
-        await using var noting = _time.CreateTimer(_ => NoteListening(stamp), null, NotePeriod, NotePeriod);
-        try
-        {
-            while (await ReadAsync(stream, buffer, ct) is > 0 and var read)
-                Append(buffer.AsSpan(0, read));
-        }
-        finally
-        {
-            NoteListening(stamp);
-        }
-    }
-
-    /// <summary>0 at the end of the connection, whichever way it ended.</summary>
-    private static async ValueTask<int> ReadAsync(NetworkStream stream, byte[] buffer, CancellationToken ct)
-    {
-        try
-        {
-            return await stream.ReadAsync(buffer, ct);
-        }
-        catch (IOException)
-        {
-            return 0;
-        }
-    }
-
-    private void Begin(DateTime madeAt)
-    {
-        var now = _time.GetUtcNow();
-        ConsoleListening? before;
-        lock (_lock)
-            before = _ring.Listening;
-        if (ConsoleGap.Marker(before, madeAt.Ticks, madeAt, now) is { } marker)
-            Append(marker);
-        lock (_lock)
-            _ring.NoteListening(new ConsoleListening(madeAt.Ticks, now));
-    }
-
-    /// <summary>So that a gap can be told even when this worker is killed. Called by a timer: nothing may escape.</summary>
-    private void NoteListening(long stamp)
-    {
-        try
-        {
-            lock (_lock)
-                _ring.NoteListening(new ConsoleListening(stamp, _time.GetUtcNow()));
-        }
-        catch (Exception problem) when (problem is IOException or ObjectDisposedException)
-        {
-            // The next append meets the same trouble and tells of it; a disposed ring needs no note.
-        }
-    }
-
-    private void Append(ReadOnlySpan<byte> data)
-    {
-        TaskCompletionSource more;
-        lock (_lock)
-        {
-            _ring.Append(data);
-            more = _more;
-            _more = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        }
-        more.TrySetResult();
     }
 }

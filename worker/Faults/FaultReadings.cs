@@ -5,16 +5,16 @@ namespace Worker.Faults;
 /// <summary>Everything that one sample is made from. <c>StatsAt</c>: when the agent's statistics arrived; <c>Vmm</c>: null when the process is gone;
 /// <c>Smmu</c>: null when nothing traces.</summary>
 internal sealed record FaultInputs(
-    bool HasAgent, AgentStats? Stats, DateTimeOffset? StatsAt, (long Minor, long Major)? Vmm, Viommu Viommu, Acceleration Acceleration, SmmuReading? Smmu);
+    bool HasAgent, AgentStats? Stats, DateTimeOffset? StatsAt, (long Minor, long Major)? Vmm, Viommu Viommu, Acceleration Acceleration, SmmuReading? Smmu, HostSmmuReading HostSmmu, Origin HostOrigin);
 
 // Pure: what was observed to readings. A value that cannot be observed is null with a reason, never 0.
 internal static class FaultReadings
 {
     public const string NoAgentInImage = "NoAgentInImage", GuestNotReady = "GuestNotReady", AgentSilent = "AgentSilent",
-        NotReportedByAgent = "NotReportedByAgent", VmmGone = "VmmGone", NoSmmu = "NoSmmu";
+        NotReportedByAgent = "NotReportedByAgent", VmmGone = "VmmGone", NoSmmu = "NoSmmu", TlbInHardware = "TlbInHardware";
     public static readonly TimeSpan SilentAfter = TimeSpan.FromSeconds(5);
 
-    public static IReadOnlyList<SourceReading> Of(FaultInputs seen, DateTimeOffset now) => [.. Guest(seen, now), .. Vmm(seen), .. Smmu(seen)];
+    public static IReadOnlyList<SourceReading> Of(FaultInputs seen, DateTimeOffset now) => [.. Guest(seen, now), .. Vmm(seen), .. Smmu(seen), .. HostSmmu(seen)];
 
     private static IEnumerable<SourceReading> Guest(FaultInputs seen, DateTimeOffset now)
     {
@@ -38,14 +38,27 @@ internal static class FaultReadings
     private static IEnumerable<SourceReading> Smmu(FaultInputs seen)
     {
         var none = seen.Viommu != Viommu.Smmuv3 ? NoSmmu : seen.Smmu is null ? SmmuTrace.TraceOff : null;
+        // Behind an accelerated SMMU events are the hardware's, which may merge them (STE.MEV), and so are the look-ups, which QEMU does not see.
+        var accelerated = seen.HostSmmu.Reason != HostSmmuReading.NoAssignedDevice;
+        var origin = accelerated ? seen.HostOrigin : Origin.Emulated;
         var smmu = none is null ? seen.Smmu : null;
         var counts = smmu?.Counts ?? SmmuCounts.Zero;
-        yield return Of(FaultSource.SmmuEvents, counts.Total, none ?? smmu!.EventsReason, SmmuTrace.TraceOff, Origin.Emulated, counts.EventsLowerBound);
+        yield return Of(FaultSource.SmmuEvents, counts.Total, none ?? smmu!.EventsReason, SmmuTrace.TraceOff, origin, counts.EventsLowerBound || accelerated);
         if (smmu is { EventsReason: null })
             foreach (var (type, count) in counts.Events.OrderBy(e => e.Key, StringComparer.Ordinal))
-                yield return Of($"{FaultSource.SmmuEvents}.{type}", count, null, SmmuTrace.TraceOff, Origin.Emulated, counts.EventsLowerBound);
-        yield return Of(FaultSource.SmmuTlbHits, counts.TlbHits, none ?? smmu!.HitsReason, SmmuTrace.TraceOff, Origin.Emulated, counts.TlbLowerBound);
-        yield return Of(FaultSource.SmmuTlbMisses, counts.TlbMisses, none ?? smmu!.MissesReason, SmmuTrace.TraceOff, Origin.Emulated, counts.TlbLowerBound);
+                yield return Of($"{FaultSource.SmmuEvents}.{type}", count, null, SmmuTrace.TraceOff, origin, counts.EventsLowerBound || accelerated);
+        yield return Of(FaultSource.SmmuTlbHits, counts.TlbHits, none ?? (accelerated ? TlbInHardware : smmu!.HitsReason), SmmuTrace.TraceOff, origin, counts.TlbLowerBound);
+        yield return Of(FaultSource.SmmuTlbMisses, counts.TlbMisses, none ?? (accelerated ? TlbInHardware : smmu!.MissesReason), SmmuTrace.TraceOff, origin, counts.TlbLowerBound);
+    }
+
+    /// <summary>The kernel's log limits its own rate: a count of it is never more than a lower bound.</summary>
+    private static IEnumerable<SourceReading> HostSmmu(FaultInputs seen)
+    {
+        var (events, reason) = seen.HostSmmu;
+        yield return Of(FaultSource.HostSmmuEvents, events.Values.Sum(), reason, HostSmmuReading.NoAssignedDevice, seen.HostOrigin, lowerBound: true);
+        if (reason is null)
+            foreach (var (type, count) in events.OrderBy(e => e.Key, StringComparer.Ordinal))
+                yield return Of($"{FaultSource.HostSmmuEvents}.{type}", count, null, HostSmmuReading.NoAssignedDevice, seen.HostOrigin, lowerBound: true);
     }
 
     /// <summary>The value, unless a reason hides it; <paramref name="otherwise"/> where there is neither.</summary>

@@ -20,6 +20,9 @@ public sealed record HostFacts(string Architecture, string Kernel, string Operat
         MemoryTotalMib(File.ReadAllText("/proc/meminfo")),
         ReadBootId());
 
+    /// <summary>Whether the kernel can filter system calls: QEMU refuses to start with a filter where it cannot.</summary>
+    internal static bool HasSeccomp(HostTree tree) => tree.Text("proc/self/status", 1 << 16)?.Contains("\nSeccomp:", StringComparison.Ordinal) == true;
+
     /// <summary>Another after each boot. A kernel without SYSCTL has none: there the second of the boot stands for it.</summary>
     public static string ReadBootId() => BootIdOf(HostTree.Machine);
 

@@ -7,8 +7,8 @@ using Worker.Vms;
 namespace Worker.Hardware;
 
 // All that the node hands out: what QEMU emulates, under the names of the settings, and the host's own functions, under their PCI addresses.
-// A name with a colon is an address, and no setting's name has one.
-public sealed class NodeDevices(EmulatedDevices emulated, AssignedDevices assigned, QemuFacts qemu)
+// A name with a colon is an address, and no setting's name has one. fitsKvmtool: whether a function's memory fits into kvmtool's window.
+public sealed class NodeDevices(EmulatedDevices emulated, AssignedDevices assigned, QemuFacts qemu, Func<string, bool> fitsKvmtool)
 {
     /// <summary>All of the devices or, with the failure, none.</summary>
     public bool TryHold(Guid sandbox, IReadOnlyList<string> addresses, DateTimeOffset now, out Failure? failure)
@@ -41,7 +41,7 @@ public sealed class NodeDevices(EmulatedDevices emulated, AssignedDevices assign
         [.. emulated.Describe(directory, addresses), .. addresses.Where(IsAssigned).Select(address => new HeldDevice(address, HeldDevice.Vfio, null))];
 
     /// <summary>Each ready for the VM's user; a <see cref="VmStartException"/> when one cannot be.</summary>
-    public async Task<IReadOnlyList<HeldDevice>> PrepareAsync(RuntimeDirectory directory, IReadOnlyList<string> addresses, uint? user, CancellationToken ct)
+    public async Task<IReadOnlyList<HeldDevice>> PrepareAsync(RuntimeDirectory directory, IReadOnlyList<string> addresses, Vmm vmm, uint? user, CancellationToken ct)
     {
         var models = emulated.Describe(directory, addresses);
         emulated.Prepare(models, user);
@@ -50,7 +50,7 @@ public sealed class NodeDevices(EmulatedDevices emulated, AssignedDevices assign
         {
             try
             {
-                ready.Add(new HeldDevice(address, HeldDevice.Vfio, null) { Assigned = await assigned.PrepareAsync(address, user, ct) });
+                ready.Add(new HeldDevice(address, HeldDevice.Vfio, null) { Assigned = await assigned.PrepareAsync(address, vmm, user, ct) });
             }
             catch (DeviceException problem)
             {
@@ -112,7 +112,7 @@ public sealed class NodeDevices(EmulatedDevices emulated, AssignedDevices assign
         return new ReportedDevice(
             view.Device.Address, view.Device.Rule.Class, Hex(function.Vendor), Hex(function.Device), DescriptionOf(function), assigned.Inventory.Origin, holder,
             holder is null && view.Quarantine is not null ? DevicePhase.Quarantined : phase, view.Quarantine, view.Verdict,
-            AssignedViommus.Of(function, assigned.Inventory, qemu), false);
+            AssignedViommus.Of(function, assigned.Inventory, qemu), fitsKvmtool(view.Device.Address));
     }
 
     private static string DescriptionOf(PciFunction function) =>

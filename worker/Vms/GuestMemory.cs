@@ -1,4 +1,6 @@
+using Contracts;
 using Worker.Hardware;
+using Worker.Hardware.Pci;
 
 namespace Worker.Vms;
 
@@ -6,6 +8,12 @@ namespace Worker.Vms;
 /// <c>Cpus</c>: the node's, as the kernel writes lists.</summary>
 public sealed record GuestMemory(int Mib, int? HugePageKib, int? NumaNode, string? Cpus)
 {
+    private const int PinnedBesideMib = 1024;
+
+    /// <summary>How much a VMM pins for the functions that it is given; null where it is given none. Each device's address space pins the guest's memory
+    /// anew under type 1; the rest is for queues and regions of the devices.</summary>
+    public static long? PinnedKib(SandboxSpec spec) => spec.Devices.Count(d => PciAddress.TryParse(d, out _)) is > 0 and var count ? ((long)spec.MemoryMib * count + PinnedBesideMib) << 10 : null;
+
     public static GuestMemory Plain(int mib) => new(mib, null, null, null);
 
     /// <summary>Pure: near the devices (<paramref name="deviceNode"/>), on the largest huge pages of which enough are free there: all of it is pinned for DMA,

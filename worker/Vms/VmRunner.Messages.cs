@@ -1,5 +1,7 @@
 using Contracts;
 using Microsoft.Extensions.Logging;
+using Worker.Faults;
+using Worker.Vms.Kvmtool;
 
 namespace Worker.Vms;
 
@@ -47,11 +49,15 @@ public sealed partial class VmRunner
 
     private VmRecord Confirmed(VmRecord record)
     {
-        var confirmed = record.With(new Condition(ConditionType.VmmRunning, ConditionStatus.True, "VmmConfirmed", "The VMM runs and answers.", Now));
+        var kvmtool = _spec?.Vmm == Vmm.Kvmtool;
+        var confirmed = record.With(new Condition(ConditionType.VmmRunning, ConditionStatus.True, "VmmConfirmed",
+            kvmtool ? "The VMM runs and answers. kvmtool has no power button: a stop ends the guest at once." : "The VMM runs and answers.", Now));
         return record.HasAgent
             ? confirmed with { State = VmState.Booting }
             : (confirmed with { State = VmState.Running })
-                .With(new Condition(ConditionType.GuestReady, ConditionStatus.Unknown, "NoAgentInImage", "The image has no agent that could say so.", Now));
+                .With(kvmtool
+                    ? new Condition(ConditionType.GuestReady, ConditionStatus.Unknown, KvmtoolFaults.NoAgentUnderKvmtool, "kvmtool gives a guest no port through which an agent could say so.", Now)
+                    : new Condition(ConditionType.GuestReady, ConditionStatus.Unknown, "NoAgentInImage", "The image has no agent that could say so.", Now));
     }
 
     private async Task WelcomeAsync(VmRecord record, AgentReady ready, DateTimeOffset at, CancellationToken ct)
@@ -80,7 +86,9 @@ public sealed partial class VmRunner
         if (_spec is not { } spec)
             return record;
         var verdicts = spec.Devices.Select(_around.Devices.Judge).OfType<JudgedDevice>().ToList();
-        var (condition, verdict) = SvaCondition.Judge(spec.Viommu, verdicts, record.HasAgent, record.Probe, Now);
+        var (condition, verdict) = spec.Vmm == Vmm.Kvmtool
+            ? KvmtoolVerdict.Judge(verdicts, Now)
+            : SvaCondition.Judge(spec.Viommu, verdicts, record.HasAgent, record.Probe, Now);
         return record.With(condition) with { Verdict = verdict };
     }
 }

@@ -99,7 +99,7 @@ public sealed partial class VmRunner
         record = record with { ConsoleFrom = _console?.End ?? 0 };
         File.Delete(VmProcess.PidFile(_directory));
         _directory.CreateVmmDirectory(record.User);
-        var devices = await _around.Devices.PrepareAsync(_directory, spec.Devices, record.User, ct);
+        var devices = await _around.Devices.PrepareAsync(_directory, spec.Devices, spec.Vmm, record.User, ct);
         var cgroup = CgroupOf(record);
         var limited = _around.Cgroups.LimitsReason is null;
         cgroup?.Create(limited ? (long)spec.MemoryMib << 20 : null, limited ? spec.Vcpus : null);

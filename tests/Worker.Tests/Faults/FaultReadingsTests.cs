@@ -10,7 +10,8 @@ public sealed class FaultReadingsTests
     private static readonly DateTimeOffset Now = new(2026, 5, 5, 12, 0, 0, TimeSpan.Zero);
     private static readonly SmmuCounts Counts = new(9, new Dictionary<string, long> { ["F_TRANSLATION"] = 3, ["C_BAD_STE"] = 1 }, 50, 20, false, true, false);
     private static readonly FaultInputs All = new(
-        true, new AgentStats(1000, 110, 10), Now, (7, 2), Viommu.Smmuv3, Acceleration.Tcg, new SmmuReading(Counts, null, null, null));
+        true, new AgentStats(1000, 110, 10), Now, (7, 2), Viommu.Smmuv3, Acceleration.Tcg, new SmmuReading(Counts, null, null, null), HostSmmuReading.None, Origin.Hardware);
+    private static readonly HostSmmuReading OfHost = new(new Dictionary<string, long> { ["F_TRANSLATION"] = 2, ["F_PERMISSION"] = 1 }, null);
 
     private static SourceReading Read(FaultInputs seen, string source) => FaultReadings.Of(seen, Now).Single(r => r.Source == source);
 
@@ -34,6 +35,10 @@ public sealed class FaultReadingsTests
         { "missing", FaultSource.SmmuEvents, "TraceEventMissing" },
         { "costly", FaultSource.SmmuTlbHits, "TraceCostTooHigh" },
         { "costly", FaultSource.SmmuTlbMisses, "TraceCostTooHigh" },
+        { "costly", FaultSource.HostSmmuEvents, "NoAssignedDevice" },
+        { "logUnreadable", FaultSource.HostSmmuEvents, "KernelLogUnreadable" },
+        { "accelerated", FaultSource.SmmuTlbHits, "TlbInHardware" },
+        { "accelerated", FaultSource.SmmuTlbMisses, "TlbInHardware" },
     };
 
     private static FaultInputs Case(string name) => name switch
@@ -50,6 +55,8 @@ public sealed class FaultReadingsTests
         "noTrace" => All with { Smmu = null },
         "missing" => All with { Smmu = new SmmuReading(Counts, "TraceEventMissing", null, null) },
         "costly" => All with { Smmu = new SmmuReading(Counts, null, "TraceCostTooHigh", "TraceCostTooHigh") },
+        "logUnreadable" => All with { HostSmmu = OfHost with { Reason = "KernelLogUnreadable" } },
+        "accelerated" => All with { HostSmmu = OfHost },
         _ => throw new ArgumentOutOfRangeException(nameof(name)),
     };
 
@@ -73,6 +80,14 @@ public sealed class FaultReadingsTests
     [InlineData(FaultSource.SmmuTlbMisses, 20, true, Origin.Emulated)]
     public void Of_WhenAllIsObserved_IsTheValueWithItsOrigin(string source, long value, bool lowerBound, Origin origin) =>
         Assert.Equal(new SourceReading(source, value, null, lowerBound, origin), Read(All, source));
+
+    [Theory]
+    [InlineData("hostSmmu.events", 3)]
+    [InlineData("hostSmmu.events.F_TRANSLATION", 2)]
+    [InlineData("smmu.events", 4)]
+    [InlineData("smmu.events.C_BAD_STE", 1)]
+    public void Of_WhenADeviceIsAssigned_CountsAreTheHostsAndLowerBounds(string source, long value) =>
+        Assert.Equal(new SourceReading(source, value, null, true, Origin.Hardware), Read(Case("accelerated"), source));
 
     [Fact]
     public void Of_Anything_HasExactlyOneOfValueAndReason() =>

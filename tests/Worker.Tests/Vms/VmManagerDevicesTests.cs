@@ -43,7 +43,7 @@ public sealed class VmManagerDevicesTests : IAsyncLifetime
 
     private void StartWorker(string bootId = "host-boot")
     {
-        _devices = new NodeDevices(new EmulatedDevices(WorkerOptions.DefaultDevices, 1), _host.Worker(Nvme, Gpu), AssignmentHost.Qemu);
+        _devices = new NodeDevices(new EmulatedDevices(WorkerOptions.DefaultDevices, 1), _host.Worker(Nvme, Gpu), AssignmentHost.Qemu, _ => false);
         _manager = new VmManager(_root.FullPath, new VmSurroundings(_vmm, _devices, new UserIds(false, 0, 0), _cgroups, bootId, _host.Time, NullLogger.Instance));
         _manager.Start();
     }
@@ -267,7 +267,7 @@ public sealed class VmManagerDevicesTests : IAsyncLifetime
         directory.Create();
         directory.CreateVmmDirectory(null);
         Assert.True(_devices.TryHold(_id, ["nvme-0", Nvme], _host.Time.GetUtcNow(), out _));
-        await _devices.PrepareAsync(directory, ["nvme-0", Nvme], User, TestContext.Current.CancellationToken);
+        await _devices.PrepareAsync(directory, ["nvme-0", Nvme], Vmm.Qemu, User, TestContext.Current.CancellationToken);
         // Its scratch file is still there: the runner comes back for it.
         Assert.False(await _devices.ReleaseAsync(directory, _id, ["nvme-0", Nvme], TestContext.Current.CancellationToken));
         Assert.True(_devices.TryHold(_other, [Nvme], _host.Time.GetUtcNow(), out _));

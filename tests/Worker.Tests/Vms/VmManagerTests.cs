@@ -1,9 +1,7 @@
 using Contracts;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
-using Worker.Checks;
 using Worker.Hardware;
-using Worker.Hardware.Assignment;
 using Worker.Tests.Hardware.Assignment;
 using Worker.Vms;
 using Xunit;
@@ -41,10 +39,8 @@ public sealed class VmManagerTests : IAsyncLifetime
     private void StartWorker(string bootId = "host-boot")
     {
         _devices = new EmulatedDevices(WorkerOptions.DefaultDevices, 1);
-        var qemu = QemuFacts.None;
-        var assigned = new AssignedDevices([], HostTree.Machine, new FakeHost(HostTree.Machine), HardwareInventory.None, qemu, _root.FullPath, _time, NullLogger.Instance);
         _manager = new VmManager(_root.FullPath, new VmSurroundings(
-            _vmm, new NodeDevices(_devices, assigned, qemu), new UserIds(false, 0, 0), _cgroups, bootId, _time, NullLogger.Instance));
+            _vmm, NodeWith.Devices(_devices, _root.FullPath, _time), new UserIds(false, 0, 0), _cgroups, bootId, _time, NullLogger.Instance));
         _manager.Start();
     }
 

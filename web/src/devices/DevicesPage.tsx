@@ -5,7 +5,9 @@ import { keys } from "../http/keys";
 import { OriginBadge, PhaseBadge } from "../page/badges";
 import { ErrorNote } from "../page/ErrorNote";
 import { Link } from "../page/router";
-import { verdictWords } from "../sandboxes/words";
+import { verdictWords, viommuWords } from "../sandboxes/words";
+import { quarantineNote } from "./quarantine";
+import { QuarantineActions } from "./QuarantineActions";
 
 export function DevicesPage() {
   const classes = useQuery({ queryKey: keys.deviceClasses, queryFn: ({ signal }) => get<Page<DeviceClassView>>("/v1/device-classes", signal) });
@@ -41,7 +43,7 @@ export function DevicesPage() {
           {devices.length > 0 && (
             <div className="table-frame">
               <table>
-                <thead><tr><th scope="col">Address</th><th scope="col">Class</th><th scope="col">Node</th><th scope="col">Phase</th><th scope="col">Held by</th><th scope="col">Origin</th><th scope="col">SVA verdict</th></tr></thead>
+                <thead><tr><th scope="col">Address</th><th scope="col">Class</th><th scope="col">Node</th><th scope="col">Phase</th><th scope="col">Held by</th><th scope="col">Origin</th><th scope="col">SVA verdict</th><th scope="col">Fits</th><th scope="col"><span className="hidden">Actions</span></th></tr></thead>
                 <tbody>{devices.map((device) => <DeviceRow key={device.id} device={device} />)}</tbody>
               </table>
             </div>
@@ -54,6 +56,7 @@ export function DevicesPage() {
 }
 
 function DeviceRow({ device }: { device: DeviceView }) {
+  const note = quarantineNote(device);
   return (
     <tr data-testid={`device-row-${device.address}`}>
       <td><code>{device.address}</code><br /><span className="small soft">{device.description} <code>{device.vendorId}:{device.deviceId}</code></span></td>
@@ -61,11 +64,13 @@ function DeviceRow({ device }: { device: DeviceView }) {
       <td>{device.nodeName}</td>
       <td>
         <PhaseBadge phase={device.phase} />
-        {device.quarantine && <p className="small">{device.quarantine.message} <code>{device.quarantine.reason}</code><span className="remedy"><span>{device.quarantine.remedy}</span></span></p>}
+        {device.quarantine && <p className="small" data-testid="quarantine">{device.quarantine.message} <code>{device.quarantine.reason}</code>{note && <><br />{note}</>}<span className="remedy"><span>{device.quarantine.remedy}</span></span></p>}
       </td>
       <td>{device.sandboxId ? <Link to={`/sandboxes/${device.sandboxId}`}>{device.sandboxName ?? device.sandboxId}</Link> : <span className="soft">nobody</span>}</td>
       <td><OriginBadge origin={device.origin} /></td>
       <td>{device.verdict ? <span title={device.verdict.message}>{verdictWords[device.verdict.class]}<br /><code className="small soft">{device.verdict.reason}</code></span> : <span className="soft">not judged</span>}</td>
+      <td className="small">{[...device.viommus.map((one) => (one === "None" ? "QEMU" : `QEMU, ${viommuWords[one]}`)), ...(device.fitsKvmtool ? ["kvmtool"] : [])].map((one) => <span key={one}>{one}<br /></span>)}</td>
+      <td><QuarantineActions device={device} /></td>
     </tr>
   );
 }

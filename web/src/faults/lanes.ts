@@ -22,6 +22,10 @@ export const lanes: readonly Lane[] = [
     ],
   },
   {
+    id: "hostSmmu", title: "Host's SMMU",
+    sources: [{ source: "hostSmmu.events", label: "events", token: "--trace-2" }],
+  },
+  {
     id: "vmm", title: "VMM page faults",
     sources: [
       { source: "vmm.minorFaults", label: "minor", token: "--trace-1" },

@@ -12,6 +12,8 @@ describe("what an event makes stale", () => {
     ["sandbox.conditionChanged", ["sandboxes", "sandbox/s1"]],
     ["sandbox.desiredChanged", ["sandboxes", "sandbox/s1"]],
     ["device.phaseChanged", ["devices", "device-classes", "nodes"]],
+    ["device.quarantineChanged", ["devices", "device-classes", "nodes"]],
+    ["node.machineRefused", []],
     ["node.joined", ["nodes", "node", "devices", "device-classes", "images", "sandboxes", "sandbox"]],
     ["node.phaseChanged", ["nodes", "node", "devices", "device-classes", "images", "sandboxes", "sandbox"]],
     ["image.changed", ["images"]],

@@ -17,10 +17,13 @@ export function staleAfter(event: Pick<EventView, "type" | "subjectId">): readon
     case "sandbox.deleted":
       return [keys.sandboxList, one, keys.nodes, keys.devices, keys.deviceClasses];
     case "device.phaseChanged":
+    case "device.quarantineChanged":
       return [keys.devices, keys.deviceClasses, keys.nodes];
     case "node.joined":
     case "node.phaseChanged":
       return [keys.nodes, ["node"], keys.devices, keys.deviceClasses, keys.images, keys.sandboxList, ["sandbox"]];
+    case "node.machineRefused":
+      return [];
     case "image.changed":
       return [keys.images];
     default:

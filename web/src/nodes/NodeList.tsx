@@ -64,6 +64,7 @@ function NodeRow({ node }: { node: NodeView }) {
         <div><dt>Sandboxes</dt><dd className="num">{node.sandboxCount}</dd></div>
         <div><dt>Devices</dt><dd className="num">{node.deviceCount}</dd></div>
         {facts?.vmmVersion && <div><dt>VMM</dt><dd>{facts.vmmVersion}</dd></div>}
+        {facts?.kvmtoolVersion && <div><dt>kvmtool</dt><dd>{facts.kvmtoolVersion}</dd></div>}
       </dl>
       {facts && facts.problems.length > 0 && (
         <Problems of={node.name} problems={facts.problems} />

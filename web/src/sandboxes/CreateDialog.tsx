@@ -1,23 +1,25 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
-import type { DeviceClassView, ImageView, Page, SandboxView, Viommu } from "../contracts";
+import type { DeviceClassView, ImageView, NodeView, Page, SandboxView, Viommu, Vmm } from "../contracts";
 import { ApiError, get, send } from "../http/client";
 import { keys } from "../http/keys";
 import { Dialog } from "../page/Dialog";
 import { ErrorNote } from "../page/ErrorNote";
 import { navigate } from "../page/router";
 import { AcceleratorFields } from "./AcceleratorFields";
-import { bodyOf, type Draft, emptyDraft, messagesFor } from "./draft";
+import { bodyOf, type Draft, emptyDraft, messagesFor, withVmm } from "./draft";
 import { Field } from "./Field";
-import { viommuWords } from "./words";
+import { viommuWords, vmmWords } from "./words";
 
 const viommus: readonly Viommu[] = ["Smmuv3", "Virtio", "None"];
-const known = ["name", "image", "vcpus", "memoryMib", "accelerators", "viommu", "lease", "labels", "userData", "sshKeys"];
+const vmms: readonly Vmm[] = ["Qemu", "Kvmtool"];
+const known = ["name", "image", "vcpus", "memoryMib", "accelerators", "viommu", "lease", "labels", "userData", "sshKeys", "vmm", "node"];
 
 export function CreateDialog({ onClose }: { onClose: () => void }) {
   const client = useQueryClient();
   const images = useQuery({ queryKey: keys.images, queryFn: ({ signal }) => get<Page<ImageView>>("/v1/images", signal) });
   const classes = useQuery({ queryKey: keys.deviceClasses, queryFn: ({ signal }) => get<Page<DeviceClassView>>("/v1/device-classes", signal) });
+  const nodes = useQuery({ queryKey: keys.nodes, queryFn: ({ signal }) => get<Page<NodeView>>("/v1/nodes", signal) });
   const [typed, setDraft] = useState<Draft>(emptyDraft);
   const [local, setLocal] = useState<Record<string, string[]>>({});
   const draft = { ...typed, image: typed.image || images.data?.items[0]?.name || "" };
@@ -76,11 +78,29 @@ export function CreateDialog({ onClose }: { onClose: () => void }) {
             <Field id="memoryMib" label="Memory, MiB" wrong={wrong("memoryMib")}>
               {(aria) => <input {...aria} inputMode="numeric" value={draft.memoryMib} onChange={(event) => change("memoryMib", event.target.value)} />}
             </Field>
+            <fieldset className="field half" aria-describedby={wrong("vmm").length > 0 ? "wrong-vmm" : undefined}>
+              <legend>Run by</legend>
+              <div className="choice" style={{ minHeight: "2.25rem", alignItems: "center" }}>
+                {vmms.map((one) => (
+                  <label key={one}><input type="radio" name="vmm" checked={draft.vmm === one} onChange={() => setDraft((before) => withVmm(before, one))} data-testid={`create-vmm-${one}`} />{vmmWords[one]}</label>
+                ))}
+              </div>
+              {draft.vmm === "Kvmtool" && <span className="hint">No IOMMU and no agent in the guest</span>}
+              {wrong("vmm").map((message) => <span key={message} className="wrong" id="wrong-vmm">{message}</span>)}
+            </fieldset>
+            <Field id="node" label="Node" className="half" wrong={wrong("node")}>
+              {(aria) => (
+                <select {...aria} value={draft.node} onChange={(event) => change("node", event.target.value)}>
+                  <option value="">any</option>
+                  {nodes.data?.items.map((node) => <option key={node.id} value={node.name}>{node.name}{node.phase === "Ready" ? "" : ` (${node.phase})`}</option>)}
+                </select>
+              )}
+            </Field>
             <fieldset className="field half" aria-describedby={wrong("viommu").length > 0 ? "wrong-viommu" : undefined}>
               <legend>IOMMU in the guest</legend>
               <div className="choice" style={{ minHeight: "2.25rem", alignItems: "center" }}>
                 {viommus.map((one) => (
-                  <label key={one}><input type="radio" name="viommu" checked={draft.viommu === one} onChange={() => change("viommu", one)} />{viommuWords[one]}</label>
+                  <label key={one}><input type="radio" name="viommu" checked={draft.viommu === one} disabled={draft.vmm === "Kvmtool" && one !== "None"} onChange={() => change("viommu", one)} />{viommuWords[one]}</label>
                 ))}
               </div>
               {wrong("viommu").map((message) => <span key={message} className="wrong" id="wrong-viommu">{message}</span>)}

@@ -14,7 +14,7 @@ import { PhaseTrace } from "./PhaseTrace";
 import { ProbePanel } from "./ProbePanel";
 import { RowActions } from "./RowActions";
 import { VerdictChain } from "./VerdictChain";
-import { viommuWords } from "./words";
+import { viommuWords, vmmWords } from "./words";
 
 export function SandboxPage({ id }: { id: string }) {
   const query = useQuery({
@@ -100,7 +100,8 @@ function Facts({ sandbox }: { sandbox: SandboxView }) {
         <div><dt>vCPUs</dt><dd className="num">{sandbox.vcpus}</dd></div>
         <div><dt>Memory</dt><dd className="num">{sandbox.memoryMib} MiB</dd></div>
         <div><dt>IOMMU</dt><dd>{viommuWords[sandbox.viommu]}</dd></div>
-        <div><dt>Node</dt><dd>{sandbox.nodeName ?? "not placed"}</dd></div>
+        <div data-testid="vmm"><dt>VMM</dt><dd>{vmmWords[sandbox.vmm]}</dd></div>
+        <div><dt>Node</dt><dd>{sandbox.nodeName ?? "not placed"}{sandbox.wantedNode && sandbox.wantedNode !== sandbox.nodeName ? `, wants ${sandbox.wantedNode}` : ""}</dd></div>
         {sandbox.acceleration && <div><dt>Guest run by</dt><dd>{sandbox.acceleration === "Kvm" ? "KVM" : <span className="origin Emulated">TCG, emulated</span>}</dd></div>}
         {sandbox.devices.map((device) => (
           <div key={device.id} data-testid="device"><dt>Device</dt><dd className="row">{device.class} <code>{device.address}</code> <OriginBadge origin={device.origin} /></dd></div>

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { bodyOf, emptyDraft, messagesFor } from "./draft";
+import { bodyOf, emptyDraft, messagesFor, withVmm } from "./draft";
 
 describe("the body of a create", () => {
   it("leaves out what was left empty", () => {
@@ -10,11 +10,11 @@ describe("the body of a create", () => {
 
   it("carries every field", () => {
     const { body } = bodyOf({
-      name: "demo", image: "guest", vcpus: "2", memoryMib: "1024", accelerators: [{ class: "edu", count: "2" }], viommu: "None",
+      name: "demo", image: "guest", vcpus: "2", memoryMib: "1024", accelerators: [{ class: "edu", count: "2" }], viommu: "None", vmm: "Kvmtool", node: " altra-1 ",
       leaseAmount: "2", leaseUnit: "3600", onExpiry: "Stop", labels: "team=ml\nexpr=a=b\n", userData: "#!/bin/sh\ntrue\n", sshKeys: "ssh-ed25519 AAAA me\n\n",
     });
     expect(body).toEqual({
-      name: "demo", image: "guest", vcpus: 2, memoryMib: 1024, accelerators: [{ class: "edu", count: 2 }], viommu: "None",
+      name: "demo", image: "guest", vcpus: 2, memoryMib: 1024, accelerators: [{ class: "edu", count: 2 }], viommu: "None", vmm: "Kvmtool", node: "altra-1",
       lease: { ttlSeconds: 7200, onExpiry: "Stop" }, labels: { team: "ml", expr: "a=b" }, userData: "#!/bin/sh\ntrue\n", sshKeys: ["ssh-ed25519 AAAA me"],
     });
   });
@@ -22,6 +22,18 @@ describe("the body of a create", () => {
   it("says at its field what cannot be sent", () => {
     const { errors } = bodyOf({ ...emptyDraft, vcpus: "two", labels: "novalue", accelerators: [{ class: "edu", count: "1.5" }] });
     expect(Object.keys(errors).sort()).toEqual(["accelerators[0].count", "labels", "vcpus"]);
+  });
+});
+
+describe("choosing the VMM", () => {
+  it("takes the IOMMU away with kvmtool and brings it back with QEMU", () => {
+    const kvmtool = withVmm(emptyDraft, "Kvmtool");
+    expect([kvmtool.vmm, kvmtool.viommu]).toEqual(["Kvmtool", "None"]);
+    expect([withVmm(kvmtool, "Qemu").vmm, withVmm(kvmtool, "Qemu").viommu]).toEqual(["Qemu", "Smmuv3"]);
+  });
+
+  it("leaves a chosen IOMMU alone when it stays the same", () => {
+    expect(withVmm({ ...emptyDraft, viommu: "Virtio" }, "Qemu").viommu).toBe("Virtio");
   });
 });
 

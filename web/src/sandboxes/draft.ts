@@ -1,4 +1,4 @@
-import type { LeaseEnd, SandboxCreate, Viommu } from "../contracts";
+import type { LeaseEnd, SandboxCreate, Viommu, Vmm } from "../contracts";
 
 /** The create form as it is typed: all text, so that nothing is lost while a number is half written. */
 export interface Draft {
@@ -8,6 +8,9 @@ export interface Draft {
   memoryMib: string;
   accelerators: { class: string; count: string }[];
   viommu: Viommu;
+  vmm: Vmm;
+  /** Empty: any. */
+  node: string;
   leaseAmount: string;
   leaseUnit: "60" | "3600" | "86400";
   onExpiry: LeaseEnd;
@@ -17,9 +20,15 @@ export interface Draft {
 }
 
 export const emptyDraft: Draft = {
-  name: "", image: "", vcpus: "1", memoryMib: "512", accelerators: [], viommu: "Smmuv3",
+  name: "", image: "", vcpus: "1", memoryMib: "512", accelerators: [], viommu: "Smmuv3", vmm: "Qemu", node: "",
   leaseAmount: "", leaseUnit: "3600", onExpiry: "Delete", labels: "", userData: "", sshKeys: "",
 };
+
+/** Chooses the VMM. One that gives a guest no IOMMU takes the IOMMU with it, and the other brings the default back. */
+export function withVmm(draft: Draft, vmm: Vmm): Draft {
+  if (vmm === draft.vmm) return draft;
+  return { ...draft, vmm, viommu: vmm === "Kvmtool" ? "None" : emptyDraft.viommu };
+}
 
 const lines = (text: string) => text.split("\n").map((line) => line.trim()).filter(Boolean);
 
@@ -48,6 +57,8 @@ export function bodyOf(draft: Draft): { body: SandboxCreate; errors: Record<stri
     name: draft.name.trim(),
     image: draft.image,
     viommu: draft.viommu,
+    ...(draft.vmm === "Qemu" ? {} : { vmm: draft.vmm }),
+    ...(draft.node.trim() === "" ? {} : { node: draft.node.trim() }),
     ...(vcpus === undefined ? {} : { vcpus }),
     ...(memoryMib === undefined ? {} : { memoryMib }),
     ...(accelerators.length > 0 ? { accelerators } : {}),

@@ -1,4 +1,4 @@
-import type { SandboxView, VerdictClass, VerdictLinkName, Viommu } from "../contracts";
+import type { SandboxView, VerdictClass, VerdictLinkName, Viommu, Vmm } from "../contracts";
 
 export const verdictWords: Record<VerdictClass, string> = {
   GuestSvaDeviceFaults: "Guest SVA, device faults",
@@ -14,6 +14,8 @@ export const linkWords: Record<VerdictLinkName, string> = {
 };
 
 export const viommuWords: Record<Viommu, string> = { Smmuv3: "SMMUv3", Virtio: "virtio-iommu", None: "none" };
+
+export const vmmWords: Record<Vmm, string> = { Qemu: "QEMU", Kvmtool: "kvmtool" };
 
 export function acceleratorWords(sandbox: Pick<SandboxView, "accelerators">): string {
   return sandbox.accelerators.map((one) => (one.count === 1 ? one.class : `${one.count} × ${one.class}`)).join(", ");

@@ -93,7 +93,7 @@ public sealed class AssignedDevices(
     }
 
     /// <summary>A <see cref="DeviceException"/> when it could not be made ready; it is quarantined then if that was its own fault.</summary>
-    public async Task<AssignedFunction> PrepareAsync(string address, uint? user, CancellationToken ct)
+    public async Task<AssignedFunction> PrepareAsync(string address, Vmm vmmKind, uint? user, CancellationToken ct)
     {
         Look(always: true);
         if (Find(address) is not { } device)
@@ -106,7 +106,7 @@ public sealed class AssignedDevices(
             clean = _clean.Remove(address) && _tenancy.IsOnVfio(device); // Where the host's own driver had it meanwhile, nobody knows.
         try
         {
-            var ready = await _tenancy.PrepareAsync(device, Inventory, clean, user, ct);
+            var ready = await _tenancy.PrepareAsync(device, vmmKind, Inventory, clean, user, ct);
             if (ready.Translation is { } told)
                 lock (_lock)
                     _asked[device.Function.Address] = told;

@@ -1,3 +1,4 @@
+using Contracts;
 using Worker.Checks;
 using Worker.Hardware.Pci;
 
@@ -20,14 +21,14 @@ internal sealed class DeviceTenancy(HostTree tree, IHostControl host, QemuFacts 
     public bool IsOnVfio(OfferedFunction device) => _binding.DriverOf(device.Function.Address) == device.Rule.Driver;
 
     /// <summary>Makes it ready for a VM's user, or throws a <see cref="DeviceException"/>.</summary>
-    public async Task<AssignedFunction> PrepareAsync(OfferedFunction device, HardwareInventory seen, bool knownClean, uint? user, CancellationToken ct)
+    public async Task<AssignedFunction> PrepareAsync(OfferedFunction device, Vmm kind, HardwareInventory seen, bool knownClean, uint? user, CancellationToken ct)
     {
         if (!knownClean)
             Require(await EraseAsync(device, ct));
         await BindGroupAsync(device, ct);
         Require(await _reset.ResetAsync(device.Function, seen, ct));
         var translation = host.AskSmmu(device.Function.Address);
-        var (access, node) = AccessOf(device);
+        var (access, node) = AccessOf(device, kind);
         if (node is null)
             throw new DeviceException(AssignmentReasons.NoVfioDevice.With(), quarantines: false);
         if (!host.Own(node, user).IsDone)
@@ -80,13 +81,13 @@ internal sealed class DeviceTenancy(HostTree tree, IHostControl host, QemuFacts 
         return erased.IsDone ? null : AssignmentReasons.NotErased.With($"{erased.Said}.");
     }
 
-    /// <summary>By iommufd where host and VMM have it, else by the group's container.</summary>
-    private (VfioAccess Access, string? Node) AccessOf(OfferedFunction device)
+    /// <summary>As the settings say; else by iommufd where host and VMM have it, and by the group's container where not. kvmtool knows nothing but the container.</summary>
+    private (VfioAccess Access, string? Node) AccessOf(OfferedFunction device, Vmm kind)
     {
         var nodes = Nodes(device);
-        if (vmm.VfioProperties.Contains("iommufd") && tree.Exists("dev/iommu") && nodes.FirstOrDefault(node => node.Contains("/vfio/devices/", StringComparison.Ordinal)) is { } own)
+        if (kind == Vmm.Qemu && device.Rule.Access != VfioAccess.Container && vmm.VfioProperties.Contains("iommufd") && tree.Exists("dev/iommu") && nodes.FirstOrDefault(node => node.Contains("/vfio/devices/", StringComparison.Ordinal)) is { } own)
             return (VfioAccess.Iommufd, own);
-        return (VfioAccess.Container, tree.Exists("dev/vfio/vfio") ? nodes.FirstOrDefault(node => !node.Contains("/vfio/devices/", StringComparison.Ordinal)) : null);
+        return (VfioAccess.Container, device.Rule.Access != VfioAccess.Iommufd && tree.Exists("dev/vfio/vfio") ? nodes.FirstOrDefault(node => !node.Contains("/vfio/devices/", StringComparison.Ordinal)) : null);
     }
 
     /// <summary>The device's own node and its group's, as far as there are any.</summary>

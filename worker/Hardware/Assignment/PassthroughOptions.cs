@@ -16,6 +16,8 @@ public sealed class PassthroughOptions
     public string Class { get; set; } = "";
     /// <summary>A VFIO driver: vfio-pci, or the vendor's variant of it (nvgrace-gpu-vfio-pci).</summary>
     public string Driver { get; set; } = "vfio-pci";
+    /// <summary>How guests reach it. Null: by iommufd where host and VMM have it, else by its group's container.</summary>
+    public VfioAccess? Access { get; set; }
     /// <summary>Whether the function goes back to the driver that it had before, when no sandbox has it.</summary>
     public bool GiveBackDriver { get; set; }
 

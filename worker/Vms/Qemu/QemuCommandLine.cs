@@ -11,6 +11,7 @@ public sealed record QemuMachine(
 {
     public IReadOnlyList<QemuSmmu> Smmus { get; init; } = [];
     public string? Firmware { get; init; }
+    public bool Seccomp { get; init; } = true;
 }
 
 // Pure: a machine to QEMU's arguments, valid for QEMU 7.2 to 11.1.
@@ -26,11 +27,11 @@ public static class QemuCommandLine
         var directory = machine.Directory;
         var kvm = machine.Acceleration == Acceleration.Kvm;
         var smmu = machine.Viommu == Viommu.Smmuv3 && machine.Smmus.Count == 0 ? ",iommu=smmuv3" : "";
-        var line = new List<string>
-        {
+        List<string> line =
+        [
             "-nodefaults", "-no-user-config", "-display", "none",
             "-name", $"guest=sandbox-{machine.Id:N}",
-            "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+            .. (machine.Seccomp ? (string[])["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"] : []),
             "-action", "reboot=shutdown,shutdown=pause,panic=pause",
             "-M", $"virt,gic-version=3{smmu},memory-backend=ram",
             "-accel", kvm ? "kvm" : "tcg",
@@ -45,7 +46,7 @@ public static class QemuCommandLine
             "-mon", "chardev=events,mode=control",
             "-chardev", $"socket,id=serial,path={Path.GetFileName(directory.SerialSocket)},server=on,wait=off",
             "-serial", "chardev:serial",
-        };
+        ];
         // The accelerated SMMU and expander bridges are told to a guest by ACPI only.
         if (machine.Firmware is { } firmware)
             line.AddRange(["-bios", firmware]);

@@ -26,14 +26,15 @@ internal sealed class QemuVm : IVm
 
     public QemuVm(
         VmLaunch launch, ProcessHandle process, bool hasAgent, Acceleration acceleration, string traceState, bool traceTlb,
-        VmTell tell, TimeProvider time, ILogger log)
+        VmTell tell,
+        HostSmmuCounter? hostSmmu, Origin hostOrigin, TimeProvider time, ILogger log)
     {
         (_launch, _process, _tell, _time, _log) = (launch, process, tell, time, log);
         _agent = new AgentChannel(launch.Directory.AgentSocket, time, log);
         if (launch.Spec.Viommu == Viommu.Smmuv3)
             _trace = new SmmuTrace(launch.Directory.TraceLog, traceState, traceTlb, SwitchTraceAsync, time, log);
         _faults = new FaultCollector(
-            launch.Directory.Id, launch.Incarnation, process.Identity.Pid, hasAgent, launch.Spec.Viommu, acceleration, _agent, _trace);
+            launch.Directory.Id, launch.Incarnation, process.Identity.Pid, hasAgent, launch.Spec.Viommu, acceleration, _agent, _trace, hostSmmu, hostOrigin);
         _controlling = Task.Run(() => GuardAsync(ControlAsync));
         _listening = Task.Run(() => GuardAsync(ListenAsync));
     }

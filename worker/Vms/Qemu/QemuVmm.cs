@@ -2,6 +2,7 @@ using Contracts;
 using Microsoft.Extensions.Logging;
 using Worker.Checks;
 using Worker.Console;
+using Worker.Faults;
 using Worker.Hardware;
 using Worker.Hardware.Assignment;
 using Worker.Hardware.Pci;
@@ -10,10 +11,8 @@ using Worker.Images;
 namespace Worker.Vms.Qemu;
 
 // QEMU as the monitor of one process a VM.
-public sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, bool traceTlb, TimeProvider time, ILogger log) : IVmm
+internal sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, HostSmmuEvents hostSmmu, bool traceTlb, TimeProvider time, ILogger log) : IVmm
 {
-    private const int PinnedBesideMib = 1024;
-
     public bool Check(SandboxSpec spec)
     {
         if (node.Qemu.Path is null)
@@ -37,6 +36,7 @@ public sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, bool t
             foreach (var file in (string[])[QemuEventLog.InputOf(directory.EventPipe), QemuEventLog.OutputOf(directory.EventPipe)])
                 LibC.Own(file, user);
         File.Delete(TraceState(directory));
+        File.Delete(HostSmmuState(directory));
         var assigned = launch.Devices.Select(d => d.Assigned).OfType<AssignedFunction>().ToList();
         var smmus = launch.Spec.Viommu == Viommu.Smmuv3 ? QemuSmmu.For(assigned) : [];
         if (smmus.Count > 0 && node.Qemu.Firmware is null)
@@ -46,13 +46,13 @@ public sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, bool t
             directory.Id, node.Acceleration, launch.Spec.Vcpus, memory, launch.Spec.Viommu, image.Kernel, image.Initrd,
             image.Manifest.CommandLine, directory, launch.Devices, node.Qemu.Has("pvpanic-pci") == true)
         {
+            Seccomp = node.HasSeccomp,
             Smmus = smmus,
             Firmware = smmus.Count > 0 ? node.Qemu.Firmware : null,
         });
         var process = VmProcess.Start(directory, launch.Cgroup, new VmConfinement(launch.User, node.KvmGroup)
         {
-            // Each device's address space pins the guest's memory anew under type 1; the rest is for queues and regions of the devices.
-            MemlockKib = assigned.Count == 0 ? null : ((long)launch.Spec.MemoryMib * assigned.Count + PinnedBesideMib) << 10,
+            MemlockKib = GuestMemory.PinnedKib(launch.Spec),
             Cpus = memory.Cpus,
             OpenFile = assigned.Exists(f => f.Access == VfioAccess.Iommufd) ? "/dev/iommu" : null,
         }, node.Qemu.Path!, arguments);
@@ -75,7 +75,10 @@ public sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, bool t
     public SerialConsole OpenConsole(RuntimeDirectory directory) => new(directory.SerialSocket, directory.ConsoleRing, time, log);
 
     private QemuVm Supervise(VmLaunch launch, ProcessHandle process, bool hasAgent, VmTell tell) =>
-        new(launch, process, hasAgent, node.Acceleration, TraceState(launch.Directory), traceTlb, tell, time, log);
+        new(launch, process, hasAgent, node.Acceleration, TraceState(launch.Directory), traceTlb, tell,
+            hostSmmu.TrackDevices(launch.Spec.Devices, HostSmmuState(launch.Directory)), node.Hardware.Origin, time, log);
+
+    private static string HostSmmuState(RuntimeDirectory directory) => Path.Combine(directory.FullPath, "host-smmu.state");
 
     private static bool IsAddress(string device) => PciAddress.TryParse(device, out _);
 

@@ -1,3 +1,4 @@
+using Contracts;
 using Worker.Hardware.Assignment;
 using Xunit;
 using static Worker.Tests.Hardware.Assignment.AssignmentHost;
@@ -16,7 +17,7 @@ public sealed class AssignedDevicesTests : IDisposable
     private static Task<AssignedFunction> GiveAsync(AssignedDevices worker, Guid sandbox, string address)
     {
         Assert.Null(worker.TryHold(sandbox, address));
-        return worker.PrepareAsync(address, User, Ct);
+        return worker.PrepareAsync(address, Vmm.Qemu, User, Ct);
     }
 
     /// <summary>What was done since the last time that it was asked.</summary>

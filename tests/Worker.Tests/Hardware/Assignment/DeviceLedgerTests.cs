@@ -41,7 +41,7 @@ public sealed class DeviceLedgerTests : IDisposable
         _host.Kernel.RefusesReset.Add(Nvme);
         var worker = _host.Worker(Nvme);
         Assert.Null(worker.TryHold(Guid.NewGuid(), Nvme));
-        await Assert.ThrowsAsync<DeviceException>(() => worker.PrepareAsync(Nvme, User, Ct));
+        await Assert.ThrowsAsync<DeviceException>(() => worker.PrepareAsync(Nvme, Vmm.Qemu, User, Ct));
         Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(_host.LedgerOf(Nvme)));
         Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute, File.GetUnixFileMode(Path.GetDirectoryName(_host.LedgerOf(Nvme))!));
     }

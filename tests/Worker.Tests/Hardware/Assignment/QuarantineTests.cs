@@ -46,7 +46,7 @@ public sealed class QuarantineTests : IDisposable
         var worker = _host.Worker(Nvme, Gpu);
         Assert.Null(worker.TryHold(_first, device));
         fails(_host, device);
-        var problem = await Assert.ThrowsAsync<DeviceException>(() => worker.PrepareAsync(device, User, Ct));
+        var problem = await Assert.ThrowsAsync<DeviceException>(() => worker.PrepareAsync(device, Vmm.Qemu, User, Ct));
         Assert.Equal((reason, true), (problem.Problem.Reason, problem.Quarantines));
         Assert.Contains(AssignmentReasons.All, r => r.Code == reason && r.Remedy == problem.Problem.Remedy);
         Assert.DoesNotContain(_host.Kernel.Owners, o => o.Value is not null);
@@ -63,7 +63,7 @@ public sealed class QuarantineTests : IDisposable
         if (reason != "VfioDriverMissing")
         {
             Assert.Null(next.TryHold(_second, other));
-            await next.PrepareAsync(other, User, Ct);
+            await next.PrepareAsync(other, Vmm.Qemu, User, Ct);
         }
     }
 
@@ -78,7 +78,7 @@ public sealed class QuarantineTests : IDisposable
         var (fails, reason) = Breaks[name];
         var worker = _host.Worker(Nvme);
         Assert.Null(worker.TryHold(_first, Nvme));
-        await worker.PrepareAsync(Nvme, User, Ct);
+        await worker.PrepareAsync(Nvme, Vmm.Qemu, User, Ct);
         _host.Tenant(Nvme);
         fails(_host, Nvme);
         await worker.ReleaseAsync(_first, Nvme, Ct);
@@ -93,7 +93,7 @@ public sealed class QuarantineTests : IDisposable
     {
         var worker = _host.Worker(Gpu);
         Assert.Null(worker.TryHold(_first, Gpu));
-        var node = (await worker.PrepareAsync(Gpu, User, Ct)).DeviceNode;
+        var node = (await worker.PrepareAsync(Gpu, Vmm.Qemu, User, Ct)).DeviceNode;
         // Somebody bound the parked one by hand, and its driver holds on to it.
         File.Delete(_host.Path($"sys/bus/pci/devices/{Audio}/driver"));
         File.CreateSymbolicLink(_host.Path($"sys/bus/pci/devices/{Audio}/driver"), "../../../bus/pci/drivers/snd_hda_intel");
@@ -108,7 +108,7 @@ public sealed class QuarantineTests : IDisposable
     {
         var worker = _host.Worker(Gpu);
         Assert.Null(worker.TryHold(_first, Gpu));
-        await worker.PrepareAsync(Gpu, User, Ct);
+        await worker.PrepareAsync(Gpu, Vmm.Qemu, User, Ct);
         File.Delete(_host.Path($"sys/bus/pci/devices/{Gpu}/iommu_group"));
         await worker.ReleaseAsync(_first, Gpu, Ct);
         Assert.DoesNotContain(_host.Kernel.Owners.Keys, Directory.Exists);
@@ -126,7 +126,7 @@ public sealed class QuarantineTests : IDisposable
             _host.Kernel.RefusesOwner.Add("vfio0");
         var worker = _host.Worker(Gpu);
         Assert.Null(worker.TryHold(_first, Gpu));
-        var problem = await Assert.ThrowsAsync<DeviceException>(() => worker.PrepareAsync(Gpu, User, Ct));
+        var problem = await Assert.ThrowsAsync<DeviceException>(() => worker.PrepareAsync(Gpu, Vmm.Qemu, User, Ct));
         Assert.Equal((reason, false), (problem.Problem.Reason, problem.Quarantines));
         await worker.ReleaseAsync(_first, Gpu, Ct);
         Assert.Null(QuarantineOf(worker, Gpu));
@@ -138,10 +138,10 @@ public sealed class QuarantineTests : IDisposable
         var worker = _host.Worker(Gpu);
         Assert.Null(worker.TryHold(_first, Gpu));
         _host.Files.Text($"sys/bus/pci/devices/{Gpu}/reset_method", "pm");
-        var problem = await Assert.ThrowsAsync<DeviceException>(() => worker.PrepareAsync(Gpu, User, Ct));
+        var problem = await Assert.ThrowsAsync<DeviceException>(() => worker.PrepareAsync(Gpu, Vmm.Qemu, User, Ct));
         Assert.Equal(("NoUsableReset", false), (problem.Problem.Reason, problem.Quarantines));
         Directory.Delete(_host.Path($"sys/bus/pci/devices/{Gpu}"), recursive: true);
-        Assert.Equal("DeviceMissing", (await Assert.ThrowsAsync<DeviceException>(() => worker.PrepareAsync(Gpu, User, Ct))).Problem.Reason);
+        Assert.Equal("DeviceMissing", (await Assert.ThrowsAsync<DeviceException>(() => worker.PrepareAsync(Gpu, Vmm.Qemu, User, Ct))).Problem.Reason);
         Assert.Empty(_host.Kernel.Done);
     }
 
@@ -151,7 +151,7 @@ public sealed class QuarantineTests : IDisposable
         _host.Kernel.KeepsData.Add(Nvme);
         var worker = _host.Worker(Nvme);
         Assert.Null(worker.TryHold(_first, Nvme));
-        await Assert.ThrowsAsync<DeviceException>(() => worker.PrepareAsync(Nvme, User, Ct));
+        await Assert.ThrowsAsync<DeviceException>(() => worker.PrepareAsync(Nvme, Vmm.Qemu, User, Ct));
         await worker.ReleaseAsync(_first, Nvme, Ct);
         _host.Kernel.Done.Clear();
         _host.Time.Advance(TimeSpan.FromMinutes(1));
@@ -262,7 +262,7 @@ public sealed class QuarantineTests : IDisposable
     {
         var worker = _host.Worker(Nvme);
         Assert.Null(worker.TryHold(_first, Nvme));
-        await worker.PrepareAsync(Nvme, User, Ct);
+        await worker.PrepareAsync(Nvme, Vmm.Qemu, User, Ct);
         _host.Kernel.Done.Clear();
         var next = otherRules ? _host.Worker(Gpu) : _host.Worker(Array.Empty<PassthroughOptions>());
         next.Adopt(_first, Nvme);

@@ -1,3 +1,4 @@
+using Contracts;
 using Worker.Hardware;
 using Worker.Hardware.Assignment;
 using Worker.Hardware.Pci;
@@ -24,7 +25,7 @@ public sealed class TenancyCrashTests
     private static async Task TenancyAsync(AssignmentHost host, AssignedDevices worker, string address)
     {
         Assert.Null(worker.TryHold(Sandbox, address));
-        await worker.PrepareAsync(address, User, Ct);
+        await worker.PrepareAsync(address, Vmm.Qemu, User, Ct);
         host.Tenant(address);
         await worker.ReleaseAsync(Sandbox, address, Ct);
     }
@@ -142,7 +143,7 @@ public sealed class TenancyCrashTests
             var next = host.Worker(Rule(address, giveBack));
             Assert.Null(next.TryHold(Guid.NewGuid(), address));
             host.Kernel.Done.Add("next");
-            var ready = await next.PrepareAsync(address, User + 1, Ct);
+            var ready = await next.PrepareAsync(address, Vmm.Qemu, User + 1, Ct);
             var since = host.Kernel.Done[(host.Kernel.Done.LastIndexOf("next") + 1)..];
             Assert.Equal((at, address == Nvme, $"reset flr {address}"), (at, since.Contains($"erase {Nvme}"), since[^1]));
             Assert.Equal(User + 1, host.Kernel.Owners[ready.DeviceNode]);

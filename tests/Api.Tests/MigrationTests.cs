@@ -1,0 +1,57 @@
+using Contracts;
+using Microsoft.EntityFrameworkCore;
+using Microsoft.EntityFrameworkCore.Infrastructure;
+using Microsoft.EntityFrameworkCore.Migrations;
+using Npgsql;
+using Testing;
+using Xunit;
+
+namespace Api.Tests;
+
+public sealed class MigrationTests
+{
+    /// <summary>What an earlier version has stored is read as what it was.</summary>
+    [Fact]
+    public async Task AssignedDevices_OfRowsThatWereThereBefore_TakesSafeValues()
+    {
+        var name = $"upgrade_{Guid.NewGuid():N}";
+        await ExecuteAsync(Surroundings.Postgres, $"CREATE DATABASE {name}");
+        var connection = new NpgsqlConnectionStringBuilder(Surroundings.Postgres) { Database = name, Pooling = false }.ConnectionString;
+        try
+        {
+            await using var db = Migrations.Database.Open(connection);
+            await db.GetService<IMigrator>().MigrateAsync("NodeInventory", TestContext.Current.CancellationToken);
+            await ExecuteAsync(connection, """
+                INSERT INTO projects (id, name, max_sandboxes) VALUES ('00000000-0000-0000-0000-000000000001', 'p', 1);
+                INSERT INTO nodes (id, name, token_sha256, phase, plan_revision) VALUES ('00000000-0000-0000-0000-000000000002', 'n', '\x00', 'Ready', 1);
+                INSERT INTO devices (id, node_id, address, class, vendor_id, device_id, description, origin, phase, present)
+                  VALUES ('00000000-0000-0000-0000-000000000003', '00000000-0000-0000-0000-000000000002', 'edu-0', 'edu', '1234', '11e8', 'edu', 'Emulated', 'Available', true);
+                INSERT INTO sandboxes (id, project_id, name, image, vcpus, memory_mib, accelerators, viommu, labels, ssh_keys, desired, phase, generation, incarnation, launched, conditions, phases, created_at, updated_at)
+                  VALUES ('00000000-0000-0000-0000-000000000004', '00000000-0000-0000-0000-000000000001', 's', 'guest', 1, 128, '[]', 'Smmuv3', '{}', '[]', 'Running', 'Pending', 1, 0, false, '[]', '[]', now(), now());
+                """);
+            await db.Database.MigrateAsync(TestContext.Current.CancellationToken);
+            var sandbox = await db.Sandboxes.SingleAsync(TestContext.Current.CancellationToken);
+            var device = await db.Devices.SingleAsync(TestContext.Current.CancellationToken);
+            var node = await db.Nodes.SingleAsync(TestContext.Current.CancellationToken);
+            // The name itself: an empty text would be read as the first member, too.
+            Assert.Equal("Qemu", (await db.Database.SqlQuery<string>($"SELECT vmm AS \"Value\" FROM sandboxes").ToListAsync(TestContext.Current.CancellationToken)).Single());
+            Assert.Equal((Vmm.Qemu, null), (sandbox.Vmm, sandbox.WantedNode));
+            Assert.Equal((0, false, null, null), (device.Viommus.Count, device.FitsKvmtool, device.OperatorQuarantine, device.LiftQuarantineOf));
+            Assert.Null(node.Installation);
+        }
+        finally
+        {
+            await ExecuteAsync(Surroundings.Postgres, $"DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+        }
+    }
+
+    private static async Task ExecuteAsync(string connectionString, string sql)
+    {
+        await using var connection = new NpgsqlConnection(new NpgsqlConnectionStringBuilder(connectionString) { Pooling = false }.ConnectionString);
+        await connection.OpenAsync();
+#pragma warning disable CA2100 // Texts of the tests themselves.
+        await using var command = new NpgsqlCommand(sql, connection);
+#pragma warning restore CA2100
+        await command.ExecuteNonQueryAsync();
+    }
+}

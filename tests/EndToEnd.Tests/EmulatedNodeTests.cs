@@ -1,0 +1,221 @@
+using System.Net.Http.Json;
+using System.Text;
+using Contracts;
+using Testing;
+using Xunit;
+
+namespace EndToEnd.Tests;
+
+/// <summary>The worker's production path on an arm64 host with KVM, VFIO and an SMMU, emulated in QEMU; its guests are real, one level deeper.</summary>
+public sealed class EmulatedNodeTests(RunningService service, EmulatedNode node) : IClassFixture<EmulatedNode>
+{
+    private const string Secret = "sandbox-tenant-secret-5f2c";
+
+    private static bool Is(SandboxView view, ConditionType type, ConditionStatus status, string? reason = null) =>
+        view.Conditions.Any(c => c.Type == type && c.Status == status && (reason is null || c.Reason == reason));
+
+    private async Task<SandboxView> CreateAsync(string name, string @class, Viommu viommu, string? userData = null)
+    {
+        using var response = await service.Client.PostAsJsonAsync("/v1/sandboxes", new
+        {
+            name, image = "guest", memoryMib = 384, viommu = viommu.ToString(), node = EmulatedNode.Name, userData, accelerators = new[] { new { @class } },
+        });
+        Assert.True(response.IsSuccessStatusCode, await response.Content.ReadAsStringAsync());
+        return (await response.Content.ReadFromJsonAsync<SandboxView>())!;
+    }
+
+    private async Task<SandboxView> UntilAsync(Guid id, Func<SandboxView, bool> condition, string what)
+    {
+        try
+        {
+            return await service.UntilAsync(id, v => v.Phase == Phase.Failed || condition(v), what, EmulatedNode.Patience) is { } view && condition(view)
+                ? view : throw new InvalidOperationException($"it failed before {what}: {(await service.FindAsync(id))?.Failure}");
+        }
+        catch (Exception problem) when (problem is TimeoutException or InvalidOperationException)
+        {
+            await using var console = await ConsoleViewer.OpenAsync(service, id);
+            await Eventually.Async(() => console.Text.Length > 0, "the console shows anything").ContinueWith(_ => { }, TaskScheduler.Default);
+            throw new InvalidOperationException($"{problem.Message}\nconsole:\n{console.Text}\nworker:\n{node.Tail("log/worker.log")}", problem);
+        }
+    }
+
+    private Task<SandboxView> RunningAsync(Guid id) => UntilAsync(id, v => v.Phase == Phase.Running && Is(v, ConditionType.GuestReady, ConditionStatus.True), "it runs");
+
+    private Task<DeviceView> FreeAsync(string @class) => Eventually.GetAsync(async () => await node.DeviceAsync(@class) is { Phase: DevicePhase.Available } free ? free : null, $"{@class} is free", EmulatedNode.Patience);
+
+    /// <summary>Settings that a worker in the node begins with from now on.</summary>
+    private async Task RestartWorkerAsync(string settings)
+    {
+        node.Configure(settings);
+        await node.ShellAsync("killall -9 Sandbox.Worker");
+        await node.ReadyAsync();
+    }
+
+    [Fact]
+    public async Task Node_WhenJoined_ShowsItsFunctionsAsLspciTells()
+    {
+        SkipReason.WithoutEmulatedNode();
+        var view = (await node.ViewAsync())!;
+        Assert.Equal((Acceleration.Kvm, "arm64"), (view.Facts!.Acceleration, view.Facts.Architecture));
+        var inventory = (await service.Client.GetFromJsonAsync<NodeReadinessView>($"/v1/nodes/{view.Id}/readiness"))!.Inventory!;
+        var told = await node.ShellAsync("lspci -Dnmm | awk '$2 !~ /\"06/'");
+        var lines = told.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => line.Replace("\"", "", StringComparison.Ordinal).Split(' ')).ToList();
+        Assert.Equal(4, lines.Count);
+        Assert.Equal(["1234:11e8", "1b36:0010", "8086:10c9", "1af4:1041"], inventory.Functions.Select(f => $"{f.VendorId}:{f.DeviceId}"));
+        Assert.Equal(lines.Select(l => (l[0], l[1], l[2], l[3])), inventory.Functions.Select(f => (f.Address, f.ClassCode[..4], f.VendorId, f.DeviceId)));
+        foreach (var function in inventory.Functions)
+        {
+            var detail = await node.ShellAsync($"lspci -vvv -s {function.Address}; readlink /sys/bus/pci/devices/{function.Address}/iommu_group");
+            Assert.Equal(detail.Contains("Address Translation Service", StringComparison.Ordinal), function.Capabilities.Ats);
+            Assert.Equal(detail.Contains("Process Address Space ID", StringComparison.Ordinal), function.Capabilities.Pasid);
+            Assert.Equal(detail.Contains("Single Root I/O Virtualization", StringComparison.Ordinal), function.Capabilities.Sriov);
+            Assert.Equal(detail.Contains("Advanced Error Reporting", StringComparison.Ordinal), function.Capabilities.Aer);
+            Assert.Equal(detail.Contains("FLReset+", StringComparison.Ordinal), function.Capabilities.Flr);
+            Assert.EndsWith($"/{function.IommuGroup}", detail.Split('\n')[^1], StringComparison.Ordinal);
+            Assert.Equal(Origin.Emulated, function.Verdict.Origin);
+        }
+        Assert.True(inventory.Functions.Single(f => f.VendorId == "1af4").Capabilities.Ats);
+        Assert.Equal(4, inventory.Functions.Select(f => f.IommuGroup).Distinct().Count());
+    }
+
+    [Theory]
+    [InlineData("Container")]
+    [InlineData("Iommufd")]
+    public async Task Nvme_OneTenantAfterTheOther_FindsNothing(string access)
+    {
+        SkipReason.WithoutEmulatedNode();
+        await RestartWorkerAsync($"Worker__Passthrough__1__Access={access}");
+        var first = await CreateAsync($"first-{access.ToLowerInvariant()}", "nvme", Viommu.None,
+            $"#!/bin/sh\nfor at in 0 5000 16000; do echo {Secret} | dd of=/dev/nvme0n1 bs=4096 seek=$at conv=sync 2>/dev/null; done; sync\necho \"found $(grep -c {Secret[..7]} /dev/nvme0n1) lines, it ended\"\n");
+        var running = await RunningAsync(first.Id);
+        Assert.Equal((Acceleration.Kvm, Origin.Emulated), (running.Acceleration, running.Origin));
+        await using (var console = await ConsoleViewer.OpenAsync(service, first.Id))
+            await console.UntilAsync("found 3 lines, it ended", EmulatedNode.Patience);
+        Assert.Equal((DevicePhase.Assigned, first.Id), await node.DeviceAsync("nvme") is var held ? (held.Phase, held.SandboxId!.Value) : default);
+        Assert.Equal("vfio-pci", await node.ShellAsync($"basename $(readlink /sys/bus/pci/devices/{held.Address}/driver)"));
+        Assert.True(await DiskHasAsync(Secret));
+        var open = await node.ShellAsync("for fd in /proc/$(pidof qemu-system-aarch64)/fd/*; do readlink $fd; done | grep -e vfio -e iommu | sort -u");
+        Assert.Equal(access == "Iommufd", open.Contains("/dev/vfio/devices/", StringComparison.Ordinal) && open.Contains("/dev/iommu", StringComparison.Ordinal));
+        Assert.Equal(access == "Container", open.Contains("/dev/vfio/vfio", StringComparison.Ordinal));
+
+        (await service.Client.PostAsync($"/v1/sandboxes/{first.Id}/stop", null)).EnsureSuccessStatusCode();
+        await UntilAsync(first.Id, v => v.Phase == Phase.Stopped, "it is stopped");
+        await FreeAsync("nvme");
+        Assert.False(await DiskHasAsync(Secret), "what the first tenant wrote is still on the disk");
+
+        var second = await CreateAsync($"second-{access.ToLowerInvariant()}", "nvme", Viommu.None,
+            "#!/bin/sh\necho \"$(tr -d '\\000' </dev/nvme0n1 | wc -c) bytes of somebody, it ended\"\n");
+        await RunningAsync(second.Id);
+        await using (var console = await ConsoleViewer.OpenAsync(service, second.Id))
+            await console.UntilAsync(" bytes of somebody, it ended", EmulatedNode.Patience);
+        await using (var console = await ConsoleViewer.OpenAsync(service, second.Id))
+            await console.UntilAsync("\n0 bytes of somebody");
+        await service.DeleteAsync(first.Id);
+        await service.DeleteAsync(second.Id);
+        await FreeAsync("nvme");
+    }
+
+    [Fact]
+    public async Task Edu_BehindVirtioIommu_SharesAddressesAndItsStrayAccessIsTheHostsEvent()
+    {
+        SkipReason.WithoutEmulatedNode();
+        var created = await CreateAsync("virtio", "edu", Viommu.Virtio);
+        var view = await UntilAsync(created.Id, v => v.Conditions.Any(c => c.Type == ConditionType.SvaReady && c.Status != ConditionStatus.Unknown), "the probe ends");
+        Assert.True(Is(view, ConditionType.SvaReady, ConditionStatus.True, "SharedAddressProbePassedWithoutPasid"), System.Text.Json.JsonSerializer.Serialize(view));
+        Assert.Equal(VerdictClass.PassthroughOnly, view.Verdict!.Class);
+        Assert.Equal("sent", view.Probe!.Single().UnmappedAccess);
+        var reading = await Eventually.GetAsync(async () => (await service.FaultsAsync(created.Id)).SelectMany(s => s.Readings).FirstOrDefault(r => r.Source == "hostSmmu.events.F_TRANSLATION"), "the host's event is counted", EmulatedNode.Patience);
+        Assert.Equal((1L, true, Origin.Emulated), (reading.Value, reading.LowerBound, reading.Origin));
+        // What the guest's own SMMU would tell is not there to be told.
+        var guests = (await service.FaultsAsync(created.Id)).SelectMany(s => s.Readings).First(r => r.Source == FaultSource.SmmuEvents);
+        Assert.Equal((null, "NoSmmu"), (guests.Value, guests.NullReason));
+        Assert.Contains("event: F_TRANSLATION", await node.ShellAsync("dmesg | grep F_TRANSLATION | tail -n 1"), StringComparison.Ordinal);
+
+        // A worker that is killed takes the guest over again, and counts nothing twice.
+        await node.ShellAsync("killall -9 Sandbox.Worker");
+        await node.ReadyAsync();
+        var before = (await service.FaultsAsync(created.Id)).Count;
+        await Eventually.Async(async () => (await service.FaultsAsync(created.Id)).Count > before + 3, "telemetry goes on", EmulatedNode.Patience);
+        var adopted = (await service.FindAsync(created.Id))!;
+        Assert.Equal((Phase.Running, view.Incarnation, view.Guest), (adopted.Phase, adopted.Incarnation, adopted.Guest));
+        Assert.Equal(1L, (await service.FaultsAsync(created.Id)).SelectMany(s => s.Readings).Last(r => r.Source == "hostSmmu.events.F_TRANSLATION").Value);
+        await service.DeleteAsync(created.Id);
+        await FreeAsync("edu");
+    }
+
+    [Fact]
+    public async Task Nvme_BehindAcceleratedSmmu_IsTranslatedByBothStages()
+    {
+        SkipReason.WithoutEmulatedNode();
+        await node.TraceAsync("smmuv3_translate_success", true);
+        var created = await CreateAsync("nested", "nvme", Viommu.Smmuv3, "#!/bin/sh\necho \"read $(dd if=/dev/nvme0n1 bs=1M count=4 2>/dev/null | wc -c) bytes, it ended\"\n");
+        await RunningAsync(created.Id);
+        await using (var console = await ConsoleViewer.OpenAsync(service, created.Id))
+            await console.UntilAsync("read 4194304 bytes, it ended", EmulatedNode.Patience);
+        await node.TraceAsync("smmuv3_translate_success", false);
+        // Stream id of bus 2, device 0, function 0; stage 3 is QEMU's word for stage 1 over stage 2.
+        var device = await node.DeviceAsync("nvme");
+        Assert.StartsWith("0000:02:00.0", device.Address, StringComparison.Ordinal);
+        Assert.NotEqual(0, await CountTraceAsync("smmuv3_translate_success", "stage=3", "sid=0x200"));
+        await service.DeleteAsync(created.Id);
+        await FreeAsync("nvme");
+    }
+
+    [Fact]
+    public async Task Power_WhenCut_TheGuestIsLostAndItsDeviceIsNobodysUntilItIsClean()
+    {
+        SkipReason.WithoutEmulatedNode();
+        var created = await CreateAsync("cut", "nvme", Viommu.None, $"#!/bin/sh\necho {Secret} | dd of=/dev/nvme0n1 bs=4096 conv=sync 2>/dev/null; sync; echo \"written, it ended\"\n");
+        await RunningAsync(created.Id);
+        await using (var console = await ConsoleViewer.OpenAsync(service, created.Id))
+            await console.UntilAsync("written, it ended", EmulatedNode.Patience);
+        await node.CutPowerAsync();
+        await UntilAsync(created.Id, v => v.Phase == Phase.Lost, "it is lost");
+        var waiting = await CreateAsync("waits", "nvme", Viommu.None);
+        Assert.Equal(created.Id, (await node.DeviceAsync("nvme")).SandboxId);
+        Assert.True(await DiskHasAsync(Secret));
+        node.Start();
+        await node.ReadyAsync();
+        var ended = await service.UntilAsync(created.Id, v => v.Phase == Phase.Failed, "it failed", EmulatedNode.Patience);
+        Assert.Equal("VmmLost", ended.Failure!.Reason);
+        var placed = await RunningAsync(waiting.Id);
+        Assert.True(placed.ExecAt > ended.Phases[^1].At, "the second was executed before the first had ended");
+        Assert.False(await DiskHasAsync(Secret), "what the lost guest wrote is still on the disk");
+        Assert.Equal(waiting.Id, (await node.DeviceAsync("nvme")).SandboxId);
+        await service.DeleteAsync(created.Id);
+        await service.DeleteAsync(waiting.Id);
+        await FreeAsync("nvme");
+    }
+
+    [Fact]
+    public async Task Device_WhenQuarantined_IsHandedOutAgainOnlyAfterItsRelease()
+    {
+        SkipReason.WithoutEmulatedNode();
+        var device = await FreeAsync("edu");
+        (await service.Client.PostAsJsonAsync($"/v1/devices/{device.Id}/quarantine", new { message = "looks odd" })).EnsureSuccessStatusCode();
+        var created = await CreateAsync("refused", "edu", Viommu.None);
+        await service.UntilAsync(created.Id, v => Is(v, ConditionType.Placed, ConditionStatus.False), "it is refused");
+        (await service.Client.PostAsync($"/v1/devices/{device.Id}/release", null)).EnsureSuccessStatusCode();
+        await RunningAsync(created.Id);
+        await service.DeleteAsync(created.Id);
+        await FreeAsync("edu");
+    }
+
+    private async Task<bool> DiskHasAsync(string text)
+    {
+        var wanted = Encoding.ASCII.GetBytes(text);
+        await using var disk = new FileStream(node.DiskFile, FileMode.Open, FileAccess.Read, FileShare.ReadWrite);
+        var content = new byte[disk.Length];
+        await disk.ReadExactlyAsync(content);
+        return content.AsSpan().IndexOf(wanted) >= 0;
+    }
+
+    private async Task<int> CountTraceAsync(params string[] words)
+    {
+        var found = 0;
+        await foreach (var line in File.ReadLinesAsync(node.TraceLog))
+            if (words.All(word => line.Contains(word, StringComparison.Ordinal)))
+                found++;
+        return found;
+    }
+}

@@ -1,0 +1,40 @@
+using Worker.Hardware.Pci;
+using Xunit;
+
+namespace Worker.Tests.Hardware;
+
+public sealed class PciResourcesTests
+{
+    private const string None = "0x0000000000000000 0x0000000000000000 0x0000000000000000\n";
+
+    private static string Text(params string[] lines) => string.Concat(lines.Select(line => line + "\n")) + string.Concat(Enumerable.Repeat(None, 13 - lines.Length));
+
+    [Fact]
+    public void Parse_AnNvme_HasOneMemoryRegister() =>
+        Assert.Equal([new PciBar(0, 16384, true)], PciResources.Parse(Text("0x0000000010000000 0x0000000010003fff 0x0000000000140204"))!);
+
+    [Fact]
+    public void Parse_A64BitRegister_LeavesItsUpperHalfOut() => Assert.Equal(
+        [new PciBar(0, 16 << 20, true), new PciBar(1, 1L << 37, true), new PciBar(3, 32 << 20, true), new PciBar(5, 128, false)],
+        PciResources.Parse(Text(
+            "0x00000000f0000000 0x00000000f0ffffff 0x0000000000040200", "0x0000004000000000 0x0000005fffffffff 0x000000000014220c", None.TrimEnd(),
+            "0x0000006000000000 0x0000006001ffffff 0x000000000014220c", None.TrimEnd(), "0x000000000000e000 0x000000000000e07f 0x0000000000040101"))!);
+
+    [Fact]
+    public void Parse_TheRomAndVirtualFunctionsRegisters_AreNotTheFunctionsOwn() => Assert.Equal(
+        [new PciBar(0, 4096, true)],
+        PciResources.Parse(Text("0x1000 0x1fff 0x200", None.TrimEnd(), None.TrimEnd(), None.TrimEnd(), None.TrimEnd(), None.TrimEnd(), "0xf1000000 0xf107ffff 0x46200", "0x2000 0x2fff 0x200"))!);
+
+    [Fact]
+    public void Parse_AFunctionWithoutRegisters_HasNone() => Assert.Empty(PciResources.Parse(Text())!);
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("0x1000 0x1fff 0x200\n")]
+    [InlineData("0x1000 0x1fff\n0x0 0x0 0x0\n0x0 0x0 0x0\n0x0 0x0 0x0\n0x0 0x0 0x0\n0x0 0x0 0x0\n")]
+    [InlineData("1000 0x1fff 0x200\n0x0 0x0 0x0\n0x0 0x0 0x0\n0x0 0x0 0x0\n0x0 0x0 0x0\n0x0 0x0 0x0\n")]
+    [InlineData("0x1000 0xfff 0x200\n0x0 0x0 0x0\n0x0 0x0 0x0\n0x0 0x0 0x0\n0x0 0x0 0x0\n0x0 0x0 0x0\n")]
+    [InlineData("0x0 0xffffffffffffffff 0x200\n0x0 0x0 0x0\n0x0 0x0 0x0\n0x0 0x0 0x0\n0x0 0x0 0x0\n0x0 0x0 0x0\n")]
+    [InlineData("0x1000 0x1fff 0x1\n0x0 0x0 0x0\n0x0 0x0 0x0\n0x0 0x0 0x0\n0x0 0x0 0x0\n0x0 0x0 0x0\n")]
+    public void Parse_WhatTheKernelDoesNotWrite_IsNull(string text) => Assert.Null(PciResources.Parse(text));
+}

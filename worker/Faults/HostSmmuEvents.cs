@@ -1,0 +1,188 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using System.Text.RegularExpressions;
+using Microsoft.Extensions.Logging;
+using Worker.Channels;
+using Worker.Hardware;
+using Worker.Hardware.Pci;
+
+namespace Worker.Faults;
+
+/// <summary>What the host's SMMU has reported of one sandbox's functions, by type; always a lower bound. <c>Reason</c>: why it cannot be known at all.</summary>
+internal sealed record HostSmmuReading(IReadOnlyDictionary<string, long> Events, string? Reason)
+{
+    public const string NoAssignedDevice = "NoAssignedDevice", KernelLogUnreadable = "KernelLogUnreadable", KernelLogNamesNoDevice = "KernelLogNamesNoDevice";
+    public static readonly HostSmmuReading None = new(new Dictionary<string, long>(), NoAssignedDevice);
+}
+
+/// <summary>One event of the kernel's log: its place there, whose it is, and its type (F_TRANSLATION).</summary>
+internal readonly record struct LoggedSmmuEvent(ulong Sequence, PciAddress Function, string Type);
+
+// Counts the SMMU's events in the host's kernel log (/dev/kmsg), by the function that they name. The log is the only place where mainline's arm-smmu-v3 tells
+// an event of a device that is not nested; it limits itself to ten lines in five seconds, so every count is a lower bound. Events of a nested stage 1
+// go to the guest and not there. Guarantees: no line is counted twice, over worker restarts too, as long as the log still has it; nothing of an earlier
+// tenant is counted, for a counter begins at the log's end of that moment. On a crash: the next worker reads on from the place that is stored with the counts.
+internal sealed partial class HostSmmuEvents(string logPath, KernelFacts kernel, TimeProvider time, ILogger log) : IDisposable
+{
+    private const int MaxRemembered = 8192, RecordBytes = 8192, MostRecordsAtOnce = 1 << 20;
+    private const int NoMore = 11, Overwritten = 32;
+    /// <summary>The first kernel whose lines were seen to name the function.</summary>
+    private static readonly Version NamesFunctions = new(6, 18);
+    private readonly Lock _lock = new();
+    private readonly Queue<LoggedSmmuEvent> _events = new();
+    private readonly RareWarning _trouble = new(time, log, logPath);
+    private int? _descriptor;
+    private ulong _last;
+
+    // "4,1234,567890,-;arm-smmu-v3 9050000.smmuv3: event: F_TRANSLATION client: 0000:01:00.0 sid: 0x100 ssid: 0x0 iova: 0x…"
+    [GeneratedRegex(@"^\d{1,10},(?<sequence>\d{1,19}),[^;]{1,64};arm-smmu-v3 \S{1,64}: event: (?<type>[A-Z][A-Z0-9_]{1,39}) client: (?<function>\S{12,16}) ")]
+    private static partial Regex EventLine { get; }
+
+    [GeneratedRegex(@"^\d{1,10},(?<sequence>\d{1,19}),")]
+    private static partial Regex AnyLine { get; }
+
+    /// <summary>A counter of a sandbox's functions; with a stored state it goes on where that ended.</summary>
+    public HostSmmuCounter Track(IReadOnlyList<PciAddress> functions, string statePath) => new(this, functions, statePath);
+
+    /// <summary>Of those of a sandbox's devices that are functions of the host; null where none is.</summary>
+    public HostSmmuCounter? TrackDevices(IReadOnlyList<string> devices, string statePath)
+    {
+        var functions = devices.Select(d => PciAddress.TryParse(d, out var address) ? address : (PciAddress?)null).OfType<PciAddress>().ToList();
+        return functions.Count == 0 ? null : Track(functions, statePath);
+    }
+
+    /// <summary>Why nothing can be counted; null when something can.</summary>
+    internal string? Reason
+    {
+        get
+        {
+            lock (_lock)
+                return kernel.Version < NamesFunctions ? HostSmmuReading.KernelLogNamesNoDevice : Open() < 0 ? HostSmmuReading.KernelLogUnreadable : null;
+        }
+    }
+
+    /// <summary>The events after a place, and the log's end now.</summary>
+    internal (IReadOnlyList<LoggedSmmuEvent> Events, ulong Last) After(ulong sequence)
+    {
+        lock (_lock)
+        {
+            Drain();
+            return ([.. _events.Where(e => e.Sequence > sequence)], _last);
+        }
+    }
+
+    internal static LoggedSmmuEvent? Parse(string record) =>
+        EventLine.Match(record) is { Success: true } line && PciAddress.TryParse(line.Groups["function"].Value, out var function)
+            ? new LoggedSmmuEvent(ulong.Parse(line.Groups["sequence"].ValueSpan, System.Globalization.CultureInfo.InvariantCulture), function, line.Groups["type"].Value)
+            : null;
+
+    public void Dispose()
+    {
+        lock (_lock)
+        {
+            if (_descriptor is >= 0 and var open)
+                _ = LibC.Close(open);
+            _descriptor = -1;
+        }
+    }
+
+    private int Open()
+    {
+        const int readOnlyNonBlockingCloseOnExec = 0x800 | 0x80000;
+        return _descriptor ??= LibC.Open(logPath, readOnlyNonBlockingCloseOnExec);
+    }
+
+    /// <summary>Each read gives one record.</summary>
+    private unsafe void Drain()
+    {
+        var descriptor = Open();
+        if (descriptor < 0)
+            return;
+        var buffer = stackalloc byte[RecordBytes];
+        for (var record = 0; record < MostRecordsAtOnce; record++)
+        {
+            var read = LibC.Read(descriptor, buffer, RecordBytes);
+            if (read > 0)
+                Take(System.Text.Encoding.UTF8.GetString(buffer, (int)read));
+            else if (read == 0 || System.Runtime.InteropServices.Marshal.GetLastPInvokeError() is NoMore)
+                return;
+            else if (System.Runtime.InteropServices.Marshal.GetLastPInvokeError() != Overwritten)
+            {
+                _trouble.Add($"the kernel's log cannot be read: errno {System.Runtime.InteropServices.Marshal.GetLastPInvokeError()}");
+                return;
+            }
+        }
+    }
+
+    private void Take(string record)
+    {
+        if (AnyLine.Match(record) is { Success: true } any)
+            _last = ulong.Parse(any.Groups["sequence"].ValueSpan, System.Globalization.CultureInfo.InvariantCulture);
+        if (Parse(record) is not { } found)
+            return;
+        if (_events.Count == MaxRemembered)
+            _events.Dequeue();
+        _events.Enqueue(found);
+    }
+}
+
+/// <summary>How far a sandbox's counter has read, and what it has counted.</summary>
+internal sealed record HostSmmuState(ulong Sequence, IReadOnlyDictionary<string, long> Events);
+
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]
+[JsonSerializable(typeof(HostSmmuState))]
+internal sealed partial class HostSmmuJson : JsonSerializerContext;
+
+/// <summary>One sandbox's share of the host's SMMU events. For one sampler.</summary>
+internal sealed class HostSmmuCounter
+{
+    private const int MaxTypes = 16;
+    private readonly HostSmmuEvents _events;
+    private readonly IReadOnlyList<PciAddress> _functions;
+    private readonly string _statePath;
+    private HostSmmuState _state;
+
+    public HostSmmuCounter(HostSmmuEvents events, IReadOnlyList<PciAddress> functions, string statePath)
+    {
+        (_events, _functions, _statePath) = (events, functions, statePath);
+        if (Load(statePath) is { } state)
+            _state = state;
+        else
+            Store(_state = new HostSmmuState(events.After(ulong.MaxValue).Last, new Dictionary<string, long>()));
+    }
+
+    public HostSmmuReading Read()
+    {
+        if (_events.Reason is { } reason)
+            return new HostSmmuReading(_state.Events, reason);
+        var (found, last) = _events.After(_state.Sequence);
+        var own = found.Where(e => _functions.Contains(e.Function)).ToList();
+        if (own.Count > 0)
+        {
+            var counts = new Dictionary<string, long>(_state.Events, StringComparer.Ordinal);
+            foreach (var type in own.Select(e => counts.Count < MaxTypes || counts.ContainsKey(e.Type) ? e.Type : SmmuCounts.Other))
+                counts[type] = counts.GetValueOrDefault(type) + 1;
+            Store(_state = new HostSmmuState(Math.Max(last, _state.Sequence), counts));
+        }
+        return new HostSmmuReading(_state.Events, null);
+    }
+
+    private void Store(HostSmmuState state)
+    {
+        File.WriteAllBytes(_statePath + ".new", JsonSerializer.SerializeToUtf8Bytes(state, HostSmmuJson.Default.HostSmmuState));
+        File.Move(_statePath + ".new", _statePath, overwrite: true);
+    }
+
+    private static HostSmmuState? Load(string path)
+    {
+        try
+        {
+            return File.Exists(path) && JsonSerializer.Deserialize(File.ReadAllBytes(path), HostSmmuJson.Default.HostSmmuState) is { Events: not null } state
+                && state.Events.Values.All(count => count >= 0) ? state : null;
+        }
+        catch (Exception problem) when (problem is JsonException or IOException)
+        {
+            return null;
+        }
+    }
+}

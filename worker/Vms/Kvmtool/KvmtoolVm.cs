@@ -1,0 +1,117 @@
+using System.Net.Sockets;
+using Contracts;
+using Microsoft.Extensions.Logging;
+using Worker.Faults;
+
+namespace Worker.Vms.Kvmtool;
+
+// One running lkvm, started or adopted. The process that is watched is its launcher, which lives a moment longer and keeps its exit status.
+// Guarantees: it is confirmed only by a process that answers on the VM's own socket and descends from the launcher; the VMM's log takes
+// a bounded part of the disk while a worker runs. There is no power button and no agent: to stop is to pull the plug.
+internal sealed class KvmtoolVm : IVm
+{
+    internal const long MaxLogBytes = 256 * 1024;
+    private static readonly TimeSpan RetryDelay = TimeSpan.FromMilliseconds(100), AnswerLimit = TimeSpan.FromSeconds(2), Period = TimeSpan.FromSeconds(1);
+    private readonly VmLaunch _launch;
+    private readonly ProcessHandle _process;
+    private readonly HostSmmuCounter? _hostSmmu;
+    private readonly Origin _hostOrigin;
+    private readonly VmTell _tell;
+    private readonly TimeProvider _time;
+    private readonly ILogger _log;
+    private readonly CancellationTokenSource _end = new();
+    private readonly Task _supervising;
+    private volatile ProcessFaults? _faults;
+
+    public KvmtoolVm(VmLaunch launch, ProcessHandle process, HostSmmuCounter? hostSmmu, Origin hostOrigin, VmTell tell, TimeProvider time, ILogger log)
+    {
+        (_launch, _process, _hostSmmu, _hostOrigin, _tell, _time, _log) = (launch, process, hostSmmu, hostOrigin, tell, time, log);
+        _supervising = Task.Run(SuperviseAsync);
+    }
+
+    public ProcessIdentity Process => _process.Identity;
+    public bool HasExited => _process.HasExited;
+
+    public Task SendAsync(AgentCommand command, CancellationToken ct) => Task.FromException(new IOException("kvmtool gives a guest no port for an agent"));
+
+    public Task RequestPowerOffAsync(CancellationToken ct) => KvmtoolIpc.StopAsync(KvmtoolLauncher.Socket(_launch.Directory), ct);
+
+    public Task QuitAsync(CancellationToken ct) => KvmtoolIpc.StopAsync(KvmtoolLauncher.Socket(_launch.Directory), ct);
+
+    public void Kill()
+    {
+        _process.Kill();
+        _launch.Cgroup?.KillAll();
+    }
+
+    public FaultSample Sample(DateTimeOffset now) => KvmtoolFaults.Sample(_launch.Directory.Id, _launch.Incarnation, _faults is not null, _faults?.Read(), _hostSmmu?.Read() ?? HostSmmuReading.None, _hostOrigin, now);
+
+    public async ValueTask DisposeAsync()
+    {
+        await _end.CancelAsync();
+        await _supervising;
+        _process.Dispose();
+        _end.Dispose();
+    }
+
+    /// <summary>Nobody awaits it before the end: what it did not expect must at least be read.</summary>
+    private async Task SuperviseAsync()
+    {
+        try
+        {
+            await ConfirmAsync(_end.Token);
+            while (!HasExited)
+            {
+                TrimLog();
+                await Task.Delay(Period, _time, _end.Token);
+            }
+        }
+        catch (OperationCanceledException) when (_end.IsCancellationRequested)
+        {
+        }
+        catch (Exception problem)
+        {
+            _log.LogCritical(problem, "Sandbox {Sandbox}: its VMM is no longer supervised", _launch.Directory.Id);
+        }
+    }
+
+    private async Task ConfirmAsync(CancellationToken ct)
+    {
+        while (!HasExited)
+        {
+            if (await AnsweringAsync(ct) is { } pid)
+            {
+                _faults = new ProcessFaults(pid);
+                await _tell(new VmConfirmed(_launch.Incarnation), ct);
+                return;
+            }
+            await Task.Delay(RetryDelay, _time, ct);
+        }
+    }
+
+    /// <summary>The number of the lkvm that answers; null while none of this VM's does.</summary>
+    private async Task<int?> AnsweringAsync(CancellationToken ct)
+    {
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(ct);
+        limit.CancelAfter(AnswerLimit);
+        try
+        {
+            var pid = await KvmtoolIpc.AskPidAsync(KvmtoolLauncher.Socket(_launch.Directory), limit.Token);
+            return ProcessAncestry.Descends(pid, Process.Pid) ? pid : null;
+        }
+        catch (Exception problem) when (problem is SocketException or IOException || (problem is OperationCanceledException && !ct.IsCancellationRequested))
+        {
+            return null;
+        }
+    }
+
+    /// <summary>A guest can make lkvm complain as often as it likes: only the log's end stays on the disk.</summary>
+    private void TrimLog()
+    {
+        using var file = LibC.OpenWithoutFollowing(_launch.Directory.VmmLog, write: true);
+        if (file is null || !LibC.HasOneName(file))
+            return;
+        if (RandomAccess.GetLength(file) - MaxLogBytes is > 0 and var beginning)
+            LibC.FreeRange(file, beginning);
+    }
+}

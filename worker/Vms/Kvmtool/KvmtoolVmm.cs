@@ -1,0 +1,93 @@
+using System.Runtime.InteropServices;
+using Contracts;
+using Microsoft.Extensions.Logging;
+using Worker.Checks;
+using Worker.Console;
+using Worker.Faults;
+using Worker.Hardware.Pci;
+using Worker.Images;
+
+namespace Worker.Vms.Kvmtool;
+
+/// <summary>What a node has for guests under kvmtool. <c>Bars</c>: the registers of a function, null when they cannot be read.
+/// <c>KvmGroup</c>: the group that a VM's user needs besides its own to open /dev/kvm.</summary>
+public sealed record KvmtoolHost(
+    KvmtoolFacts Kvmtool, Acceleration Acceleration, Architecture Architecture, uint? KvmGroup, Func<PciAddress, IReadOnlyList<PciBar>?> Bars);
+
+// kvmtool (lkvm) as the monitor of one process a VM: arm64 with KVM, no IOMMU and no agent in the guest. What it cannot do is said before it is started,
+// because lkvm itself would say it late or not at all.
+internal sealed class KvmtoolVmm(KvmtoolHost host, ImageCatalogue images, HostSmmuEvents hostSmmu, Origin hostOrigin, TimeProvider time, ILogger log) : IVmm
+{
+    /// <summary>Of what an image may name; lkvm keeps 2048 bytes with its own (COMMAND_LINE_SIZE).</summary>
+    private const int MaxCommandLine = 1900;
+
+    public bool Check(SandboxSpec spec)
+    {
+        if (host.Kvmtool.Version is null)
+            throw new VmStartException("KvmtoolMissing", "The node has no kvmtool.", "Install kvmtool (lkvm) on the node, or create the sandbox with vmm qemu.");
+        if (host.Kvmtool.MissingOptions is [_, ..] options)
+            throw new VmStartException("KvmtoolTooOld", $"The node's lkvm has no {string.Join(", ", options.Select(option => $"--{option}"))}.", "Install a kvmtool of 2022 or newer, built for arm64.");
+        if (host.Kvmtool.MissingPrograms is [_, ..] programs)
+            throw new VmStartException("LauncherProgramMissing", $"The node has no {string.Join(", ", programs)}, which kvmtool's console needs.", "Install bsdutils, util-linux and coreutils on the node.");
+        if (host.Architecture != Architecture.Arm64 || host.Acceleration != Acceleration.Kvm)
+            throw new VmStartException("KvmtoolNeedsKvm", "kvmtool runs guests in hardware only, and this node cannot.", "Create the sandbox with vmm qemu, or on an arm64 node with KVM.");
+        if (spec.Viommu != Viommu.None)
+            throw new VmStartException("ViommuUnsupported", $"kvmtool gives a guest no IOMMU, so not {spec.Viommu}.", "Create the sandbox with viommu none, or with vmm qemu.");
+        if (DeviceProblem(spec.Devices) is { } problem)
+            throw problem;
+        var image = Image(spec);
+        if (image.Initrd is null && !host.Kvmtool.Options.Contains("nodefaults"))
+            throw new VmStartException("InitrdNeeded", "Without an initrd this lkvm would share the host's files with the guest.", "Use an image with an initrd, or a kvmtool with --nodefaults.");
+        if (image.Manifest.CommandLine.Length > MaxCommandLine)
+            throw new VmStartException("CommandLineTooLong", $"The image's kernel command line is longer than {MaxCommandLine} characters.", "Shorten it in the image's image.json.");
+        // An agent in the image finds no port to speak through.
+        return false;
+    }
+
+    /// <summary>Whether kvmtool can assign a function; null when it can.</summary>
+    public VmStartException? DeviceProblem(IReadOnlyList<string> devices)
+    {
+        var functions = new List<(string, IReadOnlyList<PciBar>)>();
+        foreach (var device in devices)
+        {
+            if (!PciAddress.TryParse(device, out var address))
+                return new VmStartException("KvmtoolEmulatesNothing", $"{device} is emulated by QEMU; kvmtool has no such device.", "Create the sandbox with vmm qemu, or with a device of class pci.");
+            if (host.Bars(address) is not { } bars)
+                return new VmStartException("BarsUnread", $"The memory regions of {device} could not be read.", "Look for the device in the node's inventory; run the worker as root.");
+            functions.Add((device, bars));
+        }
+        return KvmtoolBarWindow.Problem(functions);
+    }
+
+    public IVm Start(VmLaunch launch, VmTell tell)
+    {
+        var directory = launch.Directory;
+        if (KvmtoolLauncher.PathProblem(KvmtoolLauncher.RealPath(directory.VmmDirectory)) is { } problem)
+            throw problem;
+        var image = Image(launch.Spec);
+        var line = KvmtoolCommandLine.Build(new KvmtoolMachine(
+            launch.Spec.Vcpus, launch.Spec.MemoryMib, image.Kernel, image.Initrd, image.Manifest.CommandLine, launch.Spec.Devices, host.Kvmtool.Options));
+        var process = VmProcess.Start(
+            directory, launch.Cgroup, new VmConfinement(launch.User, host.KvmGroup) { MemlockKib = GuestMemory.PinnedKib(launch.Spec) }, KvmtoolLauncher.Program, KvmtoolLauncher.Arguments(directory, host.Kvmtool.Path!, line));
+        File.Delete(HostSmmuState(directory));
+        return Supervise(launch, process, tell);
+    }
+
+    public IVm? Adopt(VmLaunch launch, ProcessIdentity? known, VmTell tell) =>
+        VmProcess.Find(launch.Directory, launch.Cgroup, known) is { } process ? Supervise(launch, process, tell) : null;
+
+    public EndCause ReadEnd(RuntimeDirectory directory) => KvmtoolEnd.Read(directory);
+
+    public string ReadLog(RuntimeDirectory directory) => VmProcess.ReadLog(directory);
+
+    public SerialConsole OpenConsole(RuntimeDirectory directory) =>
+        new(new FollowedConsole(KvmtoolLauncher.ConsoleOutput(directory), KvmtoolLauncher.ConsoleKeys(directory), time), directory.ConsoleRing, time, log);
+
+    private KvmtoolVm Supervise(VmLaunch launch, ProcessHandle process, VmTell tell) =>
+        new(launch, process, hostSmmu.TrackDevices(launch.Spec.Devices, HostSmmuState(launch.Directory)), hostOrigin, tell, time, log);
+
+    private static string HostSmmuState(RuntimeDirectory directory) => Path.Combine(directory.FullPath, "host-smmu.state");
+
+    private VerifiedImage Image(SandboxSpec spec) => images.Find(spec.Image, out var problem)
+        ?? throw new VmStartException(problem.Reason, $"Image {spec.Image}: {problem.Message}.", "Build the image on the node: ./sandbox image");
+}
