@@ -8,7 +8,7 @@ namespace Worker.Hardware.Assignment;
 
 // Erases what a tenant has stored: Format NVM with user data erase (NVM Express Base Specification 2.0, 5.14) of every active namespace, or zeros
 // written over it where the controller cannot format, then reads samples of each back.
-// Assumes: the controller is on the host's nvme driver and nothing is mounted (AssignmentRules). What a tenant left outside of namespaces (log pages,
+// Assumes: the controller is on the host's nvme driver and nothing is mounted (AssignmentRules); what has a disk open exclusively is refused here. What a tenant left outside of namespaces (log pages,
 // saved features, firmware slots) is not erased. On a crash midway: the device is not known to be clean, so it is erased again before anybody gets it.
 internal sealed class NvmeErasure(HostTree tree, TimeProvider time)
 {
@@ -43,10 +43,14 @@ internal sealed class NvmeErasure(HostTree tree, TimeProvider time)
         using var device = NvmeAdmin.Open($"/dev/{controller}");
         var canFormat = device.CanFormat();
         var namespaces = device.ActiveNamespaces();
+        var disks = Disks(address, controller).ToList();
+        // Whatever has a disk for itself (a file system, a pool, a RAID) keeps this from being opened, and so from being formatted.
+        foreach (var disk in disks)
+            BlockDisk.Open($"/dev/{disk}").Dispose();
         foreach (var number in namespaces)
             if (canFormat)
                 device.Format(number, device.BlockFormat(number));
-        foreach (var disk in Disks(address, controller))
+        foreach (var disk in disks)
         {
             using var open = BlockDisk.Open($"/dev/{disk}");
             if (!canFormat)
