@@ -36,7 +36,7 @@ public static class VmProcess
             "-c", Launcher, cgroup?.ProcsFile ?? "", PidFile(directory), directory.VmmLog, confinement.MemlockKib?.ToString(CultureInfo.InvariantCulture) ?? "",
             confinement.OpenFile ?? "", "setsid",
         ];
-        foreach (var argument in (IEnumerable<string>)[.. launch, .. confinement.Wrappers(), program, .. arguments])
+        foreach (var argument in (IEnumerable<string>)[.. launch, .. confinement.Wrappers().Select(Located), program, .. arguments])
             start.ArgumentList.Add(argument);
         using var process = Process.Start(start) ?? throw new IOException("the shell could not be started");
         var identity = ProcessIdentity.Of(process.Id);
@@ -44,6 +44,9 @@ public static class VmProcess
             ? handle
             : throw new VmStartException(StartReasons.VmmStartFailed, $"It ended at once and said: {ReadLog(directory)}");
     }
+
+    /// <summary>By its whole path: a busybox would run its own setpriv, which knows no users.</summary>
+    private static string Located(string word) => word is "setpriv" or "taskset" ? Checks.QemuProbe.Locate(word) ?? word : word;
 
     /// <summary>The VMM of a sandbox whose number was, or was not, recorded; null when none lives.</summary>
     public static ProcessHandle? Find(RuntimeDirectory directory, VmCgroup? cgroup, ProcessIdentity? known)
