@@ -14,9 +14,8 @@ public static class ReasonsDocument
     public static string Markdown()
     {
         var text = new StringBuilder();
-        foreach (var link in Enum.GetValues<VerdictLinkName>())
-            Table(text, $"{Name(link)} in a verdict", ["code", "status", "meaning", "remedy"],
-                SvaReasons.All.Where(r => r.Link == link).Select(r => (string[])[r.Code, r.Status.ToString(), r.Message, r.Remedy ?? ""]));
+        Table(text, "Links of a verdict", ["code", "link", "status", "meaning", "remedy"],
+            SvaReasons.All.OrderBy(r => r.Link).Select(r => (string[])[r.Code, Name(r.Link), r.Status.ToString(), r.Message, r.Remedy ?? ""]));
         Table(text, "A verdict as a whole", ["code", "class", "meaning"], VerdictReasons.All.Select(r => (string[])[r.Code, r.Class.ToString(), r.Message]));
         Reasons(text, "A device is not given to a guest, or quarantined", AssignmentReasons.All);
         Reasons(text, "A node and its images", NodeReasons.All);
