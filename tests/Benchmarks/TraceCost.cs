@@ -7,7 +7,7 @@ using Worker.Vms.Qemu;
 namespace Benchmarks;
 
 /// <summary>What QEMU's trace events cost a guest whose device translates through the SMMU: direct NVMe reads, the events switched on and off
-/// in turns in one guest. An event that costs more than 5 % is off by default (SmmuTrace.TraceCostTooHigh).</summary>
+/// in turns in one guest. An event that costs more than 5 % is off by default (NullReasons.TraceCostTooHigh).</summary>
 internal static class TraceCost
 {
     private const int Pairs = 120, Mib = 32;

@@ -83,7 +83,7 @@ public sealed class EmulatedNodeTests(RunningService service, EmulatedNode node)
     [InlineData("Iommufd")]
     public async Task Nvme_OneTenantAfterTheOther_FindsNothing(string access)
     {
-        SkipReason.WithoutEmulatedNode();
+        SkipReason.WithoutGuestsInTheNode();
         await RestartWorkerAsync($"Worker__Passthrough__1__Access={access}");
         var first = await CreateAsync($"first-{access.ToLowerInvariant()}", "nvme", Viommu.None,
             $"#!/bin/sh\nfor at in 0 5000 16000; do echo {Secret} | dd of=/dev/nvme0n1 bs=4096 seek=$at conv=sync 2>/dev/null; done; sync\necho \"found $(grep -c {Secret[..7]} /dev/nvme0n1) lines, it ended\"\n");
@@ -118,7 +118,7 @@ public sealed class EmulatedNodeTests(RunningService service, EmulatedNode node)
     [Fact]
     public async Task Edu_BehindVirtioIommu_SharesAddressesAndItsStrayAccessIsTheHostsEvent()
     {
-        SkipReason.WithoutEmulatedNode();
+        SkipReason.WithoutGuestsInTheNode();
         var created = await CreateAsync("virtio", "edu", Viommu.Virtio);
         var view = await UntilAsync(created.Id, v => v.Conditions.Any(c => c.Type == ConditionType.SvaReady && c.Status != ConditionStatus.Unknown), "the probe ends");
         Assert.True(Is(view, ConditionType.SvaReady, ConditionStatus.True, "SharedAddressProbePassedWithoutPasid"), System.Text.Json.JsonSerializer.Serialize(view));
@@ -146,7 +146,7 @@ public sealed class EmulatedNodeTests(RunningService service, EmulatedNode node)
     [Fact]
     public async Task Nvme_BehindAcceleratedSmmu_IsTranslatedByBothStages()
     {
-        SkipReason.WithoutEmulatedNode();
+        SkipReason.WithoutGuestsInTheNode();
         await node.TraceAsync("smmuv3_translate_success", true);
         var created = await CreateAsync("nested", "nvme", Viommu.Smmuv3, "#!/bin/sh\necho \"read $(dd if=/dev/nvme0n1 bs=1M count=4 2>/dev/null | wc -c) bytes, it ended\"\n");
         await RunningAsync(created.Id);
@@ -164,7 +164,7 @@ public sealed class EmulatedNodeTests(RunningService service, EmulatedNode node)
     [Fact]
     public async Task Power_WhenCut_TheGuestIsLostAndItsDeviceIsNobodysUntilItIsClean()
     {
-        SkipReason.WithoutEmulatedNode();
+        SkipReason.WithoutGuestsInTheNode();
         var created = await CreateAsync("cut", "nvme", Viommu.None, $"#!/bin/sh\necho {Secret} | dd of=/dev/nvme0n1 bs=4096 conv=sync 2>/dev/null; sync; echo \"written, it ended\"\n");
         await RunningAsync(created.Id);
         await using (var console = await ConsoleViewer.OpenAsync(service, created.Id))
@@ -190,7 +190,7 @@ public sealed class EmulatedNodeTests(RunningService service, EmulatedNode node)
     [Fact]
     public async Task Device_WhenQuarantined_IsHandedOutAgainOnlyAfterItsRelease()
     {
-        SkipReason.WithoutEmulatedNode();
+        SkipReason.WithoutGuestsInTheNode();
         var device = await FreeAsync("edu");
         (await service.Client.PostAsJsonAsync($"/v1/devices/{device.Id}/quarantine", new { message = "looks odd" })).EnsureSuccessStatusCode();
         var created = await CreateAsync("refused", "edu", Viommu.None);

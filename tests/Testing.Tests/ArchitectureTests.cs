@@ -21,6 +21,17 @@ public sealed partial class ArchitectureTests
         Assert.All(named, file => Assert.True(File.Exists(Path.Combine(root, file)), $"{document} names {file}, which does not exist"));
     }
 
+    [Fact]
+    public void Solution_ListsEveryProject()
+    {
+        var root = Root();
+        var solution = File.ReadAllText(Path.Combine(root, "Sandbox.sln")).Replace('\\', '/');
+        var projects = Directory.EnumerateFiles(root, "*.csproj", SearchOption.AllDirectories).Select(file => Path.GetRelativePath(root, file))
+            .Where(file => !file.StartsWith('.') && !file.Contains("/obj/", StringComparison.Ordinal) && !file.Contains("node_modules", StringComparison.Ordinal)).ToList();
+        Assert.True(projects.Count > 10, $"only {projects.Count} projects below {root}");
+        Assert.All(projects, project => Assert.Contains($"\"{project}\"", solution, StringComparison.Ordinal));
+    }
+
     private static string Root()
     {
         if (Environment.GetEnvironmentVariable("SANDBOX_REPOSITORY") is { Length: > 0 } given) return given;

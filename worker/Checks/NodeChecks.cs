@@ -27,7 +27,6 @@ public sealed record NodeCapabilities(
 public static class NodeChecks
 {
     private static readonly string[] NeededDevices = ["virtio-serial-pci", "virtserialport", "virtio-rng-pci", "pcie-root-port"];
-    private const string InstallQemu = "Install it: apt-get install qemu-system-arm";
 
     public static async Task<NodeCapabilities> RunAsync(WorkerOptions options, CancellationToken ct)
     {
@@ -39,19 +38,19 @@ public static class NodeChecks
         var problems = new List<Failure>();
         problems.AddRange(QemuProblems(qemu, acceleration, options.EmulatedDevices, now));
         if (!privileged)
-            problems.Add(new Failure("NoUserPerVm", "The worker is not root: all VMs run as the worker's own user.", "Run the worker as root; VMs then get a user each.", now));
+            problems.Add(NodeReasons.NoUserPerVm.ToFailure(now));
         else
-            foreach (var (directory, name) in ((string, string)[])[(options.RuntimeRoot, "state"), (Path.Combine(options.ImagesDirectory, "image"), "images")])
+            foreach (var directory in (string[])[options.RuntimeRoot, Path.Combine(options.ImagesDirectory, "image")])
                 if (BlockingDirectory(directory) is { } blocking)
-                    problems.Add(new Failure("DirectoryNotTraversable", $"Users of VMs cannot pass through {blocking}.", $"Put the {name} directory where everybody may pass, for example below /var/lib.", now));
+                    problems.Add(NodeReasons.DirectoryNotTraversable.ToFailure(now, $"It is {blocking}, on the way to {directory}."));
         if (cgroups.Unavailable is { } why)
-            problems.Add(new Failure("NoCgroupPerVm", $"VMs get no cgroup: {why}.", "Run the worker as root or delegate a cgroup to it.", now));
+            problems.Add(NodeReasons.NoCgroupPerVm.ToFailure(now, $"It is so: {why}."));
         var seccomp = HostFacts.HasSeccomp(HostTree.Machine);
         if (!seccomp)
-            problems.Add(new Failure("NoSeccomp", "The kernel cannot filter system calls: QEMU runs without its filter.", "Use a kernel with SECCOMP and SECCOMP_FILTER.", now));
+            problems.Add(NodeReasons.NoSeccomp.ToFailure(now));
         var kernelLog = HardwareScan.KernelLog();
         problems.AddRange(KnownFailures.Count(LogSource.Kernel, kernelLog).Select(found =>
-            new Failure(found.Failure.Code, $"{found.Failure.Message} The kernel's log has {found.Lines} such line{(found.Lines == 1 ? "" : "s")}, of those that it keeps.", found.Failure.Remedy, now)));
+            found.Failure.Reason.ToFailure(now, $"The kernel's log has {found.Lines} such line{(found.Lines == 1 ? "" : "s")}, of those that it keeps.")));
         var hardware = HardwareScan.AskIommufd(HostTree.Machine, HardwareScan.Read(HostTree.Machine, kernelLog));
         return new NodeCapabilities(HostFacts.Read(), hardware, qemu, acceleration, reason, privileged, cgroups, problems)
         {
@@ -76,7 +75,7 @@ public static class NodeChecks
 
     /// <summary>Whether a sandbox could run: a VMM that can run arm64 guests, room for one, and an image.</summary>
     public static bool CanRun(this NodeFacts facts, int images) =>
-        facts.VcpuCapacity > 0 && (facts.VmmVersion ?? facts.KvmtoolVersion) is not null && images > 0 && !facts.Problems.Any(problem => (problem.Reason == "QemuMissing" && facts.KvmtoolVersion is null) || problem.Reason == "CpuModelMissing");
+        facts.VcpuCapacity > 0 && (facts.VmmVersion ?? facts.KvmtoolVersion) is not null && images > 0 && !facts.Problems.Any(problem => (problem.Reason == NodeReasons.QemuMissing.Code && facts.KvmtoolVersion is null) || problem.Reason == NodeReasons.CpuModelMissing.Code);
 
     public static IReadOnlyList<Viommu> Viommus(QemuFacts qemu) => qemu.Version is null
         ? []
@@ -90,13 +89,13 @@ public static class NodeChecks
     {
         if (qemu.Version is null)
         {
-            yield return new Failure("QemuMissing", "qemu-system-aarch64 was not found or does not run.", InstallQemu, now);
+            yield return NodeReasons.QemuMissing.ToFailure(now);
             yield break;
         }
         if (acceleration == Acceleration.Tcg && !qemu.Cpus.Contains("neoverse-n1"))
-            yield return new Failure("CpuModelMissing", $"QEMU {qemu.Version} has no neoverse-n1.", "Install QEMU 7.2 or newer.", now);
+            yield return NodeReasons.CpuModelMissing.ToFailure(now, $"It is QEMU {qemu.Version}.");
         foreach (var model in NeededDevices.Concat(devices.Select(d => d.Kind).Distinct()).Where(model => !qemu.Devices.Contains(model)))
-            yield return new Failure("DeviceModelMissing", $"QEMU {qemu.Version} has no {model}.", InstallQemu, now);
+            yield return NodeReasons.DeviceModelMissing.ToFailure(now, $"QEMU {qemu.Version} has no {model}.");
     }
 
     private static string? BlockingDirectory(string path)

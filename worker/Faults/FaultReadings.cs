@@ -10,8 +10,6 @@ internal sealed record FaultInputs(
 // Pure: what was observed to readings. A value that cannot be observed is null with a reason, never 0.
 internal static class FaultReadings
 {
-    public const string NoAgentInImage = "NoAgentInImage", GuestNotReady = "GuestNotReady", AgentSilent = "AgentSilent",
-        NotReportedByAgent = "NotReportedByAgent", VmmGone = "VmmGone", NoSmmu = "NoSmmu", TlbInHardware = "TlbInHardware";
     public static readonly TimeSpan SilentAfter = TimeSpan.FromSeconds(5);
 
     public static IReadOnlyList<SourceReading> Of(FaultInputs seen, DateTimeOffset now) => [.. Guest(seen, now), .. Vmm(seen), .. Smmu(seen), .. HostSmmu(seen)];
@@ -19,46 +17,46 @@ internal static class FaultReadings
     private static IEnumerable<SourceReading> Guest(FaultInputs seen, DateTimeOffset now)
     {
         var origin = seen.Acceleration == Acceleration.Kvm ? Origin.Hardware : Origin.Emulated;
-        var reason = !seen.HasAgent ? NoAgentInImage
-            : seen.Stats is null ? GuestNotReady
-            : now - seen.StatsAt > SilentAfter ? AgentSilent : null;
+        var reason = !seen.HasAgent ? NullReasons.NoAgentInImage
+            : seen.Stats is null ? NullReasons.GuestNotReady
+            : now - seen.StatsAt > SilentAfter ? NullReasons.AgentSilent : null;
         // The guest says what it likes: a count below zero is none. /proc/vmstat counts major faults among all.
         var major = seen.Stats?.Pgmajfault is >= 0 and var m ? m : (long?)null;
         var minor = seen.Stats?.Pgfault is >= 0 and var all && major is { } part && all >= part ? all - part : (long?)null;
-        yield return Of(FaultSource.GuestMinor, minor, reason, NotReportedByAgent, origin);
-        yield return Of(FaultSource.GuestMajor, major, reason, NotReportedByAgent, origin);
+        yield return Of(FaultSource.GuestMinor, minor, reason, NullReasons.NotReportedByAgent, origin);
+        yield return Of(FaultSource.GuestMajor, major, reason, NullReasons.NotReportedByAgent, origin);
     }
 
     private static IEnumerable<SourceReading> Vmm(FaultInputs seen)
     {
-        yield return Of(FaultSource.VmmMinor, seen.Vmm?.Minor, null, VmmGone, Origin.Hardware);
-        yield return Of(FaultSource.VmmMajor, seen.Vmm?.Major, null, VmmGone, Origin.Hardware);
+        yield return Of(FaultSource.VmmMinor, seen.Vmm?.Minor, null, NullReasons.VmmGone, Origin.Hardware);
+        yield return Of(FaultSource.VmmMajor, seen.Vmm?.Major, null, NullReasons.VmmGone, Origin.Hardware);
     }
 
     private static IEnumerable<SourceReading> Smmu(FaultInputs seen)
     {
-        var none = seen.Viommu != Viommu.Smmuv3 ? NoSmmu : seen.Smmu is null ? SmmuTrace.TraceOff : null;
+        var none = seen.Viommu != Viommu.Smmuv3 ? NullReasons.NoSmmu : seen.Smmu is null ? NullReasons.TraceOff : null;
         // Behind an accelerated SMMU events are the hardware's, which may merge them (STE.MEV), and so are the look-ups, which QEMU does not see.
-        var accelerated = seen.HostSmmu.Reason != HostSmmuReading.NoAssignedDevice;
+        var accelerated = seen.HostSmmu.Reason != NullReasons.NoAssignedDevice;
         var origin = accelerated ? seen.HostOrigin : Origin.Emulated;
         var smmu = none is null ? seen.Smmu : null;
         var counts = smmu?.Counts ?? SmmuCounts.Zero;
-        yield return Of(FaultSource.SmmuEvents, counts.Total, none ?? smmu!.EventsReason, SmmuTrace.TraceOff, origin, counts.EventsLowerBound || accelerated);
+        yield return Of(FaultSource.SmmuEvents, counts.Total, none ?? smmu!.EventsReason, NullReasons.TraceOff, origin, counts.EventsLowerBound || accelerated);
         if (smmu is { EventsReason: null })
             foreach (var (type, count) in counts.Events.OrderBy(e => e.Key, StringComparer.Ordinal))
-                yield return Of($"{FaultSource.SmmuEvents}.{type}", count, null, SmmuTrace.TraceOff, origin, counts.EventsLowerBound || accelerated);
-        yield return Of(FaultSource.SmmuTlbHits, counts.TlbHits, none ?? (accelerated ? TlbInHardware : smmu!.HitsReason), SmmuTrace.TraceOff, origin, counts.TlbLowerBound);
-        yield return Of(FaultSource.SmmuTlbMisses, counts.TlbMisses, none ?? (accelerated ? TlbInHardware : smmu!.MissesReason), SmmuTrace.TraceOff, origin, counts.TlbLowerBound);
+                yield return Of($"{FaultSource.SmmuEvents}.{type}", count, null, NullReasons.TraceOff, origin, counts.EventsLowerBound || accelerated);
+        yield return Of(FaultSource.SmmuTlbHits, counts.TlbHits, none ?? (accelerated ? NullReasons.TlbInHardware : smmu!.HitsReason), NullReasons.TraceOff, origin, counts.TlbLowerBound);
+        yield return Of(FaultSource.SmmuTlbMisses, counts.TlbMisses, none ?? (accelerated ? NullReasons.TlbInHardware : smmu!.MissesReason), NullReasons.TraceOff, origin, counts.TlbLowerBound);
     }
 
     /// <summary>The kernel's log limits its own rate: a count of it is never more than a lower bound.</summary>
     private static IEnumerable<SourceReading> HostSmmu(FaultInputs seen)
     {
         var (events, reason) = seen.HostSmmu;
-        yield return Of(FaultSource.HostSmmuEvents, events.Values.Sum(), reason, HostSmmuReading.NoAssignedDevice, seen.HostOrigin, lowerBound: true);
+        yield return Of(FaultSource.HostSmmuEvents, events.Values.Sum(), reason, NullReasons.NoAssignedDevice, seen.HostOrigin, lowerBound: true);
         if (reason is null)
             foreach (var (type, count) in events.OrderBy(e => e.Key, StringComparer.Ordinal))
-                yield return Of($"{FaultSource.HostSmmuEvents}.{type}", count, null, HostSmmuReading.NoAssignedDevice, seen.HostOrigin, lowerBound: true);
+                yield return Of($"{FaultSource.HostSmmuEvents}.{type}", count, null, NullReasons.NoAssignedDevice, seen.HostOrigin, lowerBound: true);
     }
 
     /// <summary>The value, unless a reason hides it; <paramref name="otherwise"/> where there is neither.</summary>

@@ -11,8 +11,7 @@ namespace Worker.Faults;
 /// <summary>What the host's SMMU has reported of one sandbox's functions, by type; always a lower bound. <c>Reason</c>: why it cannot be known at all.</summary>
 internal sealed record HostSmmuReading(IReadOnlyDictionary<string, long> Events, string? Reason)
 {
-    public const string NoAssignedDevice = "NoAssignedDevice", KernelLogUnreadable = "KernelLogUnreadable", KernelLogNamesNoDevice = "KernelLogNamesNoDevice";
-    public static readonly HostSmmuReading None = new(new Dictionary<string, long>(), NoAssignedDevice);
+    public static readonly HostSmmuReading None = new(new Dictionary<string, long>(), NullReasons.NoAssignedDevice);
 }
 
 /// <summary>One event of the kernel's log: its place there, whose it is, and its type (F_TRANSLATION).</summary>
@@ -57,7 +56,7 @@ internal sealed partial class HostSmmuEvents(string logPath, KernelFacts kernel,
         get
         {
             lock (_lock)
-                return kernel.Version < NamesFunctions ? HostSmmuReading.KernelLogNamesNoDevice : Open() < 0 ? HostSmmuReading.KernelLogUnreadable : null;
+                return kernel.Version < NamesFunctions ? NullReasons.KernelLogNamesNoDevice : Open() < 0 ? NullReasons.KernelLogUnreadable : null;
         }
     }
 

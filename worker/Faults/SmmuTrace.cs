@@ -13,16 +13,6 @@ internal sealed record SmmuReading(SmmuCounts Counts, string? EventsReason, stri
 // On a crash: tracing goes on in the VMM, and the next worker counts what was logged meanwhile.
 public sealed class SmmuTrace : IAsyncDisposable
 {
-    /// <summary>Not switched on yet, or the VMM cannot be told to.</summary>
-    public const string TraceOff = "TraceOff";
-    /// <summary>The VMM has no such event.</summary>
-    public const string TraceEventMissing = "TraceEventMissing";
-    /// <summary>Off unless asked for: it slows a guest's direct NVMe reads by more than 5 %. Measured under TCG with QEMU 7.2, medians of 120 paired
-    /// 64 MiB reads with 95 % intervals: hits 1.35 (1.11 to 1.51), misses 1.37 (1.29 to 1.50), both 1.57 (1.42 to 1.74), nothing switched 0.96 (0.87 to 1.01).</summary>
-    public const string TraceCostTooHigh = "TraceCostTooHigh";
-    /// <summary>The file system does not give read parts of the log back, and it has grown too large.</summary>
-    public const string TraceLogFull = "TraceLogFull";
-
     /// <summary>One event under the names that QEMU's versions give it, the newest first: where one is known the others are left off, or it would be logged twice.</summary>
     private static readonly string[] Faults = ["smmuv3_propagate_event", "smmuv3_record_event"], Hits = ["smmu_iotlb_lookup_hit"], Misses = ["smmu_iotlb_lookup_miss"];
     internal const long FloodBytesPerSecond = 4 << 20;
@@ -54,8 +44,8 @@ public sealed class SmmuTrace : IAsyncDisposable
         (_withTlb, _switchEvent, _time) = (withTlb, switchEvent, time);
         _trouble = new RareWarning(time, log, logPath);
         _file = new SmmuLog(logPath, statePath);
-        var tlbReason = withTlb ? TraceOff : TraceCostTooHigh;
-        _reading = new SmmuReading(_file.Counts, TraceOff, tlbReason, tlbReason);
+        var tlbReason = withTlb ? NullReasons.TraceOff : NullReasons.TraceCostTooHigh;
+        _reading = new SmmuReading(_file.Counts, NullReasons.TraceOff, tlbReason, tlbReason);
         _readAt = time.GetTimestamp();
         _running = Task.Run(RunAsync);
     }
@@ -68,7 +58,7 @@ public sealed class SmmuTrace : IAsyncDisposable
         await _switching.WaitAsync(ct);
         try
         {
-            if (_reading.EventsReason == TraceLogFull)
+            if (_reading.EventsReason == NullReasons.TraceLogFull)
                 return;
             var faults = await SwitchAsync(Faults, true, ct);
             // An earlier worker may have had them on; while they are off, lookups go by that nobody counts.
@@ -77,7 +67,7 @@ public sealed class SmmuTrace : IAsyncDisposable
             var hits = await SwitchAsync(Hits, _withTlb, ct);
             var misses = await SwitchAsync(Misses, _withTlb, ct);
             _pausedAt = null;
-            _reading = new SmmuReading(_file.Counts, Reason(faults), _withTlb ? Reason(hits) : TraceCostTooHigh, _withTlb ? Reason(misses) : TraceCostTooHigh);
+            _reading = new SmmuReading(_file.Counts, Reason(faults), _withTlb ? Reason(hits) : NullReasons.TraceCostTooHigh, _withTlb ? Reason(misses) : NullReasons.TraceCostTooHigh);
         }
         finally
         {
@@ -95,7 +85,7 @@ public sealed class SmmuTrace : IAsyncDisposable
         _end.Dispose();
     }
 
-    private static string? Reason(bool known) => known ? null : TraceEventMissing;
+    private static string? Reason(bool known) => known ? null : NullReasons.TraceEventMissing;
 
     private async Task RunAsync()
     {
@@ -155,7 +145,7 @@ public sealed class SmmuTrace : IAsyncDisposable
     private async Task EndAsync(CancellationToken ct)
     {
         _file.MarkLost(true, true);
-        _reading = new SmmuReading(_file.Counts, TraceLogFull, TraceLogFull, TraceLogFull);
+        _reading = new SmmuReading(_file.Counts, NullReasons.TraceLogFull, NullReasons.TraceLogFull, NullReasons.TraceLogFull);
         await SwitchAllAsync(false, ct);
     }
 

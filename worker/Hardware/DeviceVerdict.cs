@@ -1,4 +1,5 @@
 using Contracts;
+using Worker.Hardware.Verdicts;
 
 namespace Worker.Hardware;
 
@@ -15,20 +16,19 @@ public static class DeviceVerdict
         var links = new VerdictLink[]
         {
             kind == "edu"
-                ? new(VerdictLinkName.Device, LinkStatus.Fail, "DeviceHasNoPasid", "QEMU's edu model is a conventional PCI function: it has no PASID, ATS or PRI.", "Use a device with ATS and PASID on a Neoverse node.")
-                : new(VerdictLinkName.Device, LinkStatus.Unknown, "CapabilitiesNotRead", "The function exists only inside a guest; its capabilities have not been read there.", "Start a sandbox with it and read the probe's result."),
-            new(VerdictLinkName.IommuGroup, LinkStatus.Pass, "AloneBehindRootPort", "Each emulated accelerator is alone behind a root port of its own.", null),
-            new(VerdictLinkName.Smmu, LinkStatus.Fail, "SmmuHasNoSubstreams", "QEMU's emulated SMMUv3 offers no substream IDs, ATS, PRI or stall.", "Use a node with a physical SMMUv3."),
-            new(VerdictLinkName.Kernel, LinkStatus.Pass, "NotInvolved", "The host's kernel takes no part in the DMA of an emulated device.", null),
+                ? SvaReasons.NoPasid.ToLink("QEMU's edu model is a conventional PCI function: it has neither ATS nor PRI.")
+                : SvaReasons.CapabilitiesNotRead.ToLink(),
+            SvaReasons.AloneBehindRootPort.ToLink(),
+            SvaReasons.NoSubstreams.ToLink("It is QEMU's emulated SMMUv3, which offers neither ATS nor PRI nor stall."),
+            SvaReasons.KernelNotInvolved.ToLink(),
             vmmHasDevice switch
             {
-                true => new(VerdictLinkName.Vmm, LinkStatus.Pass, "DeviceModelPresent", $"The installed QEMU has the {kind} model.", null),
-                false => new(VerdictLinkName.Vmm, LinkStatus.Fail, "DeviceModelMissing", $"The installed QEMU has no {kind} model.", "Install qemu-system-arm from Debian."),
-                null => new(VerdictLinkName.Vmm, LinkStatus.Unknown, "VmmNotProbed", "QEMU could not be asked for its devices.", "Install qemu-system-arm."),
+                true => SvaReasons.ModelPresent.ToLink($"It is {kind}."),
+                false => SvaReasons.ModelMissing.ToLink($"It is {kind}."),
+                null => SvaReasons.VmmNotProbed.ToLink(),
             },
-            new(VerdictLinkName.Guest, LinkStatus.Unknown, "NotProbed", "No guest has probed the device yet.", "Start a sandbox with it."),
+            SvaReasons.GuestUnprobed.ToLink(),
         };
-        return new Verdict(VerdictClass.PassthroughOnly, "EmulatedDevice",
-            "An emulated accelerator behind an emulated SMMU: shared addresses work by mapping ahead, without PASID.", Origin.Emulated, links);
+        return new Verdict(VerdictReasons.EmulatedDevice.Class, VerdictReasons.EmulatedDevice.Code, VerdictReasons.EmulatedDevice.Message, Origin.Emulated, links);
     }
 }

@@ -1,4 +1,5 @@
 using Contracts;
+using Worker.Hardware.Assignment;
 using Worker.Vms;
 
 namespace Worker.Hardware;
@@ -22,9 +23,9 @@ public sealed class EmulatedDevices(IReadOnlyList<EmulatedDeviceOptions> configu
             foreach (var address in addresses)
             {
                 if (configured.All(d => d.Name != address))
-                    failure = new Failure("DeviceMissing", $"The node has no device {address}.", "Create the sandbox again, so that it is placed anew.", now);
+                    failure = AssignmentReasons.Missing.ToFailure(now, $"It is {address}.");
                 else if (_holders.TryGetValue(address, out var holder) && holder != sandbox)
-                    failure = new Failure("DeviceBusy", $"Device {address} is still held by sandbox {holder}.", "Wait until that sandbox has been cleaned.", now);
+                    failure = AssignmentReasons.Busy.ToFailure(now, $"It is {address}, held by {holder}.");
                 else
                     continue;
                 return false;

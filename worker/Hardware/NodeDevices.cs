@@ -54,7 +54,7 @@ public sealed class NodeDevices(EmulatedDevices emulated, AssignedDevices assign
             }
             catch (DeviceException problem)
             {
-                throw new VmStartException(problem.Problem.Reason, problem.Problem.Message, problem.Problem.Remedy);
+                throw new VmStartException(problem.Problem);
             }
         }
         return ready;

@@ -3,6 +3,7 @@ using System.Text.Json;
 using System.Text.Json.Serialization;
 using System.Text.RegularExpressions;
 using Contracts;
+using Worker.Checks;
 
 namespace Worker.Images;
 
@@ -60,7 +61,7 @@ public sealed partial class ImageCatalogue(string directory)
         var images = new List<VerifiedImage>();
         var problems = new List<Failure>();
         if (!Directory.Exists(directory))
-            return (images, [new Failure("ImagesDirectoryMissing", "The images directory does not exist.", "Build an image: ./sandbox image", now)]);
+            return (images, [NodeReasons.ImagesDirectoryMissing.ToFailure(now)]);
         foreach (var path in Directory.EnumerateDirectories(directory).Order(StringComparer.Ordinal))
         {
             var name = Path.GetFileName(path);
@@ -70,19 +71,19 @@ public sealed partial class ImageCatalogue(string directory)
             if (Find(name, out var problem) is { } image)
                 images.Add(image);
             else
-                problems.Add(new Failure(problem.Reason, $"Image {name}: {problem.Message}", "Build it again: ./sandbox image", now));
+                problems.Add(problem.Reason.ToFailure(now, problem.Detail));
         }
         if (images.Count == 0 && problems.Count == 0)
-            problems.Add(new Failure("NoImage", "The node has no guest image.", "Build one: ./sandbox image", now));
+            problems.Add(NodeReasons.NoImage.ToFailure(now));
         return (images, problems);
     }
 
     /// <summary>The image of that name; null with the reason when there is none to start from.</summary>
-    public VerifiedImage? Find(string name, out (string Reason, string Message) problem)
+    public VerifiedImage? Find(string name, out (Reason Reason, string Detail) problem)
     {
         lock (_lock)
         {
-            problem = ("ImageMissing", "there is no such image on the node");
+            problem = (NodeReasons.ImageMissing, $"It is {name}.");
             if (!NamePattern().IsMatch(name))
                 return null;
             var folder = Path.Combine(directory, name);
@@ -95,15 +96,15 @@ public sealed partial class ImageCatalogue(string directory)
             }
             catch (Exception error) when (error is IOException or UnauthorizedAccessException or JsonException)
             {
-                problem = ("ImageCorrupt", error.Message);
+                problem = (NodeReasons.ImageCorrupt, $"It is {name}: {error.Message}");
                 return null;
             }
         }
     }
 
-    private VerifiedImage? Verify(string name, string folder, FileInfo manifestFile, out (string Reason, string Message) problem)
+    private VerifiedImage? Verify(string name, string folder, FileInfo manifestFile, out (Reason Reason, string Detail) problem)
     {
-        problem = ("ImageCorrupt", "image.json does not describe an arm64 image of this name with either a kernel or a disk");
+        problem = (NodeReasons.ImageCorrupt, $"It is {name}: image.json does not describe an arm64 image of this name with either a kernel or a disk.");
         if (manifestFile.Length > MaxManifestBytes)
             return null;
         var bytes = File.ReadAllBytes(manifestFile.FullName);
@@ -114,18 +115,18 @@ public sealed partial class ImageCatalogue(string directory)
         {
             if (string.IsNullOrEmpty(file?.Path) || Path.GetFileName(file.Path) != file.Path || file.Path is "." or "..")
             {
-                problem = ("ImageCorrupt", "a file's path leaves the image's directory");
+                problem = (NodeReasons.ImageCorrupt, $"It is {name}: a file's path leaves the image's directory.");
                 return null;
             }
             var found = new FileInfo(Path.Combine(folder, file.Path));
             if (found.Exists && (found.UnixFileMode & UnixFileMode.OtherRead) == 0)
             {
-                problem = ("ImageUnreadable", $"the users of VMs may not read {file.Path}");
+                problem = (NodeReasons.ImageUnreadable, $"It is {file.Path} of {name}.");
                 return null;
             }
             if (!found.Exists || found.Length != file.Bytes || !string.Equals(Hash(found), file.Sha256, StringComparison.OrdinalIgnoreCase))
             {
-                problem = ("ImageCorrupt", $"the file {file.Path} is not the one that image.json names");
+                problem = (NodeReasons.ImageCorrupt, $"It is {name}: the file {file.Path} is not the one that image.json names.");
                 return null;
             }
         }
@@ -135,7 +136,7 @@ public sealed partial class ImageCatalogue(string directory)
             var disk = Path.Combine(folder, manifest.Files["disk"].Path);
             if (DiskHeader.Problem(format, disk) is not { } wrong)
                 return new DiskImage(manifest, digest, new ImageDisk(disk, format));
-            problem = ("ImageCorrupt", $"the disk {wrong}");
+            problem = (NodeReasons.ImageCorrupt, $"It is {name}: its disk {wrong}.");
             return null;
         }
         var initrd = manifest.Files.TryGetValue("initrd", out var entry) ? Path.Combine(folder, entry.Path) : null;

@@ -18,7 +18,11 @@ public abstract record JoinOutcome
     public sealed record Joined(Guid NodeId, string Name) : JoinOutcome;
 
     /// <summary>Trying again would not help. <c>Remedy</c>: what a person can do.</summary>
-    public sealed record Refused(string Code, string Message, string Remedy) : JoinOutcome;
+    public sealed record Refused(string Code, string Message, string Remedy) : JoinOutcome
+    {
+        // said: The API's own words, where it has some.
+        public static Refused For(Reason reason, string? said = null) => new(reason.Code, said ?? reason.Message, reason.Remedy);
+    }
 }
 
 // Redeems a join token for the node's own token, once in a machine's life.
@@ -36,7 +40,7 @@ public sealed class JoinNode(string apiUrl, string joinTokenFile, string tokenFi
         if (File.Exists(tokenFile))
             return new JoinOutcome.HasToken();
         if (ReadJoinToken() is not { } joinToken)
-            return new JoinOutcome.Refused("JoinTokenUnreadable", $"{joinTokenFile} holds no join token.", "Write the token that POST /v1/nodes/join-tokens answered into it, with mode 0600.");
+            return JoinOutcome.Refused.For(JoinReasons.TokenUnreadable, JoinReasons.TokenUnreadable.Say($"It is {joinTokenFile}."));
         var address = new Uri(new Uri(apiUrl), "/v1/nodes/join");
         using var handler = new SocketsHttpHandler
         {
@@ -97,15 +101,15 @@ public sealed class JoinNode(string apiUrl, string joinTokenFile, string tokenFi
 
     private static JoinOutcome.Refused Refusal(Answer answer) => (answer.Status, answer.Code) switch
     {
-        (HttpStatusCode.Unauthorized, _) => new("join_token_invalid", answer.Detail ?? "The API does not know that join token.", "Make another with POST /v1/nodes/join-tokens and write it into the join token file."),
-        (HttpStatusCode.Conflict, "join_token_used") => new("join_token_used", answer.Detail ?? "Another machine has used that join token.", "Make a join token for this machine alone, with POST /v1/nodes/join-tokens."),
-        (HttpStatusCode.Conflict, "node_in_use") => new("node_in_use", answer.Detail ?? "The node that shall be replaced still reports.", "Stop the worker of the machine that is the node now, wait until the node is Unreachable, and start this worker again."),
-        (HttpStatusCode.Conflict, { } code) => new(code, answer.Detail ?? "The API refuses.", "Make a join token for another name, or one with replace, with POST /v1/nodes/join-tokens."),
+        (HttpStatusCode.Unauthorized, _) => JoinOutcome.Refused.For(JoinReasons.TokenInvalid, answer.Detail),
+        (HttpStatusCode.Conflict, { } code) when code == JoinReasons.TokenUsed.Code => JoinOutcome.Refused.For(JoinReasons.TokenUsed, answer.Detail),
+        (HttpStatusCode.Conflict, { } code) when code == JoinReasons.NodeInUse.Code => JoinOutcome.Refused.For(JoinReasons.NodeInUse, answer.Detail),
+        (HttpStatusCode.Conflict, { } code) => JoinOutcome.Refused.For(JoinReasons.NodeExists with { Code = code }, answer.Detail),
         _ => Unexpected(answer.Status),
     };
 
     private static JoinOutcome.Refused Unexpected(HttpStatusCode status) =>
-        new("UnexpectedAnswer", $"The API's address answered {(int)status} and nothing that this worker understands.", "Check that Worker__ApiUrl is the address of the API itself, and that API and worker are of the same version.");
+        JoinOutcome.Refused.For(JoinReasons.UnexpectedAnswer, JoinReasons.UnexpectedAnswer.Say($"Its status is {(int)status}."));
 
     private string? ReadJoinToken()
     {

@@ -37,5 +37,5 @@ public static class GuestReports
     }
 
     private static string Code(string? text) =>
-        text is { Length: >= 1 and <= 63 } && text.All(char.IsAsciiLetterOrDigit) ? text : "ReasonUnreadable";
+        text is { Length: >= 1 and <= 63 } && text.All(char.IsAsciiLetterOrDigit) ? text : ProbeReasons.ReasonUnreadable;
 }

@@ -36,10 +36,18 @@ public sealed record VmControlLost(int Incarnation) : VmEvent(Incarnation);
 public sealed record VmAgentSaid(int Incarnation, AgentMessage Message, DateTimeOffset At) : VmEvent(Incarnation);
 
 /// <summary>A VMM could not be started; the failure is for the user.</summary>
-public sealed class VmStartException(string reason, string message, string remedy) : Exception(message)
+public sealed class VmStartException : Exception
 {
-    public string Reason { get; } = reason;
-    public string Remedy { get; } = remedy;
+    public VmStartException(Reason reason, string? detail = null)
+        : base(reason.Say(detail)) => (Reason, Remedy) = (reason.Code, reason.Remedy);
+
+    /// <summary>A device of the sandbox is in the way.</summary>
+    public VmStartException(DeviceProblem problem)
+        : base(problem.Message) => (Reason, Remedy) = (problem.Reason, problem.Remedy);
+
+    /// <summary>A code of one of the tables.</summary>
+    public string Reason { get; }
+    public string Remedy { get; }
 }
 
 /// <summary>A kind of virtual machine monitor.</summary>

@@ -28,7 +28,7 @@ public sealed class UserIds(bool privileged, uint first, int count)
             for (var offset = 0u; offset < count; offset++)
                 if (_used.Add(first + offset))
                     return first + offset;
-            throw new VmStartException("NoUserLeft", "Every user id set aside for VMs is in use.", "Raise Worker__UserCount on the node.");
+            throw new VmStartException(StartReasons.NoUserLeft);
         }
     }
 

@@ -36,14 +36,17 @@ public static class VmProcess
             "-c", Launcher, cgroup?.ProcsFile ?? "", PidFile(directory), directory.VmmLog, confinement.MemlockKib?.ToString(CultureInfo.InvariantCulture) ?? "",
             confinement.OpenFile ?? "", "setsid",
         ];
-        foreach (var argument in (IEnumerable<string>)[.. launch, .. confinement.Wrappers(), program, .. arguments])
+        foreach (var argument in (IEnumerable<string>)[.. launch, .. confinement.Wrappers().Select(Located), program, .. arguments])
             start.ArgumentList.Add(argument);
         using var process = Process.Start(start) ?? throw new IOException("the shell could not be started");
         var identity = ProcessIdentity.Of(process.Id);
         return identity is not null && ProcessHandle.Open(identity) is { } handle
             ? handle
-            : throw new VmStartException("VmmStartFailed", $"The VMM ended at once. It said: {ReadLog(directory)}", "Run the worker's check on the node.");
+            : throw new VmStartException(StartReasons.VmmStartFailed, $"It ended at once and said: {ReadLog(directory)}");
     }
+
+    /// <summary>By its whole path: a busybox would run its own setpriv, which knows no users.</summary>
+    private static string Located(string word) => word is "setpriv" or "taskset" ? Checks.QemuProbe.Locate(word) ?? word : word;
 
     /// <summary>The VMM of a sandbox whose number was, or was not, recorded; null when none lives.</summary>
     public static ProcessHandle? Find(RuntimeDirectory directory, VmCgroup? cgroup, ProcessIdentity? known)

@@ -1,6 +1,5 @@
 using Contracts;
 using Microsoft.Extensions.Logging;
-using Worker.Faults;
 using Worker.Vms.Kvmtool;
 
 namespace Worker.Vms;
@@ -50,14 +49,11 @@ public sealed partial class VmRunner
     private VmRecord Confirmed(VmRecord record)
     {
         var kvmtool = _spec?.Vmm == Vmm.Kvmtool;
-        var confirmed = record.With(new Condition(ConditionType.VmmRunning, ConditionStatus.True, "VmmConfirmed",
-            kvmtool ? "The VMM runs and answers. kvmtool has no power button: a stop ends the guest at once." : "The VMM runs and answers.", Now));
+        var confirmed = record.With(ConditionReasons.VmmConfirmed.At(Now, kvmtool ? "kvmtool has no power button: a stop ends the guest at once." : null));
         return record.HasAgent
             ? confirmed with { State = VmState.Booting }
             : (confirmed with { State = VmState.Running })
-                .With(kvmtool
-                    ? new Condition(ConditionType.GuestReady, ConditionStatus.Unknown, KvmtoolFaults.NoAgentUnderKvmtool, "kvmtool gives a guest no port through which an agent could say so.", Now)
-                    : new Condition(ConditionType.GuestReady, ConditionStatus.Unknown, "NoAgentInImage", "The image has no agent that could say so.", Now));
+                .With((kvmtool ? ConditionReasons.NoAgentUnderKvmtool : ConditionReasons.NoAgentToBeReady).At(Now));
     }
 
     private async Task WelcomeAsync(VmRecord record, AgentReady ready, DateTimeOffset at, CancellationToken ct)
@@ -71,8 +67,8 @@ public sealed partial class VmRunner
             Guest = facts,
             GuestReadyAt = record.GuestReadyAt ?? at,
         })
-            .With(new Condition(ConditionType.VmmRunning, ConditionStatus.True, "VmmConfirmed", "The VMM runs and answers.", Now))
-            .With(new Condition(ConditionType.GuestReady, ConditionStatus.True, "AgentReady", $"The guest's user space is up (kernel {facts.Kernel}).", at));
+            .With(ConditionReasons.VmmConfirmed.At(Now))
+            .With(ConditionReasons.AgentReady.At(at, $"Its kernel is {facts.Kernel}."));
         if (before.Guest is null || before.State != record.State)
             Save(record);
         if (record.ConfiguredBootId is not null || _spec is not { } spec)

@@ -83,7 +83,7 @@ public sealed partial class VmRunner
             _record = (_record is { } begun && begun.Incarnation == record.Incarnation ? begun : record) with
             {
                 End = EndCause.Failed,
-                Failure = new Failure("VmmStartFailed", $"The node could not start the VMM: {problem.Message}", "Look at the node's disk space and the worker's log.", Now),
+                Failure = StartReasons.VmmStartFailed.ToFailure(Now, $"The node could not start it: {problem.Message}"),
             };
             Publish();
         }
@@ -107,7 +107,7 @@ public sealed partial class VmRunner
         _vm = _around.Vmm.Start(new VmLaunch(_directory, record.Incarnation, spec, devices, record.User, cgroup) { Name = planned.Name }, TellAsync);
         record = record with { Process = _vm.Process, ExecAt = Now };
         if (spec.Devices.Count > 0)
-            record = record.With(new Condition(ConditionType.DevicesReady, ConditionStatus.True, "DevicesPrepared", "The devices are clean and given to the guest.", Now));
+            record = record.With(ConditionReasons.DevicesPrepared.At(Now));
         Save(Judged(record));
     }
 

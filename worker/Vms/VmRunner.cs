@@ -162,9 +162,8 @@ public sealed partial class VmRunner
     private void WatchDeadlines()
     {
         if (_record is { State: VmState.Booting, HasAgent: true, ExecAt: { } start } record && Now - start > BootLimit
-            && record.Conditions.All(c => c.Reason != "BootTimeout"))
-            Save(record.With(new Condition(ConditionType.GuestReady, ConditionStatus.False, "BootTimeout",
-                $"The guest's agent has not said Ready within {BootLimit.TotalSeconds} seconds; see the serial console.", Now)));
+            && record.Conditions.All(c => c.Reason != ConditionReasons.BootTimeout.Code))
+            Save(record.With(ConditionReasons.BootTimeout.At(Now, $"The limit is {BootLimit.TotalSeconds} s.")));
     }
 
     private async Task<bool> CommandAsync(Func<CancellationToken, Task> command, string name, CancellationToken ct)

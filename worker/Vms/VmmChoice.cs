@@ -9,7 +9,7 @@ public sealed class VmmChoice(IReadOnlyDictionary<Vmm, IVmm> kinds) : IVmm
 {
     public bool Check(SandboxSpec spec) => kinds.TryGetValue(spec.Vmm, out var vmm)
         ? vmm.Check(spec)
-        : throw new VmStartException("VmmMissing", $"The node has no {spec.Vmm}.", "Create the sandbox with another vmm, or on another node.");
+        : throw new VmStartException(StartReasons.VmmMissing, $"It is {spec.Vmm}.");
 
     public IVm Start(VmLaunch launch, VmTell tell) => kinds[launch.Spec.Vmm].Start(launch, tell);
 

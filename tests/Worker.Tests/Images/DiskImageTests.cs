@@ -18,7 +18,7 @@ public sealed class DiskImageTests : IDisposable
         var folder = Directory.CreateDirectory(root.Of(name)).FullName;
         var disk = Path.Combine(folder, "disk.img");
         File.WriteAllBytes(disk, content);
-        var json = $$$"""{"name":"{{{name}}}","architecture":"arm64","kernelVersion":"6.12","hasAgent":false,"diskFormat":"{{{format}}}","files":{"disk":{"path":"disk.img","sha256":"{{{Convert.ToHexStringLower(SHA256.HashData(content))}}}","bytes":{{{content.Length}}}}}}""";
+        var json = $$$"""{"name":"{{{name}}}","architecture":"arm64","kernelVersion":"6.12","hasAgent":false,"diskFormat":"{{{format}}}","files":{"disk":{"path":"disk.img","sha256":"{{{Convert.ToHexStringLower(SHA256.HashData(content))}}}","bytes":{{{content.Length}}} } } }""";
         File.WriteAllText(Path.Combine(folder, "image.json"), change?.Invoke(json) ?? json);
         return disk;
     }
@@ -38,7 +38,7 @@ public sealed class DiskImageTests : IDisposable
     private string? Problem(string format, byte[] content, Func<string, string>? change = null)
     {
         Write(_root, "cloud", format, content, change);
-        return new ImageCatalogue(_root.FullPath).Find("cloud", out var problem) is null ? $"{problem.Reason}: {problem.Message}" : null;
+        return new ImageCatalogue(_root.FullPath).Find("cloud", out var problem) is null ? $"{problem.Reason.Code}: {problem.Detail}" : null;
     }
 
     [Theory]
@@ -74,7 +74,7 @@ public sealed class DiskImageTests : IDisposable
     [InlineData("kernel")]
     [InlineData("initrd")]
     public void Find_WhenADiskStandsBesideOneOfAKernelsFiles_IsCorrupt(string other) => Assert.StartsWith("ImageCorrupt: ", Problem(
-        "raw", [1, 2, 3], json => json.Replace("\"files\":{\"disk\":", $"\"files\":{{\"{other}\":{json[(json.IndexOf("\"disk\":", StringComparison.Ordinal) + 7)..^2]},\"disk\":", StringComparison.Ordinal)));
+        "raw", [1, 2, 3], json => json.Replace("\"files\":{\"disk\":", $"\"files\":{{\"{other}\":{json[(json.IndexOf("\"disk\":", StringComparison.Ordinal) + 7)..^4]},\"disk\":", StringComparison.Ordinal)));
 
     [Fact]
     public void Find_WhenADiskChangesLater_IsCorrupt()
@@ -85,7 +85,7 @@ public sealed class DiskImageTests : IDisposable
         File.WriteAllBytes(disk, [3, 2, 1]);
         File.SetLastWriteTimeUtc(disk, DateTime.UnixEpoch);
         Assert.Null(catalogue.Find("cloud", out var problem));
-        Assert.Equal("ImageCorrupt", problem.Reason);
+        Assert.Equal("ImageCorrupt", problem.Reason.Code);
     }
 
     public static TheoryData<byte[], string?> Qcow2s => new()

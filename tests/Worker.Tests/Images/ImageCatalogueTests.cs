@@ -32,7 +32,8 @@ public sealed class ImageCatalogueTests : IDisposable
         var image = Assert.Single(images);
         Assert.Equal("sha256:" + Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(Path.Combine(folder, "image.json")))), image.Digest);
         Assert.Equal(("guest", "6.12", true, 6L), (image.ToReport().Name, image.ToReport().Kernel, image.ToReport().HasAgent, image.ToReport().SizeBytes));
-        Assert.Null(image.Initrd);
+        var kernel = Assert.IsType<KernelImage>(image);
+        Assert.Equal((Path.Combine(folder, "kernel"), null, "quiet"), (kernel.Kernel, kernel.Initrd, kernel.CommandLine));
     }
 
     public static TheoryData<string, string> BadManifests => new()
@@ -75,7 +76,7 @@ public sealed class ImageCatalogueTests : IDisposable
     {
         Write("guest");
         Assert.Null(Catalogue.Find(name, out var problem));
-        Assert.Equal("ImageMissing", problem.Reason);
+        Assert.Equal("ImageMissing", problem.Reason.Code);
     }
 
     [Fact]
@@ -87,7 +88,7 @@ public sealed class ImageCatalogueTests : IDisposable
         File.WriteAllText(Path.Combine(folder, "kernel"), "evil!!");
         File.SetLastWriteTimeUtc(Path.Combine(folder, "kernel"), Now.UtcDateTime);
         Assert.Null(catalogue.Find("guest", out var problem));
-        Assert.Equal("ImageCorrupt", problem.Reason);
+        Assert.Equal("ImageCorrupt", problem.Reason.Code);
     }
 
     [Fact]
@@ -95,7 +96,7 @@ public sealed class ImageCatalogueTests : IDisposable
     {
         File.SetUnixFileMode(Path.Combine(Write("guest"), "kernel"), UnixFileMode.UserRead);
         Assert.Null(Catalogue.Find("guest", out var problem));
-        Assert.Equal("ImageUnreadable", problem.Reason);
+        Assert.Equal("ImageUnreadable", problem.Reason.Code);
     }
 
     [Fact]

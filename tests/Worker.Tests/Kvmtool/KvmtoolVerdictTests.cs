@@ -13,11 +13,11 @@ public sealed class KvmtoolVerdictTests
         [.. Enum.GetValues<VerdictLinkName>().Select(link => new VerdictLink(link, link == VerdictLinkName.IommuGroup ? group : LinkStatus.Pass, "Fine", "", null))]);
 
     [Theory]
-    [InlineData(VerdictClass.GuestSvaDeviceFaults, LinkStatus.Pass, VerdictClass.PassthroughOnly, KvmtoolVerdict.HidesCapabilities)]
-    [InlineData(VerdictClass.GuestSvaPrefaultOnly, LinkStatus.Pass, VerdictClass.PassthroughOnly, KvmtoolVerdict.HidesCapabilities)]
-    [InlineData(VerdictClass.HostSvaStall, LinkStatus.Pass, VerdictClass.PassthroughOnly, KvmtoolVerdict.HidesCapabilities)]
-    [InlineData(VerdictClass.PassthroughOnly, LinkStatus.Pass, VerdictClass.PassthroughOnly, KvmtoolVerdict.HidesCapabilities)]
-    [InlineData(VerdictClass.Unknown, LinkStatus.Pass, VerdictClass.PassthroughOnly, KvmtoolVerdict.HidesCapabilities)]
+    [InlineData(VerdictClass.GuestSvaDeviceFaults, LinkStatus.Pass, VerdictClass.PassthroughOnly, "KvmtoolHidesCapabilities")]
+    [InlineData(VerdictClass.GuestSvaPrefaultOnly, LinkStatus.Pass, VerdictClass.PassthroughOnly, "KvmtoolHidesCapabilities")]
+    [InlineData(VerdictClass.HostSvaStall, LinkStatus.Pass, VerdictClass.PassthroughOnly, "KvmtoolHidesCapabilities")]
+    [InlineData(VerdictClass.PassthroughOnly, LinkStatus.Pass, VerdictClass.PassthroughOnly, "KvmtoolHidesCapabilities")]
+    [InlineData(VerdictClass.Unknown, LinkStatus.Pass, VerdictClass.PassthroughOnly, "KvmtoolHidesCapabilities")]
     [InlineData(VerdictClass.Unknown, LinkStatus.Unknown, VerdictClass.Unknown, "Before")]
     [InlineData(VerdictClass.NotAssignable, LinkStatus.Fail, VerdictClass.NotAssignable, "Before")]
     public void Of_AStandingVerdict_IsPassthroughAtMost(VerdictClass before, LinkStatus group, VerdictClass after, string reason)
@@ -25,7 +25,7 @@ public sealed class KvmtoolVerdictTests
         var verdict = KvmtoolVerdict.Of(Standing(before, group));
         Assert.Equal((after, reason), (verdict.Class, verdict.Reason));
         var vmm = verdict.Links.Single(link => link.Link == VerdictLinkName.Vmm);
-        Assert.Equal((LinkStatus.Fail, KvmtoolVerdict.HidesCapabilities), (vmm.Status, vmm.Reason));
+        Assert.Equal((LinkStatus.Fail, "KvmtoolHidesCapabilities"), (vmm.Status, vmm.Reason));
         Assert.NotNull(vmm.Remedy);
         Assert.Equal(6, verdict.Links.Count);
     }
@@ -34,7 +34,7 @@ public sealed class KvmtoolVerdictTests
     public void Judge_WithAndWithoutDevices()
     {
         var (condition, verdict) = KvmtoolVerdict.Judge([new JudgedDevice("10de", "2342", Standing(VerdictClass.GuestSvaDeviceFaults))], Now);
-        Assert.Equal((ConditionStatus.False, KvmtoolVerdict.HidesCapabilities, VerdictClass.PassthroughOnly), (condition.Status, condition.Reason, verdict!.Class));
+        Assert.Equal((ConditionStatus.False, "KvmtoolHidesCapabilities", VerdictClass.PassthroughOnly), (condition.Status, condition.Reason, verdict!.Class));
         (condition, verdict) = KvmtoolVerdict.Judge([], Now);
         Assert.Equal(("NoAccelerator", null), (condition.Reason, verdict));
     }

@@ -1,6 +1,7 @@
 using Contracts;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
+using Worker.Checks;
 using Worker.Hardware;
 using Worker.Tests.Hardware.Assignment;
 using Worker.Vms;
@@ -304,10 +305,10 @@ public sealed class VmManagerTests : IAsyncLifetime
     [Fact]
     public async Task Start_WhenVmmRefuses_FailsWithItsReason()
     {
-        _vmm.Refusal = new VmStartException("ImageMissing", "m", "r");
+        _vmm.Refusal = new VmStartException(NodeReasons.ImageMissing, "m");
         Apply(Planned(devices: "edu-0"));
         var failed = await UntilAsync(VmState.Failed);
-        Assert.Equal(("ImageMissing", "r"), (failed.Sandbox.Failure!.Reason, failed.Sandbox.Failure.Remedy));
+        Assert.Equal(("ImageMissing", "There is no such image on the node. m", NodeReasons.ImageMissing.Remedy), (failed.Sandbox.Failure!.Reason, failed.Sandbox.Failure.Message, failed.Sandbox.Failure.Remedy));
         Assert.Empty(failed.HeldDevices);
     }
 

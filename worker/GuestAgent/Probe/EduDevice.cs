@@ -1,3 +1,4 @@
+using Contracts;
 using System.Diagnostics;
 using System.Runtime.InteropServices;
 
@@ -36,13 +37,13 @@ internal sealed unsafe class EduDevice : IDisposable
         {
             var bar = Region(FirstBar);
             if ((bar.Flags & CanMap) == 0 || bar.Length < Command + sizeof(ulong))
-                throw new ProbeException("RegionUnmappable", $"region 0 has flags {bar.Flags:x} and {bar.Length} bytes");
+                throw new ProbeException(ProbeReasons.RegionUnmappable, $"region 0 has flags {bar.Flags:x} and {bar.Length} bytes");
             _config = (long)Region(ConfigRegion).Offset;
             _registersLength = (nuint)bar.Length;
             SetCommand(MemoryEnable | BusMaster, true);
             _registers = LibC.Map(0, _registersLength, LibC.ProtectRead | LibC.ProtectWrite, LibC.MapShared, _device, (long)bar.Offset);
             if (_registers == -1)
-                throw ProbeException.FromErrno("RegionMapFailed", "mmap of the registers");
+                throw ProbeException.FromErrno(ProbeReasons.RegionMapFailed, "mmap of the registers");
         }
         catch (ProbeException)
         {
@@ -67,7 +68,7 @@ internal sealed unsafe class EduDevice : IDisposable
         while ((Volatile.Read(ref *(ulong*)(_registers + Command)) & Start) != 0)
         {
             if (Stopwatch.GetElapsedTime(started) > Deadline)
-                throw new ProbeException("DeviceTimeout", $"the device did not end a transfer within {Deadline.TotalSeconds} s");
+                throw new ProbeException(ProbeReasons.DeviceTimeout, $"the device did not end a transfer within {Deadline.TotalSeconds} s");
             LibC.Pause(2);
         }
     }
@@ -78,7 +79,7 @@ internal sealed unsafe class EduDevice : IDisposable
     {
         var info = new RegionInfo { Size = (uint)sizeof(RegionInfo), Index = index };
         return LibC.Control(_device, GetRegionInfo, (nuint)(&info)) < 0
-            ? throw ProbeException.FromErrno("RegionInfoFailed", $"VFIO_DEVICE_GET_REGION_INFO of region {index}")
+            ? throw ProbeException.FromErrno(ProbeReasons.RegionInfoFailed, $"VFIO_DEVICE_GET_REGION_INFO of region {index}")
             : info;
     }
 
@@ -86,10 +87,10 @@ internal sealed unsafe class EduDevice : IDisposable
     {
         ushort value;
         if (LibC.ReadAt(_device, &value, sizeof(ushort), _config + CommandRegister) != sizeof(ushort))
-            throw ProbeException.FromErrno("BusMasterFailed", "read of the command register");
+            throw ProbeException.FromErrno(ProbeReasons.BusMasterFailed, "read of the command register");
         value = on ? (ushort)(value | bits) : (ushort)(value & ~bits);
         if (LibC.WriteAt(_device, &value, sizeof(ushort), _config + CommandRegister) != sizeof(ushort))
-            throw ProbeException.FromErrno("BusMasterFailed", "write of the command register");
+            throw ProbeException.FromErrno(ProbeReasons.BusMasterFailed, "write of the command register");
     }
 
     public void Dispose()

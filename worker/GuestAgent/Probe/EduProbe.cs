@@ -1,3 +1,4 @@
+using Contracts;
 using System.Globalization;
 
 namespace GuestAgent.Probe;
@@ -28,7 +29,7 @@ internal static unsafe class EduProbe
         }
         catch (ProbeException first)
         {
-            var isolated = first.Reason != "BindFailed" || SysfsPci.IommuGroup(function) is not null;
+            var isolated = first.Reason != ProbeReasons.BindFailed || SysfsPci.IommuGroup(function) is not null;
             var cause = isolated ? first : NoGroup();
             throw new ProbeException(cause.Reason, cause.Message + TryGiveBack(binding));
         }
@@ -36,7 +37,7 @@ internal static unsafe class EduProbe
     }
 
     private static ProbeException NoGroup() =>
-        new("NoIommuGroup", "the function has no IOMMU group: nothing translates its addresses");
+        new(ProbeReasons.NoIommuGroup, "the function has no IOMMU group: nothing translates its addresses");
 
     private static string TryGiveBack(DriverBinding binding)
     {
@@ -56,7 +57,7 @@ internal static unsafe class EduProbe
         const int length = 3 * Page;
         var memory = LibC.Map(0, length, LibC.ProtectRead | LibC.ProtectWrite, LibC.MapPrivate | LibC.MapAnonymous, -1, 0);
         if (memory == -1)
-            throw ProbeException.FromErrno("BufferFailed", "mmap of the buffer");
+            throw ProbeException.FromErrno(ProbeReasons.BufferFailed, "mmap of the buffer");
         try
         {
             // .NET's own generator needs OpenSSL, which the image does not have.
@@ -88,11 +89,11 @@ internal static unsafe class EduProbe
         if (target.SequenceEqual(before))
         {
             observed.DeviceWroteMatched = false;
-            throw new ProbeException("DeviceWriteMismatch", "the device's write did not reach the buffer at its virtual address");
+            throw new ProbeException(ProbeReasons.DeviceWriteMismatch, "the device's write did not reach the buffer at its virtual address");
         }
         observed.DeviceReadMatched = target.SequenceEqual(sent);
         if (observed.DeviceReadMatched is false)
-            throw new ProbeException("DeviceReadMismatch", "the device did not read the bytes that lie at the buffer's virtual address");
+            throw new ProbeException(ProbeReasons.DeviceReadMismatch, "the device did not read the bytes that lie at the buffer's virtual address");
         observed.DeviceWroteMatched = true;
     }
 
@@ -104,6 +105,6 @@ internal static unsafe class EduProbe
         device.WriteTo(address, UnmappedBytes);
         observed.UnmappedAccess = "sent";
         if (!page.SequenceEqual(before))
-            throw new ProbeException("UnmappedAccessReachedMemory", "the device wrote to an address that nobody had mapped");
+            throw new ProbeException(ProbeReasons.UnmappedAccessReachedMemory, "the device wrote to an address that nobody had mapped");
     }
 }

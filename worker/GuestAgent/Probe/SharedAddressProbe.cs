@@ -27,7 +27,7 @@ internal static class SharedAddressProbe
         var observed = new Observed();
         var (outcome, reason, message) = IsEdu(function)
             ? Judge(function, observed, modulesProblem)
-            : (ProbeOutcome.Skipped, "NoProbeForDevice", $"the agent cannot drive the DMA engine of {function.VendorId}:{function.DeviceId}");
+            : (ProbeOutcome.Skipped, ProbeReasons.NoProbeForDevice, $"the agent cannot drive the DMA engine of {function.VendorId}:{function.DeviceId}");
         return new(
             function.Address, function.VendorId, function.DeviceId, outcome, reason, message,
             observed.IovaEqualsVa, observed.DeviceReadMatched, observed.DeviceWroteMatched, observed.UnmappedAccess,
@@ -39,7 +39,7 @@ internal static class SharedAddressProbe
         try
         {
             EduProbe.Run(function, observed);
-            return (ProbeOutcome.Passed, "SharedAddressesMatched",
+            return (ProbeOutcome.Passed, ProbeReasons.SharedAddressesMatched,
                 $"the device read and wrote {EduDevice.TransferBytes} bytes at the process's own addresses, and its access to an unmapped one changed nothing");
         }
         catch (ProbeException error)

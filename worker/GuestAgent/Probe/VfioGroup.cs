@@ -1,3 +1,4 @@
+using Contracts;
 using System.Runtime.InteropServices;
 using System.Text;
 
@@ -37,17 +38,17 @@ internal sealed unsafe class VfioGroup : IDisposable
     {
         _container = LibC.Open("/dev/vfio/vfio", LibC.ReadWrite | LibC.CloseOnExec);
         if (_container < 0)
-            throw ProbeException.FromErrno("VfioUnavailable", "open /dev/vfio/vfio");
+            throw ProbeException.FromErrno(ProbeReasons.VfioUnavailable, "open /dev/vfio/vfio");
         _group = -1;
         try
         {
             if (LibC.Control(_container, GetApiVersion, 0) != 0)
-                throw new ProbeException("VfioApiMismatch", "the kernel's VFIO interface is not version 0");
+                throw new ProbeException(ProbeReasons.VfioApiMismatch, "the kernel's VFIO interface is not version 0");
             if (LibC.Control(_container, CheckExtension, Type1V2) != 1)
-                throw new ProbeException("Type1Unsupported", "the kernel's VFIO has no type1 v2 IOMMU");
+                throw new ProbeException(ProbeReasons.Type1Unsupported, "the kernel's VFIO has no type1 v2 IOMMU");
             _group = LibC.Open("/dev/vfio/" + number, LibC.ReadWrite | LibC.CloseOnExec);
             if (_group < 0)
-                throw ProbeException.FromErrno("GroupOpenFailed", $"open /dev/vfio/{number}");
+                throw ProbeException.FromErrno(ProbeReasons.GroupOpenFailed, $"open /dev/vfio/{number}");
             Attach(number);
         }
         catch (ProbeException)
@@ -61,14 +62,14 @@ internal sealed unsafe class VfioGroup : IDisposable
     {
         var status = new GroupStatus { Size = (uint)sizeof(GroupStatus) };
         if (LibC.Control(_group, GetGroupStatus, (nuint)(&status)) < 0)
-            throw ProbeException.FromErrno("GroupStatusFailed", "VFIO_GROUP_GET_STATUS");
+            throw ProbeException.FromErrno(ProbeReasons.GroupStatusFailed, "VFIO_GROUP_GET_STATUS");
         if ((status.Flags & GroupViable) == 0)
-            throw new ProbeException("GroupNotViable", $"group {number} holds another function that is bound to a driver");
+            throw new ProbeException(ProbeReasons.GroupNotViable, $"group {number} holds another function that is bound to a driver");
         var container = _container;
         if (LibC.Control(_group, SetContainer, (nuint)(&container)) < 0)
-            throw ProbeException.FromErrno("SetContainerFailed", "VFIO_GROUP_SET_CONTAINER");
+            throw ProbeException.FromErrno(ProbeReasons.SetContainerFailed, "VFIO_GROUP_SET_CONTAINER");
         if (LibC.Control(_container, SetIommu, Type1V2) < 0)
-            throw ProbeException.FromErrno("SetIommuFailed", "VFIO_SET_IOMMU");
+            throw ProbeException.FromErrno(ProbeReasons.SetIommuFailed, "VFIO_SET_IOMMU");
     }
 
     public int OpenDevice(string address)
@@ -76,7 +77,7 @@ internal sealed unsafe class VfioGroup : IDisposable
         fixed (byte* name = Encoding.ASCII.GetBytes(address + "\0"))
         {
             var device = LibC.Control(_group, GetDeviceDescriptor, (nuint)name);
-            return device >= 0 ? device : throw ProbeException.FromErrno("DeviceOpenFailed", "VFIO_GROUP_GET_DEVICE_FD");
+            return device >= 0 ? device : throw ProbeException.FromErrno(ProbeReasons.DeviceOpenFailed, "VFIO_GROUP_GET_DEVICE_FD");
         }
     }
 
@@ -88,14 +89,14 @@ internal sealed unsafe class VfioGroup : IDisposable
             Size = (uint)sizeof(DmaMap), Flags = DmaRead | DmaWrite, Address = (ulong)address, IoAddress = (ulong)address, Length = length,
         };
         if (LibC.Control(_container, MapDma, (nuint)(&map)) < 0)
-            throw ProbeException.FromErrno("DmaMapFailed", "VFIO_IOMMU_MAP_DMA at the buffer's own virtual address");
+            throw ProbeException.FromErrno(ProbeReasons.DmaMapFailed, "VFIO_IOMMU_MAP_DMA at the buffer's own virtual address");
     }
 
     public void Unmap(nint address, nuint length)
     {
         var unmap = new DmaUnmap { Size = (uint)sizeof(DmaUnmap), IoAddress = (ulong)address, Length = length };
         if (LibC.Control(_container, UnmapDma, (nuint)(&unmap)) < 0)
-            throw ProbeException.FromErrno("DmaUnmapFailed", "VFIO_IOMMU_UNMAP_DMA");
+            throw ProbeException.FromErrno(ProbeReasons.DmaUnmapFailed, "VFIO_IOMMU_UNMAP_DMA");
     }
 
     public void Dispose()

@@ -15,7 +15,7 @@ internal sealed class DeviceTenancy(HostTree tree, IHostControl host, QemuFacts 
 
     /// <summary>Drivers that the functions of the group have now, by address: what giving back restores.</summary>
     public IReadOnlyDictionary<string, string> DriversNow(OfferedFunction device) => Group(device)
-        .Select(address => (address, Driver: _binding.DriverOf(address))).Where(f => f.Driver is not null && f.Driver != device.Rule.Driver)
+        .Select(address => (address, Driver: _binding.DriverOf(address))).Where(f => f.Driver is not null && f.Driver != device.Rule.Driver && !f.Driver.Contains("vfio", StringComparison.Ordinal))
         .ToDictionary(f => f.address.ToString(), f => f.Driver!, StringComparer.Ordinal);
 
     public bool IsOnVfio(OfferedFunction device) => _binding.DriverOf(device.Function.Address) == device.Rule.Driver;

@@ -8,7 +8,7 @@ namespace Worker.Hardware.Assignment;
 
 // Erases what a tenant has stored: Format NVM with user data erase (NVM Express Base Specification 2.0, 5.14) of every active namespace, or zeros
 // written over it where the controller cannot format, then reads samples of each back.
-// Assumes: the controller is on the host's nvme driver and nothing is mounted (AssignmentRules). What a tenant left outside of namespaces (log pages,
+// Assumes: the controller is on the host's nvme driver and nothing is mounted (AssignmentRules); what has a disk open exclusively is refused here. What a tenant left outside of namespaces (log pages,
 // saved features, firmware slots) is not erased. On a crash midway: the device is not known to be clean, so it is erased again before anybody gets it.
 internal sealed class NvmeErasure(HostTree tree, TimeProvider time)
 {
@@ -18,16 +18,18 @@ internal sealed class NvmeErasure(HostTree tree, TimeProvider time)
     {
         var began = time.GetTimestamp();
         string? controller;
-        while ((controller = LiveController(address)) is null)
-        {
-            if (time.GetElapsedTime(began) > AppearLimit)
-                return new HostAnswer(HostOutcome.TimedOut, "its controller did not become live");
-            await Task.Delay(LookPeriod, time, ct);
-        }
+        IReadOnlyList<string> disks = [];
         try
         {
-            // The commands block for as long as the kernel lets them: a minute each at most, but not on a thread of the pool.
-            return await Task.Factory.StartNew(() => Erase(address, controller), ct, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+            // The controller comes up by itself after its driver was bound, and its disks one after another after that.
+            while ((controller = LiveController(address)) is null || (disks = Disks(address, controller)).Count < CountNamespaces(controller))
+            {
+                if (time.GetElapsedTime(began) > AppearLimit)
+                    return new HostAnswer(HostOutcome.TimedOut, controller is null ? "its controller did not become live" : "its namespaces did not appear");
+                await Task.Delay(LookPeriod, time, ct);
+            }
+            // The commands block for as long as the kernel lets them: minutes at most, but not on a thread of the pool.
+            return await Task.Factory.StartNew(() => Erase(controller, disks), ct, TaskCreationOptions.LongRunning, TaskScheduler.Default);
         }
         catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
         {
@@ -38,15 +40,22 @@ internal sealed class NvmeErasure(HostTree tree, TimeProvider time)
     private string? LiveController(PciAddress address) => tree.Names($"{PciScan.Directory}/{address}/nvme")
         .FirstOrDefault(name => IsController(name) && tree.Text($"{PciScan.Directory}/{address}/nvme/{name}/state") == "live");
 
-    private HostAnswer Erase(PciAddress address, string controller)
+    private static int CountNamespaces(string controller)
     {
         using var device = NvmeAdmin.Open($"/dev/{controller}");
+        return device.ActiveNamespaces().Count;
+    }
+
+    private static HostAnswer Erase(string controller, IReadOnlyList<string> disks)
+    {
+        // Whatever has a disk for itself (a file system, a pool, a RAID) keeps this from being opened, and so from being formatted.
+        foreach (var disk in disks)
+            BlockDisk.Open($"/dev/{disk}").Dispose();
+        using var device = NvmeAdmin.Open($"/dev/{controller}");
         var canFormat = device.CanFormat();
-        var namespaces = device.ActiveNamespaces();
-        foreach (var number in namespaces)
-            if (canFormat)
-                device.Format(number, device.BlockFormat(number));
-        foreach (var disk in Disks(address, controller))
+        foreach (var number in canFormat ? device.ActiveNamespaces() : [])
+            device.Format(number, device.BlockFormat(number));
+        foreach (var disk in disks)
         {
             using var open = BlockDisk.Open($"/dev/{disk}");
             if (!canFormat)
@@ -58,15 +67,17 @@ internal sealed class NvmeErasure(HostTree tree, TimeProvider time)
     }
 
     /// <summary>nvme0n1, which with several paths appears as nvme0c1n1 below its controller.</summary>
-    private IEnumerable<string> Disks(PciAddress address, string controller)
+    private List<string> Disks(PciAddress address, string controller)
     {
+        var disks = new List<string>();
         foreach (var name in tree.Names($"{PciScan.Directory}/{address}/nvme/{controller}"))
         {
             if (!name.StartsWith("nvme", StringComparison.Ordinal) || name.LastIndexOf('n') is not (> 4 and var at) || !int.TryParse(name.AsSpan(at + 1), NumberStyles.None, CultureInfo.InvariantCulture, out _))
                 continue;
             var head = name.AsSpan(4, at - 4);
-            yield return $"nvme{(head.IndexOf('c') is > 0 and var path ? head[..path] : head)}{name[at..]}";
+            disks.Add($"nvme{(head.IndexOf('c') is > 0 and var path ? head[..path] : head)}{name[at..]}");
         }
+        return disks;
     }
 
     private static bool IsController(string name) =>

@@ -27,6 +27,7 @@ public static class SvaChain
     private static Verdict Conclude(PciFunction function, VerdictLink[] links, bool stalls, Origin origin)
     {
         Verdict Of(VerdictClass found, string reason, string message) => new(found, reason, message, origin, links);
+        Verdict Told(VerdictReason told) => Of(told.Class, told.Code, told.Message);
         if (links[1] is { Status: LinkStatus.Fail } blocked)
             return Of(VerdictClass.NotAssignable, blocked.Reason, blocked.Message);
         if (stalls)
@@ -37,8 +38,8 @@ public static class SvaChain
         if (judged.Find(link => link.Status == LinkStatus.Unknown) is { } unread)
             return Of(VerdictClass.Unknown, unread.Reason, unread.Message);
         return function.Vendor == VendorWithFaultEngine && function.ClassCode >> 16 == DisplayClass
-            ? Of(VerdictClass.GuestSvaDeviceFaults, "DeviceResumesFaults", "A guest shares addresses with the device, and the device's own driver resumes its faults.")
-            : Of(VerdictClass.GuestSvaPrefaultOnly, "MemoryMustBePresent", "A guest shares addresses of memory that is present; a fault of the device cannot be resumed.");
+            ? Told(VerdictReasons.DeviceResumesFaults)
+            : Told(VerdictReasons.MemoryMustBePresent);
     }
 
     private static (VerdictLink Device, VerdictLink Smmu)? StallLinks(PciFunction function, HardwareInventory host)

@@ -22,6 +22,9 @@ public static class SvaReasons
     public static readonly SvaReason PhysicalFunctionUnread = Unknown(VerdictLinkName.Device, "PhysicalFunctionUnread", "PASID lives in the physical function of this virtual function, and that could not be read.", "Keep the physical function on the host and readable.");
     public static readonly SvaReason NoPasid = Fail(VerdictLinkName.Device, "DeviceHasNoPasid", "The function has no PASID capability: one address space for the whole function.", "Use a device with ATS and PASID; without, memory can be mapped ahead.");
     public static readonly SvaReason NoAts = Fail(VerdictLinkName.Device, "DeviceHasNoAts", "The function has no ATS capability.", "Use a device with ATS and PASID; without, memory can be mapped ahead.");
+    public static readonly SvaReason CapabilitiesNotRead = Unknown(VerdictLinkName.Device, "CapabilitiesNotRead", "The function exists only inside a guest; its capabilities have not been read there.", "Start a sandbox with it and read the probe's result.");
+    public static readonly SvaReason PasidInGuest = Pass(VerdictLinkName.Device, "DeviceHasPasid", "The function has a PASID capability in the guest.");
+    public static readonly SvaReason PasidUnknownInGuest = Unknown(VerdictLinkName.Device, "PasidUnknown", "The function's extended configuration space could not be read in the guest.", "Read it as root on the node.");
 
     public static readonly SvaReason GroupAlone = Pass(VerdictLinkName.IommuGroup, "AloneInGroup", "No other endpoint shares the function's IOMMU group.");
     public static readonly SvaReason GroupFree = Pass(VerdictLinkName.IommuGroup, "GroupIsFree", "The other endpoints of the group are on vfio-pci or have no driver; all of them go to one sandbox.");
@@ -29,6 +32,7 @@ public static class SvaReasons
     public static readonly SvaReason GroupDirect = Fail(VerdictLinkName.IommuGroup, "GroupHasDirectRegion", "Firmware demands a 1:1 mapping for the group; the kernel refuses to give it to user space.", "Ask the vendor for firmware without the reserved memory region (RMR) of this device.");
     public static readonly SvaReason GroupInUse = Fail(VerdictLinkName.IommuGroup, "GroupSharedWithHost", "Another endpoint of the group works for a driver of the host.", "Bind the whole group to vfio-pci, or use a slot whose path has ACS.");
     public static readonly SvaReason GroupUnread = Unknown(VerdictLinkName.IommuGroup, "ReservedRegionsUnread", "The group's reserved regions could not be read.", "Run the worker as root.");
+    public static readonly SvaReason AloneBehindRootPort = Pass(VerdictLinkName.IommuGroup, "AloneBehindRootPort", "Each emulated accelerator is alone behind a root port of its own.");
 
     public static readonly SvaReason SmmuNests = Pass(VerdictLinkName.Smmu, "SmmuNestsWithSubstreams", "The SMMU nests two stages, takes ATS and has substream IDs.");
     public static readonly SvaReason SmmuStalls = Pass(VerdictLinkName.Smmu, "SmmuStalls", "The SMMU can stall a faulting transaction until the host has resolved it.");
@@ -45,13 +49,21 @@ public static class SvaReasons
     public static readonly SvaReason KernelOptionOff = Fail(VerdictLinkName.Kernel, "KernelOptionOff", "The kernel was built without what guest SVA needs.", "Build one with deploy's configuration fragment; Debian's own kernels leave these off.");
     public static readonly SvaReason KernelTooOld = Fail(VerdictLinkName.Kernel, "KernelTooOld", "PASIDs reach a guest from Linux 6.15 on.", "Use Linux 6.15 or newer.");
     public static readonly SvaReason KernelUnread = Unknown(VerdictLinkName.Kernel, "KernelConfigUnread", "The kernel's configuration can be read neither from /proc/config.gz nor from /boot.", "Build the kernel with IKCONFIG_PROC, or install its configuration in /boot.");
+    public static readonly SvaReason KernelNotInvolved = Pass(VerdictLinkName.Kernel, "NotInvolved", "The host's kernel takes no part in the DMA of an emulated device.");
 
     public static readonly SvaReason VmmReady = Pass(VerdictLinkName.Vmm, "VmmAcceleratesSmmu", "The VMM gives a guest the host's SMMU (arm-smmuv3 with accel) and assigns by iommufd.");
     public static readonly SvaReason VmmMissing = Fail(VerdictLinkName.Vmm, "VmmMissing", "The node has no QEMU.", "Install qemu-system-arm.");
     public static readonly SvaReason VmmNoAccel = Fail(VerdictLinkName.Vmm, "VmmHasNoAcceleratedSmmu", "The installed QEMU's arm-smmuv3 has no property accel, or no ssidsize.", "Install QEMU 11.1 or newer, built with accelerated SMMUv3.");
     public static readonly SvaReason VmmNoIommufd = Fail(VerdictLinkName.Vmm, "VmmHasNoIommufd", "The installed QEMU's vfio-pci has no property iommufd.", "Install QEMU 11.1 or newer, built with iommufd.");
+    public static readonly SvaReason KvmtoolHidesCapabilities = Fail(VerdictLinkName.Vmm, "KvmtoolHidesCapabilities", "kvmtool shows a guest neither ATS nor PASID nor PRI of a device, and no IOMMU.", "Create the sandbox with vmm qemu and viommu smmuv3.");
+    public static readonly SvaReason ModelPresent = Pass(VerdictLinkName.Vmm, "DeviceModelPresent", "The installed QEMU has the device's model.");
+    public static readonly SvaReason ModelMissing = Fail(VerdictLinkName.Vmm, "DeviceModelMissing", "The installed QEMU has not the device's model.", "Install qemu-system-arm from Debian.");
+    public static readonly SvaReason VmmNotProbed = Unknown(VerdictLinkName.Vmm, "VmmNotProbed", "QEMU could not be asked for its devices.", "Install qemu-system-arm.");
 
     public static readonly SvaReason GuestUnprobed = Unknown(VerdictLinkName.Guest, "NotProbed", "No guest has used the device yet.", "Start a sandbox with it.");
+    public static readonly SvaReason GuestShares = Pass(VerdictLinkName.Guest, "SharedAddressProbePassed", "The device read and wrote a process's buffer at the process's own address.");
+    public static readonly SvaReason NoIommuInGuest = Fail(VerdictLinkName.Guest, "NoIommuInGuest", "The guest sees no IOMMU, so a device cannot be given a process's addresses.", "Create the sandbox with viommu smmuv3 or virtio.");
+    public static readonly SvaReason NoProbeForDevice = Unknown(VerdictLinkName.Guest, ProbeReasons.NoProbeForDevice, "The agent cannot drive this device's DMA engine.", "Run the device's own driver and a workload of its vendor in the guest.");
 
     public static IReadOnlyList<SvaReason> All => Table;
 

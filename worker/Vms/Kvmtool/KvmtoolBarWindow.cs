@@ -22,12 +22,11 @@ public static class KvmtoolBarWindow
         {
             var sizes = bars.Where(bar => bar.IsMemory).Select(bar => bar.Bytes).ToList();
             if (sizes.FirstOrDefault(size => !BitOperations.IsPow2(size)) is not 0 and var odd)
-                return new VmStartException("BarSizeUnsupported", $"A memory region of {address} has {odd} bytes; kvmtool maps only powers of two.", "Create the sandbox with vmm qemu.");
+                return new VmStartException(StartReasons.BarSizeUnsupported, $"It is {address}, with {odd} bytes.");
             cursor = EndOf(sizes, cursor);
             if (cursor > End)
-                return new VmStartException("BarWindowTooSmall",
-                    $"The memory regions of {string.Join(", ", functions.Select(function => function.Address))} ({Mib(functions)} MiB) do not fit into kvmtool's window of 768 MiB.",
-                    "Create the sandbox with vmm qemu, which can enlarge it, or with fewer devices.");
+                return new VmStartException(
+                    StartReasons.BarWindowTooSmall, $"It is {string.Join(", ", functions.Select(function => function.Address))}, with {Mib(functions)} MiB.");
         }
         return null;
     }

@@ -44,8 +44,7 @@ internal static class KvmtoolLauncher
         var needed = Encoding.UTF8.GetByteCount(realVmmDirectory) + "/.lkvm//".Length + KvmtoolCommandLine.Name.Length + ".sock".Length;
         return needed <= MaxSocketPath
             ? null
-            : new VmStartException("StateDirectoryTooDeep", $"lkvm's socket would need a path of {needed} bytes; a socket's address holds {MaxSocketPath}.",
-                $"Give the worker a state directory (Worker__StateDirectory) whose path is {needed - MaxSocketPath} bytes shorter.");
+            : new VmStartException(StartReasons.StateDirectoryTooDeep, $"It would need {needed} bytes, and {MaxSocketPath} fit: {needed - MaxSocketPath} are too many.");
     }
 
     /// <summary>A directory's path without links.</summary>

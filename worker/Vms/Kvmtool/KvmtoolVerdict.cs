@@ -7,24 +7,18 @@ namespace Worker.Vms.Kvmtool;
 // (vfio/pci.c): no ATS, no PASID, no PRI, and no IOMMU. It can be passed through or not, and no more.
 public static class KvmtoolVerdict
 {
-    public const string HidesCapabilities = "KvmtoolHidesCapabilities";
-
-    public static readonly SvaReason Reason = new(
-        VerdictLinkName.Vmm, LinkStatus.Fail, HidesCapabilities,
-        "kvmtool shows a guest neither ATS nor PASID nor PRI of a device, and no IOMMU.", "Create the sandbox with vmm qemu and viommu smmuv3.");
-
     public static Verdict Of(Verdict standing)
     {
-        var links = standing.Links.Select(link => link.Link == VerdictLinkName.Vmm ? Reason.ToLink() : link).ToList();
+        var links = standing.Links.Select(link => link.Link == VerdictLinkName.Vmm ? SvaReasons.KvmtoolHidesCapabilities.ToLink() : link).ToList();
         var group = standing.Links.FirstOrDefault(link => link.Link == VerdictLinkName.IommuGroup)?.Status;
         // Whether it can be passed through at all is the group's to say, and stays what it was.
         if (standing.Class == VerdictClass.NotAssignable || group == LinkStatus.Fail || (standing.Class == VerdictClass.Unknown && group != LinkStatus.Pass))
             return standing with { Links = links };
-        return standing with { Class = VerdictClass.PassthroughOnly, Reason = HidesCapabilities, Message = Reason.Message, Links = links };
+        return standing with { Class = VerdictClass.PassthroughOnly, Reason = SvaReasons.KvmtoolHidesCapabilities.Code, Message = SvaReasons.KvmtoolHidesCapabilities.Message, Links = links };
     }
 
     // devices: The sandbox's, in the order of the spec; it has one verdict, that of the first.
     public static (Condition Condition, Verdict? Verdict) Judge(IReadOnlyList<JudgedDevice> devices, DateTimeOffset now) => devices.Count == 0
-        ? (new Condition(ConditionType.SvaReady, ConditionStatus.False, "NoAccelerator", "The sandbox has no accelerator whose addresses could be shared.", now), null)
-        : (new Condition(ConditionType.SvaReady, ConditionStatus.False, HidesCapabilities, Reason.Message, now), Of(devices[0].Verdict));
+        ? (ConditionReasons.NoAccelerator.At(now), null)
+        : (ConditionReasons.KvmtoolHidesCapabilities.At(now), Of(devices[0].Verdict));
 }

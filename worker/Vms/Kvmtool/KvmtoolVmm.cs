@@ -24,23 +24,23 @@ internal sealed class KvmtoolVmm(KvmtoolHost host, ImageCatalogue images, HostSm
     public bool Check(SandboxSpec spec)
     {
         if (host.Kvmtool.Version is null)
-            throw new VmStartException("KvmtoolMissing", "The node has no kvmtool.", "Install kvmtool (lkvm) on the node, or create the sandbox with vmm qemu.");
+            throw new VmStartException(StartReasons.KvmtoolMissing);
         if (host.Kvmtool.MissingOptions is [_, ..] options)
-            throw new VmStartException("KvmtoolTooOld", $"The node's lkvm has no {string.Join(", ", options.Select(option => $"--{option}"))}.", "Install a kvmtool of 2022 or newer, built for arm64.");
+            throw new VmStartException(StartReasons.KvmtoolTooOld, $"It has no {string.Join(", ", options.Select(option => $"--{option}"))}.");
         if (host.Kvmtool.MissingPrograms is [_, ..] programs)
-            throw new VmStartException("LauncherProgramMissing", $"The node has no {string.Join(", ", programs)}, which kvmtool's console needs.", "Install bsdutils, util-linux and coreutils on the node.");
+            throw new VmStartException(StartReasons.LauncherProgramMissing, $"It has no {string.Join(", ", programs)}.");
         if (host.Architecture != Architecture.Arm64 || host.Acceleration != Acceleration.Kvm)
-            throw new VmStartException("KvmtoolNeedsKvm", "kvmtool runs guests in hardware only, and this node cannot.", "Create the sandbox with vmm qemu, or on an arm64 node with KVM.");
+            throw new VmStartException(StartReasons.KvmtoolNeedsKvm);
         if (spec.Viommu != Viommu.None)
-            throw new VmStartException("ViommuUnsupported", $"kvmtool gives a guest no IOMMU, so not {spec.Viommu}.", "Create the sandbox with viommu none, or with vmm qemu.");
+            throw new VmStartException(StartReasons.ViommuUnsupported, $"It is kvmtool, and the IOMMU {spec.Viommu}.");
         if (DeviceProblem(spec.Devices) is { } problem)
             throw problem;
         if (Image(spec) is not KernelImage image)
-            throw DiskImageUnsupported(spec);
+            throw new VmStartException(StartReasons.DiskImageUnsupported);
         if (image.Initrd is null && !host.Kvmtool.Options.Contains("nodefaults"))
-            throw new VmStartException("InitrdNeeded", "Without an initrd this lkvm would share the host's files with the guest.", "Use an image with an initrd, or a kvmtool with --nodefaults.");
+            throw new VmStartException(StartReasons.InitrdNeeded);
         if (image.CommandLine.Length > MaxCommandLine)
-            throw new VmStartException("CommandLineTooLong", $"The image's kernel command line is longer than {MaxCommandLine} characters.", "Shorten it in the image's image.json.");
+            throw new VmStartException(StartReasons.CommandLineTooLong, $"It may have {MaxCommandLine} characters.");
         // An agent in the image finds no port to speak through.
         return false;
     }
@@ -52,9 +52,9 @@ internal sealed class KvmtoolVmm(KvmtoolHost host, ImageCatalogue images, HostSm
         foreach (var device in devices)
         {
             if (!PciAddress.TryParse(device, out var address))
-                return new VmStartException("KvmtoolEmulatesNothing", $"{device} is emulated by QEMU; kvmtool has no such device.", "Create the sandbox with vmm qemu, or with a device of class pci.");
+                return new VmStartException(StartReasons.KvmtoolEmulatesNothing, $"It is {device}.");
             if (host.Bars(address) is not { } bars)
-                return new VmStartException("BarsUnread", $"The memory regions of {device} could not be read.", "Look for the device in the node's inventory; run the worker as root.");
+                return new VmStartException(StartReasons.BarsUnread, $"It is {device}.");
             functions.Add((device, bars));
         }
         return KvmtoolBarWindow.Problem(functions);
@@ -65,7 +65,7 @@ internal sealed class KvmtoolVmm(KvmtoolHost host, ImageCatalogue images, HostSm
         var directory = launch.Directory;
         if (KvmtoolLauncher.PathProblem(KvmtoolLauncher.RealPath(directory.VmmDirectory)) is { } problem)
             throw problem;
-        var image = Image(launch.Spec) as KernelImage ?? throw DiskImageUnsupported(launch.Spec);
+        var image = Image(launch.Spec) as KernelImage ?? throw new VmStartException(StartReasons.DiskImageUnsupported);
         var line = KvmtoolCommandLine.Build(new KvmtoolMachine(
             launch.Spec.Vcpus, launch.Spec.MemoryMib, image.Kernel, image.Initrd, image.CommandLine, launch.Spec.Devices, host.Kvmtool.Options));
         var process = VmProcess.Start(
@@ -89,9 +89,6 @@ internal sealed class KvmtoolVmm(KvmtoolHost host, ImageCatalogue images, HostSm
 
     private static string HostSmmuState(RuntimeDirectory directory) => Path.Combine(directory.FullPath, "host-smmu.state");
 
-    private static VmStartException DiskImageUnsupported(SandboxSpec spec) =>
-        new("DiskImageUnsupported", $"Image {spec.Image} is a disk, which kvmtool starts no guest from.", "Create the sandbox with vmm qemu, or with an image that has a kernel.");
-
     private VerifiedImage Image(SandboxSpec spec) => images.Find(spec.Image, out var problem)
-        ?? throw new VmStartException(problem.Reason, $"Image {spec.Image}: {problem.Message}.", "Build the image on the node: ./sandbox image");
+        ?? throw new VmStartException(problem.Reason, problem.Detail);
 }

@@ -24,8 +24,7 @@ public static class QemuBarWindow
             return null;
         var most = canEnlarge ? Most : Default;
         if (needed > most)
-            throw new VmStartException("BarWindowTooSmall", $"The memory regions of the devices need {needed >> 30} GiB of addresses; the node's QEMU has {most >> 30} GiB for them.",
-                canEnlarge ? "Create the sandbox with fewer devices." : "Install a QEMU whose virt machine has highmem-mmio-size (10.0 or newer), or create the sandbox with fewer devices.");
+            throw new VmStartException(StartReasons.BarWindowTooSmall, $"They need {needed >> 30} GiB of addresses, and the node's QEMU has {most >> 30} GiB for them.");
         return (long)BitOperations.RoundUpToPowerOf2((ulong)needed);
     }
 

@@ -17,13 +17,13 @@ public sealed record QemuSmmu(string HostSmmu, bool Ats, bool RangeInvalidation,
         foreach (var function in functions)
         {
             if (function.Access != VfioAccess.Iommufd)
-                throw new VmStartException("IommufdMissing", "The host's kernel or the VMM has no iommufd.", "Use a kernel with IOMMUFD and VFIO_DEVICE_CDEV; Debian's own leave them off.");
+                throw new VmStartException(StartReasons.IommufdMissing);
             if (!function.Nests || function.Smmu is null)
-                throw new VmStartException("NestingUnavailable", $"The SMMU in front of {function.Address} does not nest.", "Choose viommu virtio or none.");
+                throw new VmStartException(StartReasons.NestingUnavailable, $"It is {function.Address}.");
             if (function.Translation is null)
-                throw new VmStartException("SmmuValuesUnknown", $"iommufd did not tell the values of the SMMU in front of {function.Address}.", "Read the worker's check on the node; choose viommu virtio or none.");
+                throw new VmStartException(StartReasons.SmmuValuesUnknown, $"It is {function.Address}.");
             if (function.Translation.OutputBits < LeastOutputBits)
-                throw new VmStartException("SmmuOutputTooNarrow", $"The SMMU in front of {function.Address} puts out {function.Translation.OutputBits} bits; QEMU's takes {LeastOutputBits} or more.", "Choose viommu virtio or none.");
+                throw new VmStartException(StartReasons.SmmuOutputTooNarrow, $"It is {function.Address}, with {function.Translation.OutputBits} bits; QEMU's takes {LeastOutputBits} or more.");
         }
         return
         [

@@ -16,17 +16,17 @@ internal sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, Host
     public bool Check(SandboxSpec spec)
     {
         if (node.Qemu.Path is null)
-            throw new VmStartException("VmmMissing", "The node has no QEMU.", "Install qemu-system-arm on the node.");
+            throw new VmStartException(StartReasons.VmmMissing, "It is QEMU.");
         if (node.Acceleration == Acceleration.Tcg && !node.Qemu.Cpus.Contains("neoverse-n1"))
-            throw new VmStartException("CpuModelMissing", "The node's QEMU has no neoverse-n1.", "Install QEMU 7.2 or newer on the node.");
+            throw new VmStartException(StartReasons.CpuModelMissing);
         if (spec.Viommu == Viommu.Smmuv3 && spec.Devices.Any(IsAddress) && !spec.Devices.All(IsAddress))
-            throw new VmStartException("ModelBesideAcceleratedSmmu", "Emulated and assigned devices cannot stand behind one accelerated SMMU.", "Ask for devices of one origin, or choose viommu virtio or none.");
+            throw new VmStartException(StartReasons.ModelBesideAcceleratedSmmu);
         if (!NodeChecks.Viommus(node.Qemu).Contains(spec.Viommu))
-            throw new VmStartException("ViommuUnsupported", $"The node's QEMU cannot give a guest {spec.Viommu}.", "Choose one that the node reports.");
+            throw new VmStartException(StartReasons.ViommuUnsupported, $"It is QEMU, and the IOMMU {spec.Viommu}.");
         _ = HighMmio(spec);
         var image = Image(spec);
         if (image is DiskImage)
-            _ = Firmware("An image with a disk is started by firmware", "create the sandbox with an image that has a kernel");
+            _ = Firmware();
         return image.Manifest.HasAgent;
     }
 
@@ -43,13 +43,10 @@ internal sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, Host
         File.Delete(HostSmmuState(directory));
         var assigned = launch.Devices.Select(d => d.Assigned).OfType<AssignedFunction>().ToList();
         var smmus = launch.Spec.Viommu == Viommu.Smmuv3 ? QemuSmmu.For(assigned) : [];
-        var firmware = smmus.Count > 0 ? Firmware("The accelerated SMMU needs a guest with ACPI", "choose viommu virtio or none") : null;
         var (kernel, disk) = (image as KernelImage, image as DiskImage);
+        var firmware = smmus.Count > 0 || disk is not null ? Firmware() : null;
         if (disk is not null)
-        {
-            firmware = Firmware("An image with a disk is started by firmware", "create the sandbox with an image that has a kernel");
             CloudInitSeed.For(directory.Id, launch.Incarnation, launch.Name, launch.Spec, image.Manifest.HasAgent).Write(directory, launch.User);
-        }
         var memory = assigned.Count == 0 ? GuestMemory.Plain(launch.Spec.MemoryMib) : GuestMemory.Near(launch.Spec.MemoryMib, assigned.Select(f => f.NumaNode).FirstOrDefault(n => n is not null), NumaScan.Read(HostTree.Machine));
         var arguments = QemuCommandLine.Build(new QemuMachine(
             directory.Id, node.Acceleration, launch.Spec.Vcpus, memory, launch.Spec.Viommu, kernel?.Kernel, kernel?.Initrd,
@@ -97,12 +94,11 @@ internal sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, Host
 
     private static string TraceState(RuntimeDirectory directory) => Path.Combine(directory.FullPath, "trace.state");
 
-    private string Firmware(string need, string otherwise) => node.Qemu.Firmware
-        ?? throw new VmStartException("FirmwareMissing", $"{need}, and the node has no UEFI for arm64 guests.", $"Install qemu-efi-aarch64 on the node, or {otherwise}.");
+    private string Firmware() => node.Qemu.Firmware ?? throw new VmStartException(StartReasons.FirmwareMissing);
 
     private long? HighMmio(SandboxSpec spec) => QemuBarWindow.Size(
         [.. spec.Devices.Select(device => PciAddress.TryParse(device, out var address) ? PciResources.Read(HostTree.Machine, address) : null)], node.Qemu.MachineProperties.Contains("highmem-mmio-size"));
 
     private VerifiedImage Image(SandboxSpec spec) => images.Find(spec.Image, out var problem)
-        ?? throw new VmStartException(problem.Reason, $"Image {spec.Image}: {problem.Message}.", "Build the image on the node: ./sandbox image");
+        ?? throw new VmStartException(problem.Reason, problem.Detail);
 }

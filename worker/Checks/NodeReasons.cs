@@ -1,0 +1,30 @@
+namespace Worker.Checks;
+
+// What is wrong with a node or with an image of it. One table; docs/neoverse-node.md is written from it. Lines of logs stand in KnownFailures.
+public static class NodeReasons
+{
+    private const string BuildImage = "Build the image on the node: ./sandbox image";
+    private static readonly List<Reason> Table = [];
+
+    public static readonly Reason QemuMissing = Add("QemuMissing", "qemu-system-aarch64 was not found or does not run.", "Install it: apt-get install qemu-system-arm");
+    public static readonly Reason CpuModelMissing = Add("CpuModelMissing", "The node's QEMU has no neoverse-n1.", "Install QEMU 7.2 or newer.");
+    public static readonly Reason DeviceModelMissing = Add("DeviceModelMissing", "The node's QEMU has not every device that guests are given.", "Install it: apt-get install qemu-system-arm");
+    public static readonly Reason NoUserPerVm = Add("NoUserPerVm", "The worker is not root: all VMs run as the worker's own user.", "Run the worker as root; VMs then get a user each.");
+    public static readonly Reason NoCgroupPerVm = Add("NoCgroupPerVm", "VMs get no cgroup.", "Run the worker as root or delegate a cgroup to it.");
+    public static readonly Reason NoSeccomp = Add("NoSeccomp", "The kernel cannot filter system calls: QEMU runs without its filter.", "Use a kernel with SECCOMP and SECCOMP_FILTER.");
+    public static readonly Reason DirectoryNotTraversable = Add("DirectoryNotTraversable", "Users of VMs cannot pass through a directory that they need.", "Put the state or images directory where everybody may pass, for example below /var/lib.");
+    public static readonly Reason ImagesDirectoryMissing = Add("ImagesDirectoryMissing", "The images directory does not exist.", BuildImage);
+    public static readonly Reason NoImage = Add("NoImage", "The node has no guest image.", BuildImage);
+    public static readonly Reason ImageMissing = Add("ImageMissing", "There is no such image on the node.", BuildImage);
+    public static readonly Reason ImageCorrupt = Add("ImageCorrupt", "The image is not what its image.json says, or that cannot be read.", BuildImage);
+    public static readonly Reason ImageUnreadable = Add("ImageUnreadable", "The users of VMs may not read a file of the image.", BuildImage);
+
+    public static IReadOnlyList<Reason> All => Table;
+
+    private static Reason Add(string code, string message, string remedy)
+    {
+        var reason = new Reason(code, message, remedy);
+        Table.Add(reason);
+        return reason;
+    }
+}

@@ -1,0 +1,14 @@
+namespace Worker.Sync;
+
+// Why a machine is not let in as a node. Codes with underscores are the API's own. One table; docs/neoverse-node.md is written from it.
+public static class JoinReasons
+{
+    public static readonly Reason TokenUnreadable = new("JoinTokenUnreadable", "The join token file holds no join token.", "Write the token that POST /v1/nodes/join-tokens answered into it, with mode 0600.");
+    public static readonly Reason TokenInvalid = new("join_token_invalid", "The API does not know that join token.", "Make another with POST /v1/nodes/join-tokens and write it into the join token file.");
+    public static readonly Reason TokenUsed = new("join_token_used", "Another machine has used that join token.", "Make a join token for this machine alone, with POST /v1/nodes/join-tokens.");
+    public static readonly Reason NodeInUse = new("node_in_use", "The node that shall be replaced still reports.", "Stop the worker of the machine that is the node now, wait until the node is Unreachable, and start this worker again.");
+    public static readonly Reason NodeExists = new("node_exists", "The API refuses.", "Make a join token for another name, or one with replace, with POST /v1/nodes/join-tokens.");
+    public static readonly Reason UnexpectedAnswer = new("UnexpectedAnswer", "The API's address answered nothing that this worker understands.", "Check that Worker__ApiUrl is the address of the API itself, and that API and worker are of the same version.");
+
+    public static readonly IReadOnlyList<Reason> All = [TokenUnreadable, TokenInvalid, TokenUsed, NodeInUse, NodeExists, UnexpectedAnswer];
+}
