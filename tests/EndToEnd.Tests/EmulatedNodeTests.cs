@@ -83,7 +83,7 @@ public sealed class EmulatedNodeTests(RunningService service, EmulatedNode node)
     [InlineData("Iommufd")]
     public async Task Nvme_OneTenantAfterTheOther_FindsNothing(string access)
     {
-        SkipReason.WithoutGuestsInTheNode();
+        SkipReason.WithoutEmulatedNode();
         await RestartWorkerAsync($"Worker__Passthrough__1__Access={access}");
         var first = await CreateAsync($"first-{access.ToLowerInvariant()}", "nvme", Viommu.None,
             $"#!/bin/sh\nfor at in 0 5000 16000; do echo {Secret} | dd of=/dev/nvme0n1 bs=4096 seek=$at conv=sync 2>/dev/null; done; sync\necho \"found $(grep -c {Secret[..7]} /dev/nvme0n1) lines, it ended\"\n");
@@ -104,12 +104,13 @@ public sealed class EmulatedNodeTests(RunningService service, EmulatedNode node)
         Assert.False(await DiskHasAsync(Secret), "what the first tenant wrote is still on the disk");
 
         var second = await CreateAsync($"second-{access.ToLowerInvariant()}", "nvme", Viommu.None,
-            "#!/bin/sh\necho \"$(tr -d '\\000' </dev/nvme0n1 | wc -c) bytes of somebody, it ended\"\n");
+            "#!/bin/sh\necho \"left=[$(tr -d '\\000' </dev/nvme0n1 | wc -c)] it ended\"\n");
         await RunningAsync(second.Id);
         await using (var console = await ConsoleViewer.OpenAsync(service, second.Id))
-            await console.UntilAsync(" bytes of somebody, it ended", EmulatedNode.Patience);
-        await using (var console = await ConsoleViewer.OpenAsync(service, second.Id))
-            await console.UntilAsync("\n0 bytes of somebody");
+        {
+            await console.UntilAsync("] it ended", EmulatedNode.Patience);
+            Assert.Contains("left=[0] it ended", console.Text, StringComparison.Ordinal);
+        }
         await service.DeleteAsync(first.Id);
         await service.DeleteAsync(second.Id);
         await FreeAsync("nvme");
@@ -118,7 +119,7 @@ public sealed class EmulatedNodeTests(RunningService service, EmulatedNode node)
     [Fact]
     public async Task Edu_BehindVirtioIommu_SharesAddressesAndItsStrayAccessIsTheHostsEvent()
     {
-        SkipReason.WithoutGuestsInTheNode();
+        SkipReason.WithoutEmulatedNode();
         var created = await CreateAsync("virtio", "edu", Viommu.Virtio);
         var view = await UntilAsync(created.Id, v => v.Conditions.Any(c => c.Type == ConditionType.SvaReady && c.Status != ConditionStatus.Unknown), "the probe ends");
         Assert.True(Is(view, ConditionType.SvaReady, ConditionStatus.True, "SharedAddressProbePassedWithoutPasid"), System.Text.Json.JsonSerializer.Serialize(view));
@@ -146,7 +147,7 @@ public sealed class EmulatedNodeTests(RunningService service, EmulatedNode node)
     [Fact]
     public async Task Nvme_BehindAcceleratedSmmu_IsTranslatedByBothStages()
     {
-        SkipReason.WithoutGuestsInTheNode();
+        SkipReason.WithoutAgentUnderUefi();
         await node.TraceAsync("smmuv3_translate_success", true);
         var created = await CreateAsync("nested", "nvme", Viommu.Smmuv3, "#!/bin/sh\necho \"read $(dd if=/dev/nvme0n1 bs=1M count=4 2>/dev/null | wc -c) bytes, it ended\"\n");
         await RunningAsync(created.Id);
@@ -164,7 +165,7 @@ public sealed class EmulatedNodeTests(RunningService service, EmulatedNode node)
     [Fact]
     public async Task Power_WhenCut_TheGuestIsLostAndItsDeviceIsNobodysUntilItIsClean()
     {
-        SkipReason.WithoutGuestsInTheNode();
+        SkipReason.WithoutEmulatedNode();
         var created = await CreateAsync("cut", "nvme", Viommu.None, $"#!/bin/sh\necho {Secret} | dd of=/dev/nvme0n1 bs=4096 conv=sync 2>/dev/null; sync; echo \"written, it ended\"\n");
         await RunningAsync(created.Id);
         await using (var console = await ConsoleViewer.OpenAsync(service, created.Id))
@@ -190,7 +191,7 @@ public sealed class EmulatedNodeTests(RunningService service, EmulatedNode node)
     [Fact]
     public async Task Device_WhenQuarantined_IsHandedOutAgainOnlyAfterItsRelease()
     {
-        SkipReason.WithoutGuestsInTheNode();
+        SkipReason.WithoutEmulatedNode();
         var device = await FreeAsync("edu");
         (await service.Client.PostAsJsonAsync($"/v1/devices/{device.Id}/quarantine", new { message = "looks odd" })).EnsureSuccessStatusCode();
         var created = await CreateAsync("refused", "edu", Viommu.None);
