@@ -147,7 +147,7 @@ public sealed class EmulatedNodeTests(RunningService service, EmulatedNode node)
     [Fact]
     public async Task Nvme_BehindAcceleratedSmmu_IsTranslatedByBothStages()
     {
-        SkipReason.WithoutAgentUnderUefi();
+        SkipReason.WithoutEmulatedNode();
         await node.TraceAsync("smmuv3_translate_success", true);
         var created = await CreateAsync("nested", "nvme", Viommu.Smmuv3, "#!/bin/sh\necho \"read $(dd if=/dev/nvme0n1 bs=1M count=4 2>/dev/null | wc -c) bytes, it ended\"\n");
         await RunningAsync(created.Id);

@@ -50,13 +50,6 @@ public static class SkipReason
         return path;
     }
 
-    /// <summary>Skips what was seen to fail: under UEFI the guest's agent has not said Ready, though its disk is translated by both stages.</summary>
-    public static void WithoutAgentUnderUefi()
-    {
-        WithoutEmulatedNode();
-        Assert.SkipWhen(Surroundings.Optional("SANDBOX_TEST_UEFI_AGENT") is null, "behind an accelerated SMMU the guest boots, but its agent was not seen to say Ready: SANDBOX_TEST_UEFI_AGENT=1 runs this test");
-    }
-
     /// <summary>Skips the test where the emulated node could not be built; the script has said why.</summary>
     public static void WithoutEmulatedNode() => Assert.SkipWhen(
         Surroundings.Optional("SANDBOX_TEST_NODE") is null, "no emulated node on this machine: it needs QEMU 11 and an SVA kernel (see what ./sandbox test said about it)");

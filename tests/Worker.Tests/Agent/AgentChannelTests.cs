@@ -103,6 +103,17 @@ public sealed class AgentChannelTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Hello_WhenFirmwareSwallowedIt_IsSaidAgainUntilItIsAnswered()
+    {
+        using var guest = await AcceptAsync();
+        Assert.Equal("""{"type":"hello","protocol":1}""", await guest.HearLineAsync());
+        await guest.SayAsync(Ready);
+        Assert.IsType<AgentReady>(await HeardAsync());
+        await _channel.SendAsync(new AgentPowerOff(), Ct);
+        Assert.Equal("""{"type":"powerOff"}""", await guest.HearLineAsync());
+    }
+
+    [Fact]
     public async Task Connection_WhenALineNeverEnds_IsCutOff()
     {
         using var guest = await AcceptAsync();
