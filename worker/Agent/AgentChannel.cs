@@ -98,9 +98,16 @@ public sealed class AgentChannel : IAsyncDisposable
             _answered = false;
             var greeting = GreetAsync(writes, connected.Token);
             _writes = writes;
-            var problem = await ReadAsync(stream, ct);
-            await connected.CancelAsync();
-            await greeting;
+            string? problem;
+            try
+            {
+                problem = await ReadAsync(stream, ct);
+            }
+            finally
+            {
+                await connected.CancelAsync();
+                await greeting;
+            }
             if (problem is null)
                 return true;
             _log.LogWarning("{Socket}: the guest's agent sent {Problem}; cut off", _socketPath, problem);
