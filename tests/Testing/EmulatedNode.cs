@@ -8,14 +8,16 @@ using Xunit;
 
 namespace Testing;
 
-/// <summary>An arm64 host with an SMMU, KVM and four PCI functions inside QEMU, with our worker in it, joined to the running service by a join token.
+/// <summary>An arm64 host with an SMMU, KVM and four PCI functions inside QEMU, with our worker in it, joined by a join token to a service of its own.
 /// One boot serves a whole class of tests; its power can be cut.</summary>
-public sealed class EmulatedNode(RunningService service) : IAsyncLifetime
+public sealed class EmulatedNode : IAsyncLifetime
 {
     public const string Name = "emulated";
     public static readonly TimeSpan Patience = TimeSpan.FromSeconds(240);
     private readonly string _directory = Surroundings.Optional("SANDBOX_TEST_NODE") is null ? "" : Surroundings.NewDirectory("node");
     private ProcessUnderTest? _machine;
+
+    public RunningService Service { get; } = new() { HasWorker = false };
 
     /// <summary>The disk behind the node's NVMe controller, as the outermost machine sees it.</summary>
     public string DiskFile => Path.Combine(_directory, "nvme.raw");
@@ -25,7 +27,8 @@ public sealed class EmulatedNode(RunningService service) : IAsyncLifetime
     {
         if (_directory.Length == 0)
             return;
-        using var answer = await service.Client.PostAsJsonAsync("/v1/nodes/join-tokens", new { name = Name });
+        await Service.InitializeAsync();
+        using var answer = await Service.Client.PostAsJsonAsync("/v1/nodes/join-tokens", new { name = Name });
         Assert.True(answer.IsSuccessStatusCode, await answer.Content.ReadAsStringAsync());
         var token = (await answer.Content.ReadFromJsonAsync<JoinTokenView>())!.Token;
         var config = Path.Combine(_directory, "config");
@@ -37,7 +40,7 @@ public sealed class EmulatedNode(RunningService service) : IAsyncLifetime
 
     public void Start() => _machine = ProcessUnderTest.Start(
         Path.Combine(Surroundings.Repository, "deploy/emulated-node/run.sh"),
-        [Surroundings.Optional("SANDBOX_TEST_NODE")!, _directory, Surroundings.Images, new Uri(service.BaseAddress).Port.ToString(CultureInfo.InvariantCulture)]);
+        [Surroundings.Optional("SANDBOX_TEST_NODE")!, _directory, Surroundings.Images, new Uri(Service.BaseAddress).Port.ToString(CultureInfo.InvariantCulture)]);
 
     public async Task<NodeView> ReadyAsync()
     {
@@ -52,10 +55,10 @@ public sealed class EmulatedNode(RunningService service) : IAsyncLifetime
         }
     }
 
-    public async Task<NodeView?> ViewAsync() => (await service.Client.GetFromJsonAsync<Page<NodeView>>("/v1/nodes"))!.Items.FirstOrDefault(n => n.Name == Name);
+    public async Task<NodeView?> ViewAsync() => (await Service.Client.GetFromJsonAsync<Page<NodeView>>("/v1/nodes"))!.Items.FirstOrDefault(n => n.Name == Name);
 
     public async Task<DeviceView> DeviceAsync(string @class) =>
-        (await service.Client.GetFromJsonAsync<Page<DeviceView>>("/v1/devices"))!.Items.Single(d => d.NodeName == Name && d.Class == @class);
+        (await Service.Client.GetFromJsonAsync<Page<DeviceView>>("/v1/devices"))!.Items.Single(d => d.NodeName == Name && d.Class == @class);
 
     /// <summary>Settings (Worker__…) that the node's next worker begins with besides its own.</summary>
     public void Configure(string settings) => File.WriteAllText(Path.Combine(_directory, "config", "extra.env"), settings + "\n");
@@ -112,7 +115,9 @@ public sealed class EmulatedNode(RunningService service) : IAsyncLifetime
 
     public async ValueTask DisposeAsync()
     {
-        if (_machine is not null)
-            await _machine.DisposeAsync();
+        if (_machine is null)
+            return;
+        await _machine.DisposeAsync();
+        await Service.DisposeAsync();
     }
 }

@@ -15,6 +15,8 @@ public sealed class RunningService : IAsyncLifetime
     private ProcessUnderTest? _api, _worker;
 
     public PostgresServer Database { get; init; } = new();
+    /// <summary>Whether a worker of this machine is its node; without one, whoever starts the service brings one.</summary>
+    public bool HasWorker { get; init; } = true;
     public HttpClient Client { get; private set; } = null!;
     public string AdminKey { get; private set; } = "";
     public ProcessUnderTest Worker => _worker!;
@@ -32,6 +34,8 @@ public sealed class RunningService : IAsyncLifetime
         Client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", AdminKey);
         StartApi();
         await HealthyAsync();
+        if (!HasWorker)
+            return;
         StartWorker();
         await Eventually.Async(async () => (await Client.GetFromJsonAsync<Page<NodeView>>("/v1/nodes"))!.Items.Any(n => n.Phase == NodePhase.Ready), "the node is ready", Patience);
     }
@@ -131,8 +135,11 @@ public sealed class RunningService : IAsyncLifetime
 
     public async ValueTask DisposeAsync()
     {
-        if (_worker is not null) await _worker.DisposeAsync();
-        await EndAllAsync("destroy-all");
+        if (_worker is not null)
+        {
+            await _worker.DisposeAsync();
+            await EndAllAsync("destroy-all");
+        }
         if (_api is not null) await _api.DisposeAsync();
         Client?.Dispose();
         await Database.DisposeAsync();

@@ -50,13 +50,6 @@ public static class SkipReason
         return path;
     }
 
-    /// <summary>Skips what has not been seen to pass yet: guests inside the emulated node.</summary>
-    public static void WithoutGuestsInTheNode()
-    {
-        WithoutEmulatedNode();
-        Assert.SkipWhen(Surroundings.Optional("SANDBOX_TEST_NODE_GUESTS") is null, "guests in the emulated node have not been seen to pass yet: SANDBOX_TEST_NODE_GUESTS=1 runs this test");
-    }
-
     /// <summary>Skips the test where the emulated node could not be built; the script has said why.</summary>
     public static void WithoutEmulatedNode() => Assert.SkipWhen(
         Surroundings.Optional("SANDBOX_TEST_NODE") is null, "no emulated node on this machine: it needs QEMU 11 and an SVA kernel (see what ./sandbox test said about it)");

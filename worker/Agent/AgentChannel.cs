@@ -8,7 +8,8 @@ using Worker.Channels;
 
 namespace Worker.Agent;
 
-// The worker's end of the guest agent's port. Connects, and connects again, until disposed; says Hello first on each connection.
+// The worker's end of the guest agent's port. Connects, and connects again, until disposed; says Hello first on each connection,
+// and again until it is answered: UEFI firmware reads a guest's ports before its system does, and with them the first Hello.
 // The guest is not trusted: lines and rates are bounded; a line that is none of the protocol is counted and passed over (the first line after
 // a reconnection may be the end of one); a guest that floods, sends an endless line or more than anyone takes is cut off for five seconds.
 // Statistics are not queued: only the latest is kept. Every other message is queued or, when nobody takes them, the connection is closed and logged.
@@ -16,6 +17,8 @@ public sealed class AgentChannel : IAsyncDisposable
 {
     private const int MaxQueued = 64;
     private static readonly TimeSpan CutOffPause = TimeSpan.FromSeconds(5);
+    /// <summary>Long enough that the answers to all those of a slow boot, which may come at once, fit into the queue.</summary>
+    private static readonly TimeSpan HelloPeriod = TimeSpan.FromSeconds(4);
     private static readonly TimeSpan RetryDelay = TimeSpan.FromMilliseconds(50);
     private readonly string _socketPath;
     private readonly TimeProvider _time;
@@ -26,6 +29,7 @@ public sealed class AgentChannel : IAsyncDisposable
     private readonly Task _running;
     private volatile WholeWrites? _writes;
     private volatile StampedStats? _latest;
+    private volatile bool _answered;
     private int _disposed;
 
     private sealed record StampedStats(AgentStats Stats, DateTimeOffset At);
@@ -90,10 +94,20 @@ public sealed class AgentChannel : IAsyncDisposable
             await SocketFile.ConnectAsync(socket, _socketPath, ct);
             await using var stream = new NetworkStream(socket, ownsSocket: false);
             var writes = new WholeWrites(stream);
-            var hello = SendAsync(writes, new AgentHello(AgentProtocol.Version), ct);
+            using var connected = CancellationTokenSource.CreateLinkedTokenSource(ct);
+            _answered = false;
+            var greeting = GreetAsync(writes, connected.Token);
             _writes = writes;
-            var problem = await ReadAsync(stream, ct);
-            await hello;
+            string? problem;
+            try
+            {
+                problem = await ReadAsync(stream, ct);
+            }
+            finally
+            {
+                await connected.CancelAsync();
+                await greeting;
+            }
             if (problem is null)
                 return true;
             _log.LogWarning("{Socket}: the guest's agent sent {Problem}; cut off", _socketPath, problem);
@@ -106,6 +120,22 @@ public sealed class AgentChannel : IAsyncDisposable
         finally
         {
             _writes = null;
+        }
+    }
+
+    private async Task GreetAsync(WholeWrites writes, CancellationToken ct)
+    {
+        try
+        {
+            do
+            {
+                await SendAsync(writes, new AgentHello(AgentProtocol.Version), ct);
+                await Task.Delay(HelloPeriod, _time, ct);
+            }
+            while (!_answered);
+        }
+        catch (OperationCanceledException) when (ct.IsCancellationRequested)
+        {
         }
     }
 
@@ -151,6 +181,7 @@ public sealed class AgentChannel : IAsyncDisposable
         {
             message = null;
         }
+        _answered |= message is not null;
         if (message is null)
             _nonsense.Add("the guest's agent sent a line that is none of its protocol");
         else if (message is AgentStats stats)
