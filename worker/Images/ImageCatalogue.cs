@@ -9,15 +9,36 @@ namespace Worker.Images;
 
 public sealed record ImageFile(string Path, string Sha256, long Bytes);
 
+/// <summary>What an image.json says. <c>Files</c>: either <c>kernel</c> and perhaps <c>initrd</c>, started with <c>CommandLine</c>,
+/// or <c>disk</c> of <c>DiskFormat</c>, which firmware starts from.</summary>
 public sealed record ImageManifest(
-    string Name, string Architecture, string KernelVersion, bool HasAgent, string CommandLine, IReadOnlyDictionary<string, ImageFile> Files);
+    string Name, string Architecture, string KernelVersion, bool HasAgent, string? CommandLine, IReadOnlyDictionary<string, ImageFile> Files, DiskFormat? DiskFormat = null)
+{
+    /// <summary>Whether it describes one image, and one that a guest can be started from in one way only.</summary>
+    internal bool IsWhole(string name) =>
+        Name == name && Architecture == "arm64" && KernelVersion is not null && Files?.ContainsKey("disk") switch
+        {
+            null => false,
+            // A command line that nobody reads would be a promise.
+            true => DiskFormat is not null && !Files.ContainsKey("kernel") && !Files.ContainsKey("initrd") && string.IsNullOrEmpty(CommandLine),
+            false => DiskFormat is null && Files.ContainsKey("kernel") && CommandLine is not null && !CommandLine.Any(char.IsControl),
+        };
+}
+
+public sealed record ImageDisk(string Path, DiskFormat Format);
 
 /// <summary>An image whose every file was found to be what its manifest says.</summary>
-public sealed record VerifiedImage(ImageManifest Manifest, string Digest, string Kernel, string? Initrd)
+public abstract record VerifiedImage(ImageManifest Manifest, string Digest)
 {
     public ReportedImage ToReport() => new(
         Manifest.Name, Digest, Manifest.Architecture, Manifest.KernelVersion, Manifest.HasAgent, Manifest.Files.Values.Sum(f => f.Bytes));
 }
+
+/// <summary>One whose kernel the VMM itself loads.</summary>
+public sealed record KernelImage(ImageManifest Manifest, string Digest, string Kernel, string? Initrd, string CommandLine) : VerifiedImage(Manifest, Digest);
+
+/// <summary>One that UEFI starts from its disk.</summary>
+public sealed record DiskImage(ImageManifest Manifest, string Digest, ImageDisk Disk) : VerifiedImage(Manifest, Digest);
 
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]
 [JsonSerializable(typeof(ImageManifest))]
@@ -83,13 +104,12 @@ public sealed partial class ImageCatalogue(string directory)
 
     private VerifiedImage? Verify(string name, string folder, FileInfo manifestFile, out (Reason Reason, string Detail) problem)
     {
-        problem = (NodeReasons.ImageCorrupt, $"It is {name}: image.json does not describe an arm64 image of this name with a kernel.");
+        problem = (NodeReasons.ImageCorrupt, $"It is {name}: image.json does not describe an arm64 image of this name with either a kernel or a disk.");
         if (manifestFile.Length > MaxManifestBytes)
             return null;
         var bytes = File.ReadAllBytes(manifestFile.FullName);
         var manifest = JsonSerializer.Deserialize(bytes, ImageJson.Default.ImageManifest);
-        if (manifest is null || manifest.Name != name || manifest.Architecture != "arm64" || manifest.CommandLine is null
-            || manifest.KernelVersion is null || manifest.Files?.ContainsKey("kernel") != true || manifest.CommandLine.Any(char.IsControl))
+        if (manifest?.IsWhole(name) != true)
             return null;
         foreach (var file in manifest.Files.Values)
         {
@@ -110,8 +130,17 @@ public sealed partial class ImageCatalogue(string directory)
                 return null;
             }
         }
+        var digest = "sha256:" + Convert.ToHexStringLower(SHA256.HashData(bytes));
+        if (manifest.DiskFormat is { } format)
+        {
+            var disk = Path.Combine(folder, manifest.Files["disk"].Path);
+            if (DiskHeader.Problem(format, disk) is not { } wrong)
+                return new DiskImage(manifest, digest, new ImageDisk(disk, format));
+            problem = (NodeReasons.ImageCorrupt, $"It is {name}: its disk {wrong}.");
+            return null;
+        }
         var initrd = manifest.Files.TryGetValue("initrd", out var entry) ? Path.Combine(folder, entry.Path) : null;
-        return new VerifiedImage(manifest, "sha256:" + Convert.ToHexStringLower(SHA256.HashData(bytes)), Path.Combine(folder, manifest.Files["kernel"].Path), initrd);
+        return new KernelImage(manifest, digest, Path.Combine(folder, manifest.Files["kernel"].Path), initrd, manifest.CommandLine!);
     }
 
     private string Hash(FileInfo file)

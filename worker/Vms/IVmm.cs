@@ -6,7 +6,11 @@ namespace Worker.Vms;
 
 /// <summary>Everything one start of a guest needs.</summary>
 public sealed record VmLaunch(
-    RuntimeDirectory Directory, int Incarnation, SandboxSpec Spec, IReadOnlyList<HeldDevice> Devices, uint? User, VmCgroup? Cgroup);
+    RuntimeDirectory Directory, int Incarnation, SandboxSpec Spec, IReadOnlyList<HeldDevice> Devices, uint? User, VmCgroup? Cgroup)
+{
+    /// <summary>The sandbox's, for the guest to be called by; null where it is not known any longer.</summary>
+    public string? Name { get; init; }
+}
 
 /// <summary>A device that a VM holds. <c>Kind</c>: the VMM's model, or <see cref="Vfio"/> for a function of the host. <c>ScratchFile</c>: the file behind a model, if it has one.</summary>
 public sealed record HeldDevice(string Address, string Kind, string? ScratchFile)

@@ -10,7 +10,7 @@ public static class StartReasons
     public static readonly Reason CpuModelMissing = Add("CpuModelMissing", "The node's QEMU has no neoverse-n1.", "Install QEMU 7.2 or newer on the node.");
     public static readonly Reason ModelBesideAcceleratedSmmu = Add("ModelBesideAcceleratedSmmu", "Emulated and assigned devices cannot stand behind one accelerated SMMU.", "Ask for devices of one origin, or choose viommu virtio or none.");
     public static readonly Reason ViommuUnsupported = Add("ViommuUnsupported", "The VMM cannot give a guest this IOMMU.", "Choose one that the node reports; with vmm kvmtool viommu none, for kvmtool has no other.");
-    public static readonly Reason FirmwareMissing = Add("FirmwareMissing", "The accelerated SMMU needs a guest with ACPI, and the node has no UEFI for arm64 guests.", "Install qemu-efi-aarch64 on the node, or choose viommu virtio or none.");
+    public static readonly Reason FirmwareMissing = Add("FirmwareMissing", "The guest needs UEFI, for an accelerated SMMU or to start from a disk, and the node has none for arm64 guests.", "Install qemu-efi-aarch64 on the node; or choose viommu virtio or none, and an image that has a kernel.");
     public static readonly Reason IommufdMissing = Add("IommufdMissing", "The host's kernel or the VMM has no iommufd.", "Use a kernel with IOMMUFD and VFIO_DEVICE_CDEV; Debian's own leave them off.");
     public static readonly Reason NestingUnavailable = Add("NestingUnavailable", "The SMMU in front of the device does not nest.", "Choose viommu virtio or none.");
     public static readonly Reason SmmuValuesUnknown = Add("SmmuValuesUnknown", "iommufd did not tell the values of the SMMU in front of the device.", "Read the worker's check on the node; choose viommu virtio or none.");
@@ -24,10 +24,11 @@ public static class StartReasons
     public static readonly Reason KvmtoolNeedsKvm = Add("KvmtoolNeedsKvm", "kvmtool runs guests in hardware only, and this node cannot.", "Create the sandbox with vmm qemu, or on an arm64 node with KVM.");
     public static readonly Reason InitrdNeeded = Add("InitrdNeeded", "Without an initrd this lkvm would share the host's files with the guest.", "Use an image with an initrd, or a kvmtool with --nodefaults.");
     public static readonly Reason CommandLineTooLong = Add("CommandLineTooLong", "The image's kernel command line is longer than kvmtool takes.", "Shorten it in the image's image.json.");
+    public static readonly Reason DiskImageUnsupported = Add("DiskImageUnsupported", "The image is a disk, which kvmtool starts no guest from.", "Create the sandbox with vmm qemu, or with an image that has a kernel.");
     public static readonly Reason KvmtoolEmulatesNothing = Add("KvmtoolEmulatesNothing", "The device is emulated by QEMU; kvmtool has no such device.", "Create the sandbox with vmm qemu, or with a device of class pci.");
     public static readonly Reason BarsUnread = Add("BarsUnread", "The memory regions of the device could not be read.", "Look for the device in the node's inventory; run the worker as root.");
     public static readonly Reason BarSizeUnsupported = Add("BarSizeUnsupported", "A memory region of the device has a size that kvmtool does not map: it takes powers of two.", "Create the sandbox with vmm qemu.");
-    public static readonly Reason BarWindowTooSmall = Add("BarWindowTooSmall", "The memory regions of the devices do not fit into kvmtool's window of 768 MiB.", "Create the sandbox with vmm qemu, which can enlarge it, or with fewer devices.");
+    public static readonly Reason BarWindowTooSmall = Add("BarWindowTooSmall", "The memory regions of the devices do not fit into the VMM's window.", "Create the sandbox with fewer devices; instead of kvmtool, which has 768 MiB, with vmm qemu; QEMU itself can enlarge its 512 GiB from 10.0 on (highmem-mmio-size).");
     public static readonly Reason StateDirectoryTooDeep = Add("StateDirectoryTooDeep", "lkvm's socket would need a longer path than a socket's address holds.", "Give the worker a state directory (Worker__StateDirectory) whose path is so many bytes shorter.");
 
     public static IReadOnlyList<Reason> All => Table;

@@ -68,7 +68,7 @@ public sealed class CgroupTree
     internal static string? OwnPath(string cgroup) =>
         cgroup.Split('\n').FirstOrDefault(line => line.StartsWith("0::/", StringComparison.Ordinal))?[3..];
 
-    private static string? EnableControllers(string parent)
+    internal static string? EnableControllers(string parent)
     {
         var available = File.ReadAllText(Path.Combine(parent, "cgroup.controllers")).Split((char[])[' ', '\n'], StringSplitOptions.RemoveEmptyEntries);
         var missing = ((string[])["memory", "cpu"]).Except(available).ToList();
@@ -76,7 +76,7 @@ public sealed class CgroupTree
             return $"the cgroup v2 controllers {string.Join(" and ", missing)} are not delegated to {parent}";
         try
         {
-            File.WriteAllText(Path.Combine(parent, "cgroup.subtree_control"), "+memory +cpu");
+            File.WriteAllText(Path.Combine(parent, "cgroup.subtree_control"), available.Contains("pids") ? "+memory +cpu +pids" : "+memory +cpu");
             return null;
         }
         catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
@@ -88,15 +88,20 @@ public sealed class CgroupTree
 
 public sealed record VmCgroup(string FullPath)
 {
+    private const int MostTasks = 512;
+
     public string ProcsFile => Path.Combine(FullPath, "cgroup.procs");
 
     // memoryBytes: Guest memory; the VMM's own needs are added.
+    // Pages of a memfd and what iommufd keeps beside them are counted here; huge pages are not (hugetlb.max, whose default is no limit).
     // vcpus: Null: no limit.
     public void Create(long? memoryBytes, int? vcpus)
     {
         Directory.CreateDirectory(FullPath);
         if (memoryBytes is { } bytes)
             WriteIfPresent("memory.max", (bytes + bytes / 4 + (1536L << 20)).ToString(CultureInfo.InvariantCulture));
+        // No VMM needs as many threads (64 vCPUs, 64 for its files, its own); one that was taken over would fill the host's table of processes.
+        WriteIfPresent("pids.max", MostTasks.ToString(CultureInfo.InvariantCulture));
         // One more CPU than the guest's for the VMM's own threads.
         if (vcpus is { } count)
             WriteIfPresent("cpu.max", $"{(count + 1) * 100_000} 100000");

@@ -66,7 +66,7 @@ public sealed partial class VmRunner
             // What is held stands in the record before anything can fail.
             record = record with { HeldDevices = planned.Spec.Devices };
             record = record with { User = _around.Users.Take(), Cgroup = _around.Cgroups.Of(Id)?.FullPath };
-            await LaunchAsync(record, planned.Spec, ct);
+            await LaunchAsync(record, planned, ct);
         }
         catch (VmStartException problem)
         {
@@ -89,8 +89,9 @@ public sealed partial class VmRunner
         }
     }
 
-    private async Task LaunchAsync(VmRecord record, SandboxSpec spec, CancellationToken ct)
+    private async Task LaunchAsync(VmRecord record, PlannedSandbox planned, CancellationToken ct)
     {
+        var spec = planned.Spec;
         _directory.Create();
         VmFiles.Write(_directory, spec);
         // Without this record a next worker could not find the guest.
@@ -103,7 +104,7 @@ public sealed partial class VmRunner
         var cgroup = CgroupOf(record);
         var limited = _around.Cgroups.LimitsReason is null;
         cgroup?.Create(limited ? (long)spec.MemoryMib << 20 : null, limited ? spec.Vcpus : null);
-        _vm = _around.Vmm.Start(new VmLaunch(_directory, record.Incarnation, spec, devices, record.User, cgroup), TellAsync);
+        _vm = _around.Vmm.Start(new VmLaunch(_directory, record.Incarnation, spec, devices, record.User, cgroup) { Name = planned.Name }, TellAsync);
         record = record with { Process = _vm.Process, ExecAt = Now };
         if (spec.Devices.Count > 0)
             record = record.With(ConditionReasons.DevicesPrepared.At(Now));

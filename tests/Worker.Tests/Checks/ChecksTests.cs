@@ -28,6 +28,14 @@ public sealed class ChecksTests
             """).Order(StringComparer.Ordinal));
 
     [Fact]
+    public void ParseProperties_OfTheVirtMachine_FindsTheSizeOfItsWindow() =>
+        Assert.Equal(["highmem-mmio", "highmem-mmio-size"], QemuProbe.ParseProperties("""
+            virt-11.1-machine options:
+              highmem-mmio-size=<size> - Set the high memory region size for PCI MMIO
+              highmem-mmio=<bool>    - Set on/off to enable/disable high memory region for PCI MMIO
+            """).Order(StringComparer.Ordinal));
+
+    [Fact]
     public void ParseCpus_ReadsEveryWord() => Assert.Contains("neoverse-n1", QemuProbe.ParseCpus("Available CPUs:\n  max\n  neoverse-n1\n"));
 
     [Fact]

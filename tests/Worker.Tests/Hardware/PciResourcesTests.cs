@@ -11,11 +11,11 @@ public sealed class PciResourcesTests
 
     [Fact]
     public void Parse_AnNvme_HasOneMemoryRegister() =>
-        Assert.Equal([new PciBar(0, 16384, true)], PciResources.Parse(Text("0x0000000010000000 0x0000000010003fff 0x0000000000140204"))!);
+        Assert.Equal([new PciBar(0, 16384, true, true)], PciResources.Parse(Text("0x0000000010000000 0x0000000010003fff 0x0000000000140204"))!);
 
     [Fact]
     public void Parse_A64BitRegister_LeavesItsUpperHalfOut() => Assert.Equal(
-        [new PciBar(0, 16 << 20, true), new PciBar(1, 1L << 37, true), new PciBar(3, 32 << 20, true), new PciBar(5, 128, false)],
+        [new PciBar(0, 16 << 20, true), new PciBar(1, 1L << 37, true, true, true), new PciBar(3, 32 << 20, true, true, true), new PciBar(5, 128, false)],
         PciResources.Parse(Text(
             "0x00000000f0000000 0x00000000f0ffffff 0x0000000000040200", "0x0000004000000000 0x0000005fffffffff 0x000000000014220c", None.TrimEnd(),
             "0x0000006000000000 0x0000006001ffffff 0x000000000014220c", None.TrimEnd(), "0x000000000000e000 0x000000000000e07f 0x0000000000040101"))!);

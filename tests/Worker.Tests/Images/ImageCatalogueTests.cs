@@ -32,7 +32,8 @@ public sealed class ImageCatalogueTests : IDisposable
         var image = Assert.Single(images);
         Assert.Equal("sha256:" + Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(Path.Combine(folder, "image.json")))), image.Digest);
         Assert.Equal(("guest", "6.12", true, 6L), (image.ToReport().Name, image.ToReport().Kernel, image.ToReport().HasAgent, image.ToReport().SizeBytes));
-        Assert.Null(image.Initrd);
+        var kernel = Assert.IsType<KernelImage>(image);
+        Assert.Equal((Path.Combine(folder, "kernel"), null, "quiet"), (kernel.Kernel, kernel.Initrd, kernel.CommandLine));
     }
 
     public static TheoryData<string, string> BadManifests => new()

@@ -54,6 +54,7 @@ public sealed class KvmtoolLimitsTests
     {
         using var images = new TemporaryDirectory();
         StandInLkvm.WriteImage(images);
+        Images.DiskImageTests.Write(images, "cloud", "raw", [1]);
         var vmm = new KvmtoolVmm(
             new KvmtoolHost(facts, acceleration, architecture, null, address => address.Bus switch { 1 => Bars(16 * Mib), 2 => Bars(1024 * Mib), _ => null }),
             new ImageCatalogue(images.FullPath), new HostSmmuEvents("/nonexistent", new KernelFacts("7.3.4", null), TimeProvider.System, NullLogger.Instance), Origin.Hardware, TimeProvider.System, NullLogger.Instance);
@@ -90,5 +91,6 @@ public sealed class KvmtoolLimitsTests
         Assert.Equal("ImageMissing", Refusal(Facts(), Spec(image: "none")));
         Assert.Equal("InitrdNeeded", Refusal(Facts("nodefaults"), Spec(image: "bare")));
         Assert.Null(Refusal(Facts(), Spec(image: "bare")));
+        Assert.Equal("DiskImageUnsupported", Refusal(Facts(), Spec(image: "cloud")));
     }
 }

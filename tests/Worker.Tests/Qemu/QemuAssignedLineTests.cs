@@ -27,6 +27,7 @@ public sealed class QemuAssignedLineTests
         ["iommufd, virtio-iommu"] = root => Machine(Viommu.Virtio, root, QemuSmmuTests.Function(Gpu), QemuSmmuTests.Function(Nvme, smmu: null)),
         ["one SMMU"] = root => Machine(Viommu.Smmuv3, root, QemuSmmuTests.Function(Gpu), QemuSmmuTests.Function(Twin)),
         ["two SMMUs"] = root => Machine(Viommu.Smmuv3, root, QemuSmmuTests.Function(Nvme, smmu: QemuSmmuTests.Second, ats: false, told: QemuSmmuTests.Told(substreams: 0, output: 44, ril: false)), QemuSmmuTests.Function(Gpu)),
+        ["a large window"] = root => Machine(Viommu.Smmuv3, root, QemuSmmuTests.Function(Gpu)) with { HighMmioBytes = 1L << 41 },
         ["huge pages of a node"] = root => Machine(Viommu.None, root, QemuSmmuTests.Function(Gpu)) with { Memory = new GuestMemory(512, 2048, 1, "64-127") },
         ["ordinary pages of a node"] = root => Machine(Viommu.None, root, QemuSmmuTests.Function(Gpu)) with { Memory = new GuestMemory(512, null, 1, "64-127") },
         ["huge pages of the only node"] = root => Machine(Viommu.None, root, QemuSmmuTests.Function(Gpu)) with { Memory = new GuestMemory(512, 524_288, null, null) },
@@ -60,6 +61,11 @@ public sealed class QemuAssignedLineTests
             "-device", "pcie-root-port,id=rp0,bus=pcie.2,io-reserve=0,chassis=1", "-device", "vfio-pci,host=0005:01:00.0,id=acc0,bus=rp0,rombar=0,iommufd=iommufd0",
             "-device", "pcie-root-port,id=rp1,bus=pcie.1,io-reserve=0,chassis=2", "-device", "vfio-pci,host=0009:01:00.0,id=acc1,bus=rp1,rombar=0,iommufd=iommufd0",
         ]),
+        ["a large window"] = (Plain, [],
+        [
+            .. Iommufd, "-device", "pxb-pcie,id=pcie.1,bus_nr=16,bus=pcie.0", "-device", "arm-smmuv3,primary-bus=pcie.1,id=smmu0,accel=on,ats=on,ril=on,oas=48,ssidsize=16",
+            "-device", "pcie-root-port,id=rp0,bus=pcie.1,io-reserve=0,chassis=1", "-device", "vfio-pci,host=0009:01:00.0,id=acc0,bus=rp0,rombar=0,iommufd=iommufd0",
+        ]),
         ["huge pages of a node"] = (Plain + ",hugetlb=on,hugetlbsize=2048K,prealloc=on,host-nodes=1,policy=bind", [], [.. Iommufd, "-device", "pcie-root-port,id=rp0,chassis=1", "-device", "vfio-pci,host=0009:01:00.0,id=acc0,bus=rp0,rombar=0,iommufd=iommufd0"]),
         ["ordinary pages of a node"] = (Plain + ",host-nodes=1,policy=preferred", [], [.. Iommufd, "-device", "pcie-root-port,id=rp0,chassis=1", "-device", "vfio-pci,host=0009:01:00.0,id=acc0,bus=rp0,rombar=0,iommufd=iommufd0"]),
         ["huge pages of the only node"] = (Plain + ",hugetlb=on,hugetlbsize=524288K,prealloc=on", [], [.. Iommufd, "-device", "pcie-root-port,id=rp0,chassis=1", "-device", "vfio-pci,host=0009:01:00.0,id=acc0,bus=rp0,rombar=0,iommufd=iommufd0"]),
@@ -72,14 +78,14 @@ public sealed class QemuAssignedLineTests
     public void Build_OfEachAssignedMachine_IsThisLine(string name)
     {
         var (memory, viommu, devices) = Golden[name];
-        string[] firmware = name.Contains("SMMU", StringComparison.Ordinal) ? ["-bios", "/efi.fd"] : [];
+        string[] firmware = Machines[name]("/s").Smmus.Count > 0 ? ["-bios", "/efi.fd"] : [];
         Assert.Equal(
             [
                 "-nodefaults", "-no-user-config", "-display", "none",
                 "-name", "guest=sandbox-00112233445566778899aabbccddeeff",
                 "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
                 "-action", "reboot=shutdown,shutdown=pause,panic=pause",
-                "-M", "virt,gic-version=3,memory-backend=ram", "-accel", "kvm", "-cpu", "host",
+                "-M", "virt,gic-version=3,memory-backend=ram" + (name == "a large window" ? ",highmem-mmio-size=2048G" : ""), "-accel", "kvm", "-cpu", "host",
                 "-smp", "2", "-m", "512M", "-object", memory,
                 "-D", Vmm + "/trace.log",
                 "-chardev", "socket,id=qmp,path=qmp.sock,server=on,wait=off", "-mon", "chardev=qmp,mode=control",

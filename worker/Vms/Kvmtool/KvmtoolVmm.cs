@@ -35,10 +35,11 @@ internal sealed class KvmtoolVmm(KvmtoolHost host, ImageCatalogue images, HostSm
             throw new VmStartException(StartReasons.ViommuUnsupported, $"It is kvmtool, and the IOMMU {spec.Viommu}.");
         if (DeviceProblem(spec.Devices) is { } problem)
             throw problem;
-        var image = Image(spec);
+        if (Image(spec) is not KernelImage image)
+            throw new VmStartException(StartReasons.DiskImageUnsupported);
         if (image.Initrd is null && !host.Kvmtool.Options.Contains("nodefaults"))
             throw new VmStartException(StartReasons.InitrdNeeded);
-        if (image.Manifest.CommandLine.Length > MaxCommandLine)
+        if (image.CommandLine.Length > MaxCommandLine)
             throw new VmStartException(StartReasons.CommandLineTooLong, $"It may have {MaxCommandLine} characters.");
         // An agent in the image finds no port to speak through.
         return false;
@@ -64,9 +65,9 @@ internal sealed class KvmtoolVmm(KvmtoolHost host, ImageCatalogue images, HostSm
         var directory = launch.Directory;
         if (KvmtoolLauncher.PathProblem(KvmtoolLauncher.RealPath(directory.VmmDirectory)) is { } problem)
             throw problem;
-        var image = Image(launch.Spec);
+        var image = Image(launch.Spec) as KernelImage ?? throw new VmStartException(StartReasons.DiskImageUnsupported);
         var line = KvmtoolCommandLine.Build(new KvmtoolMachine(
-            launch.Spec.Vcpus, launch.Spec.MemoryMib, image.Kernel, image.Initrd, image.Manifest.CommandLine, launch.Spec.Devices, host.Kvmtool.Options));
+            launch.Spec.Vcpus, launch.Spec.MemoryMib, image.Kernel, image.Initrd, image.CommandLine, launch.Spec.Devices, host.Kvmtool.Options));
         var process = VmProcess.Start(
             directory, launch.Cgroup, new VmConfinement(launch.User, host.KvmGroup) { MemlockKib = GuestMemory.PinnedKib(launch.Spec) }, KvmtoolLauncher.Program, KvmtoolLauncher.Arguments(directory, host.Kvmtool.Path!, line));
         File.Delete(HostSmmuState(directory));

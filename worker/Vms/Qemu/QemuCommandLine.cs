@@ -1,16 +1,20 @@
 using System.Globalization;
 using Contracts;
+using Worker.Images;
 
 namespace Worker.Vms.Qemu;
 
 /// <summary>One machine for <see cref="QemuCommandLine.Build"/>. <c>Smmus</c>: accelerated ones, each for the assigned devices behind one SMMU of the host;
-/// <c>Firmware</c>: UEFI, which gives the guest ACPI; null: the kernel is started with a device tree.</summary>
+/// <c>Firmware</c>: UEFI, which gives the guest ACPI; null: the kernel is started with a device tree. <c>Kernel</c>: null where the firmware starts <c>Disk</c>.
+/// <c>HighMmioBytes</c>: of the window for 64-bit registers of devices; null: QEMU's default.</summary>
 public sealed record QemuMachine(
-    Guid Id, Acceleration Acceleration, int Vcpus, GuestMemory Memory, Viommu Viommu, string Kernel, string? Initrd, string KernelCommandLine,
+    Guid Id, Acceleration Acceleration, int Vcpus, GuestMemory Memory, Viommu Viommu, string? Kernel, string? Initrd, string KernelCommandLine,
     RuntimeDirectory Directory, IReadOnlyList<HeldDevice> Devices, bool HasPanicDevice)
 {
     public IReadOnlyList<QemuSmmu> Smmus { get; init; } = [];
     public string? Firmware { get; init; }
+    public ImageDisk? Disk { get; init; }
+    public long? HighMmioBytes { get; init; }
     public bool Seccomp { get; init; } = true;
 }
 
@@ -27,13 +31,14 @@ public static class QemuCommandLine
         var directory = machine.Directory;
         var kvm = machine.Acceleration == Acceleration.Kvm;
         var smmu = machine.Viommu == Viommu.Smmuv3 && machine.Smmus.Count == 0 ? ",iommu=smmuv3" : "";
+        var window = machine.HighMmioBytes is { } bytes ? $",highmem-mmio-size={bytes >> 30}G" : "";
         List<string> line =
         [
             "-nodefaults", "-no-user-config", "-display", "none",
             "-name", $"guest=sandbox-{machine.Id:N}",
             .. (machine.Seccomp ? (string[])["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"] : []),
             "-action", "reboot=shutdown,shutdown=pause,panic=pause",
-            "-M", $"virt,gic-version=3{smmu},memory-backend=ram",
+            "-M", $"virt,gic-version=3{smmu},memory-backend=ram{window}",
             "-accel", kvm ? "kvm" : "tcg",
             "-cpu", kvm ? "host" : "neoverse-n1",
             "-smp", machine.Vcpus.ToString(CultureInfo.InvariantCulture),
@@ -50,10 +55,8 @@ public static class QemuCommandLine
         // The accelerated SMMU and expander bridges are told to a guest by ACPI only.
         if (machine.Firmware is { } firmware)
             line.AddRange(["-bios", firmware]);
-        line.AddRange(["-kernel", machine.Kernel]);
-        if (machine.Initrd is { } initrd)
-            line.AddRange(["-initrd", initrd]);
-        line.AddRange(["-append", machine.KernelCommandLine]);
+        if (machine.Kernel is { } kernel)
+            line.AddRange(["-kernel", kernel, .. machine.Initrd is { } initrd ? (string[])["-initrd", initrd] : [], "-append", machine.KernelCommandLine]);
         if (machine.Viommu == Viommu.Virtio)
             line.AddRange(["-device", "virtio-iommu-pci"]);
         line.AddRange([
@@ -64,6 +67,8 @@ public static class QemuCommandLine
         ]);
         if (machine.HasPanicDevice)
             line.AddRange(["-device", "pvpanic-pci"]);
+        if (machine.Disk is { } disk)
+            line.AddRange(QemuDisk.Arguments(disk));
         line.AddRange(QemuAccelerators.Arguments(machine));
         return line;
     }

@@ -23,7 +23,11 @@ internal sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, Host
             throw new VmStartException(StartReasons.ModelBesideAcceleratedSmmu);
         if (!NodeChecks.Viommus(node.Qemu).Contains(spec.Viommu))
             throw new VmStartException(StartReasons.ViommuUnsupported, $"It is QEMU, and the IOMMU {spec.Viommu}.");
-        return Image(spec).Manifest.HasAgent;
+        _ = HighMmio(spec);
+        var image = Image(spec);
+        if (image is DiskImage)
+            _ = Firmware();
+        return image.Manifest.HasAgent;
     }
 
     public IVm Start(VmLaunch launch, VmTell tell)
@@ -39,22 +43,28 @@ internal sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, Host
         File.Delete(HostSmmuState(directory));
         var assigned = launch.Devices.Select(d => d.Assigned).OfType<AssignedFunction>().ToList();
         var smmus = launch.Spec.Viommu == Viommu.Smmuv3 ? QemuSmmu.For(assigned) : [];
-        if (smmus.Count > 0 && node.Qemu.Firmware is null)
-            throw new VmStartException(StartReasons.FirmwareMissing);
+        var (kernel, disk) = (image as KernelImage, image as DiskImage);
+        var firmware = smmus.Count > 0 || disk is not null ? Firmware() : null;
+        if (disk is not null)
+            CloudInitSeed.For(directory.Id, launch.Incarnation, launch.Name, launch.Spec, image.Manifest.HasAgent).Write(directory, launch.User);
         var memory = assigned.Count == 0 ? GuestMemory.Plain(launch.Spec.MemoryMib) : GuestMemory.Near(launch.Spec.MemoryMib, assigned.Select(f => f.NumaNode).FirstOrDefault(n => n is not null), NumaScan.Read(HostTree.Machine));
         var arguments = QemuCommandLine.Build(new QemuMachine(
-            directory.Id, node.Acceleration, launch.Spec.Vcpus, memory, launch.Spec.Viommu, image.Kernel, image.Initrd,
-            image.Manifest.CommandLine, directory, launch.Devices, node.Qemu.Has("pvpanic-pci") == true)
+            directory.Id, node.Acceleration, launch.Spec.Vcpus, memory, launch.Spec.Viommu, kernel?.Kernel, kernel?.Initrd,
+            kernel?.CommandLine ?? "", directory, launch.Devices, node.Qemu.Has("pvpanic-pci") == true)
         {
             Seccomp = node.HasSeccomp,
             Smmus = smmus,
-            Firmware = smmus.Count > 0 ? node.Qemu.Firmware : null,
+            Firmware = firmware,
+            Disk = disk?.Disk,
+            HighMmioBytes = HighMmio(launch.Spec),
         });
         var process = VmProcess.Start(directory, launch.Cgroup, new VmConfinement(launch.User, node.KvmGroup)
         {
             MemlockKib = GuestMemory.PinnedKib(launch.Spec),
             Cpus = memory.Cpus,
             OpenFile = assigned.Exists(f => f.Access == VfioAccess.Iommufd) ? "/dev/iommu" : null,
+            // Where QEMU puts what a guest writes to its disk.
+            Environment = new Dictionary<string, string> { ["TMPDIR"] = directory.VmmDirectory },
         }, node.Qemu.Path!, arguments);
         return Supervise(launch, process, image.Manifest.HasAgent, tell);
     }
@@ -83,6 +93,11 @@ internal sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, Host
     private static bool IsAddress(string device) => PciAddress.TryParse(device, out _);
 
     private static string TraceState(RuntimeDirectory directory) => Path.Combine(directory.FullPath, "trace.state");
+
+    private string Firmware() => node.Qemu.Firmware ?? throw new VmStartException(StartReasons.FirmwareMissing);
+
+    private long? HighMmio(SandboxSpec spec) => QemuBarWindow.Size(
+        [.. spec.Devices.Select(device => PciAddress.TryParse(device, out var address) ? PciResources.Read(HostTree.Machine, address) : null)], node.Qemu.MachineProperties.Contains("highmem-mmio-size"));
 
     private VerifiedImage Image(SandboxSpec spec) => images.Find(spec.Image, out var problem)
         ?? throw new VmStartException(problem.Reason, problem.Detail);

@@ -1,0 +1,42 @@
+using System.Buffers.Binary;
+using System.Text.Json.Serialization;
+using Contracts;
+
+namespace Worker.Images;
+
+[JsonConverter(typeof(NamedEnum<DiskFormat>))]
+public enum DiskFormat { Raw, Qcow2 }
+
+// Pure but for the reading of the first bytes: what a disk image is, so that QEMU opens no other file than the one whose digest was verified.
+// A qcow2's header may name a backing file or a file for its data (docs/interop/qcow2.rst of QEMU).
+internal static class DiskHeader
+{
+    public const int Bytes = 80;
+    private const uint Magic = 0x514649fb;
+    private const ulong ExternalData = 1 << 2;
+
+    /// <summary>Null when the disk is of that format and whole in itself. A raw disk is never asked what it is: its first bytes are the guest's.</summary>
+    public static string? Problem(DiskFormat format, ReadOnlySpan<byte> header)
+    {
+        if (format == DiskFormat.Raw)
+            return null;
+        if (header.Length < 72 || BinaryPrimitives.ReadUInt32BigEndian(header) != Magic)
+            return "is no qcow2";
+        var version = BinaryPrimitives.ReadUInt32BigEndian(header[4..]);
+        if (version is not (2 or 3) || (version == 3 && header.Length < Bytes))
+            return $"is a qcow2 of version {version}";
+        if (BinaryPrimitives.ReadUInt64BigEndian(header[8..]) != 0)
+            return "has a backing file";
+        if (BinaryPrimitives.ReadUInt32BigEndian(header[32..]) != 0)
+            return "is encrypted";
+        // Version 2 ends before its features.
+        return version == 3 && (BinaryPrimitives.ReadUInt64BigEndian(header[72..]) & ExternalData) != 0 ? "keeps its data in another file" : null;
+    }
+
+    public static string? Problem(DiskFormat format, string path)
+    {
+        Span<byte> header = stackalloc byte[Bytes];
+        using var file = File.OpenRead(path);
+        return Problem(format, header[..file.ReadAtLeast(header, Bytes, throwOnEndOfStream: false)]);
+    }
+}
