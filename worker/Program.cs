@@ -151,7 +151,7 @@ static VmManager NewManager(WorkerOptions options, NodeCapabilities node, ImageC
 static NodeDevices NewDevices(WorkerOptions options, NodeCapabilities node, ILogger log) => new(
     new EmulatedDevices(options.EmulatedDevices, options.ScratchDiskMib),
     new AssignedDevices(options.Passthrough, HostTree.Machine, new KernelHost(HostTree.Machine, TimeProvider.System), node.Hardware, node.Qemu, options.StateDirectory, TimeProvider.System, log),
-    node.Qemu, device => node.KvmtoolVersion is not null && FitsKvmtool(device));
+    node.Qemu, node.Acceleration, device => node.KvmtoolVersion is not null && FitsKvmtool(device));
 
 static bool FitsKvmtool(string device) => PciAddress.TryParse(device, out var address) && HostTree.Machine.Exists("dev/vfio/vfio")
     && PciResources.Read(HostTree.Machine, address) is { } bars && KvmtoolBarWindow.Problem([(device, bars)]) is null;

@@ -1,4 +1,5 @@
 using System.Text.RegularExpressions;
+using Worker.Vms;
 
 namespace Worker.Checks;
 
@@ -27,16 +28,16 @@ public static class KnownFailures
         Vmm("AccelNeedsColdPlug", "with 'auto' properties requires at least one cold-plugged", "The accelerated SMMU was left to find its values without a device to ask.", "Report this: the command line must name the values."),
         Vmm("EmulatedBehindAccel", "Emulated endpoint devices are not allowed", "An emulated device stands behind the accelerated SMMU.", "Report this: only assigned devices belong there."),
         Vmm("NoIommuGroupOnHost", "no iommu_group found", "No IOMMU of the host translates for the device.", "Switch the SMMU on in the firmware (an IORT or an iommu-map must name this root complex)."),
-        Vmm("NestingUnavailable", "[Uu]nable to alloc(ate)? vIOMMU|(Failed to allocate hwpt|IOMMU_HWPT_ALLOC failed|IOMMU_VIOMMU_ALLOC failed).*Operation not supported", "The host's SMMU driver makes no nested translation for this device.", "On MMU-700 r1p1 use Linux 7.1 or newer, built with ARM_SMMU_V3_IOMMUFD; otherwise the device can only be passed through."),
+        Vmm(StartReasons.NestingUnavailable, "[Uu]nable to alloc(ate)? vIOMMU|(Failed to allocate hwpt|IOMMU_HWPT_ALLOC failed|IOMMU_VIOMMU_ALLOC failed).*Operation not supported"),
         Vmm("SmmuValuesTooLarge", "SSIDSIZE not compatible|support Range Invalidation|only \\d+-bit IPA|translation granule", "The guest's SMMU was given more than the host's has.", "Report this with the node's readiness: the values come from there."),
-        Vmm("IommufdMissing", "/dev/iommu does not exist|/dev/iommu: No such file", "The host's kernel has no iommufd.", "Use a kernel with IOMMUFD; Debian's own leave it off."),
+        Vmm(StartReasons.IommufdMissing, "/dev/iommu does not exist|/dev/iommu: No such file"),
         Vmm("DeviceMissingOnHost", @"vfio [0-9a-f:.]+: no such host device|/sys/bus/pci/devices/\S+: No such file", "The host no longer has the device.", "Look for a hot-unplug or a link error in the host's kernel log."),
-        Vmm("BarWindowTooSmall", "cannot allocate MMIO space|BAR \\d+.*too large", "The device's memory regions do not fit into the VMM's window.", "Use QEMU, which can enlarge it; kvmtool has 768 MiB for everything."),
+        Vmm(StartReasons.BarWindowTooSmall, "cannot allocate MMIO space|BAR \\d+.*too large"),
         Vmm("MemoryNotPinned", @"VFIO_MAP_DMA.*(-12|Cannot allocate memory)|dma_map\(.*= -12|IOMMU_IOAS_MAP(_FILE)? failed: Cannot allocate memory", "The guest's memory could not be pinned for the device.", "Raise the memory lock limit of the worker's unit; keep huge pages ready on the device's NUMA node."),
         Remark("PeerAccessUnavailable", @"IOMMU_IOAS_MAP(_FILE)? failed: Bad address, PCI BAR\?|dma_map\(.*= -14", "A region of a device could not be mapped for other devices: they cannot reach it directly. The guest itself can.", "Nothing, unless devices shall reach each other: that needs a newer kernel and QEMU 11 with dmabuf."),
         Remark("VmmEventsLost", @"vEVENTQ\(type \d+ id \d+\): (overflowed|lost \d+ event)", "The guest took its SMMU's events too slowly and some were lost: counts are lower bounds.", "Look at what the guest's driver does; said once, whatever is lost afterwards."),
         Remark("NoResetForVmm", "Cannot reset device .*no available reset mechanism", "The VMM found no way to reset the device alone.", "Use a device with FLR or a vendor's reset, alone on its bus. The worker offers no device without one."),
-        Kernel("BarNotAssigned", @"[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]: BAR \d+(: (no space for|failed to assign|can't assign)| \[mem [^\]]+\]: (can't assign|failed to assign|no space))", "A kernel found no room for a memory region of a function, which does not work therefore.", "On a host: let the firmware place 64-bit regions high. In a guest: the regions are larger than the VMM's window; the worker does not enlarge that of QEMU (highmem-mmio-size), and kvmtool has 768 MiB for everything."),
+        Kernel("BarNotAssigned", @"[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]: BAR \d+(: (no space for|failed to assign|can't assign)| \[mem [^\]]+\]: (can't assign|failed to assign|no space))", "A kernel found no room for a memory region of a function, which does not work therefore.", "On a host: let the firmware place 64-bit regions high. In a guest: the regions are larger than its VMM's window (BarWindowTooSmall)."),
         Kernel("ResetNotReady", @"not ready \d+ms after .*; giving up", "A device did not come back after a reset.", "Power the slot or the node off and on, then release the device."),
         Kernel("TaskBlocked", @"INFO: task .* blocked for more than \d+ seconds", "A process waits for the kernel for minutes: an unbinding or a VMM, if it is one of ours.", "Find what still uses the device; do not try again and again. If nothing does, reboot the node."),
         Kernel("DirectRegionDemanded", "1:1 IOMMU mapping, rejecting configuring the device", "Firmware demands a 1:1 mapping; the kernel refuses to give the device to user space.", "Ask the vendor for firmware without the reserved memory region (RMR) of this device."),
@@ -62,6 +63,7 @@ public static class KnownFailures
         : [.. log.Split('\n').Select(line => In(source, line)).OfType<KnownFailure>().GroupBy(known => known).Select(group => (group.Key, group.Count()))];
 
     private static KnownFailure Vmm(string code, string pattern, string message, string remedy) => new(LogSource.Vmm, Compile(pattern), new Reason(code, message, remedy), true);
+    private static KnownFailure Vmm(Reason reason, string pattern) => new(LogSource.Vmm, Compile(pattern), reason, true);
     private static KnownFailure Remark(string code, string pattern, string message, string remedy) => new(LogSource.Vmm, Compile(pattern), new Reason(code, message, remedy), false);
     private static KnownFailure Kernel(string code, string pattern, string message, string remedy) => new(LogSource.Kernel, Compile(pattern), new Reason(code, message, remedy), false);
     private static Regex Compile(string pattern) => new(pattern, RegexOptions.CultureInvariant, MatchLimit);

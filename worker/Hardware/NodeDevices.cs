@@ -8,7 +8,7 @@ namespace Worker.Hardware;
 
 // All that the node hands out: what QEMU emulates, under the names of the settings, and the host's own functions, under their PCI addresses.
 // A name with a colon is an address, and no setting's name has one. fitsKvmtool: whether a function's memory fits into kvmtool's window.
-public sealed class NodeDevices(EmulatedDevices emulated, AssignedDevices assigned, QemuFacts qemu, Func<string, bool> fitsKvmtool)
+public sealed class NodeDevices(EmulatedDevices emulated, AssignedDevices assigned, QemuFacts qemu, Acceleration acceleration, Func<string, bool> fitsKvmtool)
 {
     /// <summary>All of the devices or, with the failure, none.</summary>
     public bool TryHold(Guid sandbox, IReadOnlyList<string> addresses, DateTimeOffset now, out Failure? failure)
@@ -112,7 +112,7 @@ public sealed class NodeDevices(EmulatedDevices emulated, AssignedDevices assign
         return new ReportedDevice(
             view.Device.Address, view.Device.Rule.Class, Hex(function.Vendor), Hex(function.Device), DescriptionOf(function), assigned.Inventory.Origin, holder,
             holder is null && view.Quarantine is not null ? DevicePhase.Quarantined : phase, view.Quarantine, view.Verdict,
-            AssignedViommus.Of(function, assigned.Inventory, qemu), fitsKvmtool(view.Device.Address));
+            AssignedViommus.Of(function, assigned.Inventory, qemu, acceleration), fitsKvmtool(view.Device.Address));
     }
 
     private static string DescriptionOf(PciFunction function) =>

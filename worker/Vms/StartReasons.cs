@@ -12,7 +12,7 @@ public static class StartReasons
     public static readonly Reason ViommuUnsupported = Add("ViommuUnsupported", "The VMM cannot give a guest this IOMMU.", "Choose one that the node reports; with vmm kvmtool viommu none, for kvmtool has no other.");
     public static readonly Reason FirmwareMissing = Add("FirmwareMissing", "The guest needs UEFI, for an accelerated SMMU or to start from a disk, and the node has none for arm64 guests.", "Install qemu-efi-aarch64 on the node; or choose viommu virtio or none, and an image that has a kernel.");
     public static readonly Reason IommufdMissing = Add("IommufdMissing", "The host's kernel or the VMM has no iommufd.", "Use a kernel with IOMMUFD and VFIO_DEVICE_CDEV; Debian's own leave them off.");
-    public static readonly Reason NestingUnavailable = Add("NestingUnavailable", "The SMMU in front of the device does not nest.", "Choose viommu virtio or none.");
+    public static readonly Reason NestingUnavailable = Add("NestingUnavailable", "The SMMU in front of the device, or the host's driver for it, does not nest.", "Choose viommu virtio or none; the driver nests when built with ARM_SMMU_V3_IOMMUFD, on MMU-700 r1p1 from Linux 7.1 on.");
     public static readonly Reason SmmuValuesUnknown = Add("SmmuValuesUnknown", "iommufd did not tell the values of the SMMU in front of the device.", "Read the worker's check on the node; choose viommu virtio or none.");
     public static readonly Reason SmmuOutputTooNarrow = Add("SmmuOutputTooNarrow", "The SMMU in front of the device puts out fewer address bits than QEMU's SMMU takes.", "Choose viommu virtio or none.");
     public static readonly Reason NoUserLeft = Add("NoUserLeft", "Every user id set aside for VMs is in use.", "Raise Worker__UserCount on the node.");

@@ -2,12 +2,15 @@ using System.Globalization;
 
 namespace Worker.Vms;
 
-// One cgroup for each VM, below <cgroup2 mount>/<the worker's own cgroup>/<name of this node>.
+// One cgroup for each VM, below <cgroup2 mount>/<the worker's own cgroup>/<name of this node>; or beside the worker's own, where that is the leaf
+// that a unit's DelegateSubgroup made for it: controllers reach only the children of a cgroup without processes (Linux admin-guide/cgroup-v2.rst).
 // Guarantees: every process of a VM can be found and ended even if the worker died between starting it and writing its number down.
 // Assumes: nothing about delegation. Where cgroups cannot be made, VMs run without one; where controllers are not delegated, without limits.
 
 public sealed class CgroupTree
 {
+    /// <summary>The name of that leaf.</summary>
+    public const string Leaf = "sandbox-worker";
     private readonly string? _parent;
 
     private CgroupTree(string? parent, string? unavailable, string? limitsReason) =>
@@ -24,10 +27,13 @@ public sealed class CgroupTree
         var own = OwnPath(File.ReadAllText("/proc/self/cgroup"));
         if (MountPoint(File.ReadAllText("/proc/self/mountinfo")) is not { } mount || own is null)
             return new CgroupTree(null, "this host has no cgroup v2 hierarchy", "this host has no cgroup v2 hierarchy");
-        var parent = Path.Join(mount, own == "/" ? "" : own, nodeName);
+        var above = Path.Join(mount, Above(own));
+        var parent = Path.Join(above, nodeName);
         try
         {
             Directory.CreateDirectory(parent);
+            if (IsLeaf(own))
+                EnableControllers(above);
             return new CgroupTree(parent, null, EnableControllers(parent));
         }
         catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
@@ -64,6 +70,11 @@ public sealed class CgroupTree
         }
         return null;
     }
+
+    internal static bool IsLeaf(string own) => own.EndsWith("/" + Leaf, StringComparison.Ordinal);
+
+    /// <summary>Where the node's cgroup is made, below the mount.</summary>
+    internal static string Above(string own) => IsLeaf(own) ? own[..^(Leaf.Length + 1)] : own == "/" ? "" : own;
 
     internal static string? OwnPath(string cgroup) =>
         cgroup.Split('\n').FirstOrDefault(line => line.StartsWith("0::/", StringComparison.Ordinal))?[3..];

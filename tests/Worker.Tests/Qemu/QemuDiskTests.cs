@@ -59,7 +59,11 @@ public sealed class QemuDiskTests : IDisposable
         seed.Write(_directory, null);
         var machine = QemuCommandLineTests.Machine(root: _root.FullPath) with
         {
-            Memory = GuestMemory.Plain(128), Kernel = null, Initrd = null, Firmware = _root.Of("efi.fd"), Disk = new ImageDisk(disk, DiskFormat.Raw),
+            Memory = GuestMemory.Plain(128),
+            Kernel = null,
+            Initrd = null,
+            Firmware = _root.Of("efi.fd"),
+            Disk = new ImageDisk(disk, DiskFormat.Raw),
         };
         var start = new ProcessStartInfo(qemu) { RedirectStandardError = true, RedirectStandardOutput = true, WorkingDirectory = _directory.VmmDirectory };
         start.Environment["TMPDIR"] = _directory.VmmDirectory;

@@ -86,7 +86,10 @@ public sealed partial class QemuRealisedTests
         // Neither huge pages nor a second NUMA node are everywhere: their options stand in the golden lines alone.
         var machine = built with
         {
-            Acceleration = Contracts.Acceleration.Tcg, Kernel = root.Of("kernel"), Initrd = null, Firmware = built.Firmware is null ? null : root.Of("efi.fd"),
+            Acceleration = Contracts.Acceleration.Tcg,
+            Kernel = root.Of("kernel"),
+            Initrd = null,
+            Firmware = built.Firmware is null ? null : root.Of("efi.fd"),
             Memory = built.Memory with { Mib = 128, HugePageKib = null, NumaNode = built.Memory.NumaNode is null ? null : 0 },
         };
         // Descriptor 3 is what the worker opens for the VMM; /dev/null has its place.

@@ -32,6 +32,13 @@ public sealed class VmCgroupTests : IDisposable
     public void Create_WhenMemoryAndCpusAreNotLimited_BoundsTasks() => Assert.Equal("512", Assert.Single(Limits(null, null, "pids.max")).Value);
 
     [Theory]
+    [InlineData("/", "")]
+    [InlineData("/system.slice/sandbox-worker.service", "/system.slice/sandbox-worker.service")]
+    [InlineData("/system.slice/sandbox-worker.service/sandbox-worker", "/system.slice/sandbox-worker.service")]
+    [InlineData("/sandbox-worker", "")]
+    public void Above_ALeafOfADelegatedUnit_IsTheUnit(string own, string above) => Assert.Equal(above, CgroupTree.Above(own));
+
+    [Theory]
     [InlineData("cpuset cpu io memory hugetlb pids rdma\n", "+memory +cpu +pids", null)]
     [InlineData("cpu memory\n", "+memory +cpu", null)]
     [InlineData("cpu pids\n", null, "the cgroup v2 controllers memory are not delegated")]

@@ -43,7 +43,7 @@ public sealed class VmManagerDevicesTests : IAsyncLifetime
 
     private void StartWorker(string bootId = "host-boot")
     {
-        _devices = new NodeDevices(new EmulatedDevices(WorkerOptions.DefaultDevices, 1), _host.Worker(Nvme, Gpu), AssignmentHost.Qemu, _ => false);
+        _devices = new NodeDevices(new EmulatedDevices(WorkerOptions.DefaultDevices, 1), _host.Worker(Nvme, Gpu), AssignmentHost.Qemu, Acceleration.Kvm, _ => false);
         _manager = new VmManager(_root.FullPath, new VmSurroundings(_vmm, _devices, new UserIds(false, 0, 0), _cgroups, bootId, _host.Time, NullLogger.Instance));
         _manager.Start();
     }

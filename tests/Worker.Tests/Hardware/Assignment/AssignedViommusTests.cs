@@ -9,7 +9,8 @@ namespace Worker.Tests.Hardware.Assignment;
 public sealed class AssignedViommusTests
 {
     private static readonly QemuFacts Whole = new("/q", "11.1.3", new HashSet<string> { "virtio-iommu-pci" }, new HashSet<string>(),
-        new HashSet<string> { "accel", "oas" }, new HashSet<string> { "host", "iommufd" }) { Firmware = "/efi.fd" };
+        new HashSet<string> { "accel", "oas" }, new HashSet<string> { "host", "iommufd" })
+    { Firmware = "/efi.fd" };
 
     private static readonly Dictionary<string, (Func<FixtureTree> Host, QemuFacts Qemu, Viommu[] Can)> Cases = new()
     {
@@ -38,7 +39,15 @@ public sealed class AssignedViommusTests
         var (host, qemu, can) = Cases[name];
         using var files = host();
         var seen = files.Scan();
-        Assert.Equal(can, AssignedViommus.Of(seen.Functions.Single(f => f.Address.ToString() == Machines.Accelerator), seen, qemu));
+        Assert.Equal(can, AssignedViommus.Of(seen.Functions.Single(f => f.Address.ToString() == Machines.Accelerator), seen, qemu, Acceleration.Kvm));
+    }
+
+    [Fact]
+    public void Of_WhenGuestsRunInSoftware_CannotAccelerate()
+    {
+        using var files = Machines.GraceHopper();
+        var seen = files.Scan();
+        Assert.Equal([Viommu.Virtio, Viommu.None], AssignedViommus.Of(seen.Functions.Single(f => f.Address.ToString() == Machines.Accelerator), seen, Whole, Acceleration.Tcg));
     }
 
     [Fact]

@@ -1,3 +1,4 @@
+using Contracts;
 using Microsoft.Extensions.Logging.Abstractions;
 using Worker.Checks;
 using Worker.Hardware;
@@ -10,5 +11,5 @@ internal static class NodeWith
 {
     public static NodeDevices Devices(EmulatedDevices emulated, string stateDirectory, TimeProvider time, AssignedDevices? assigned = null) => new(
         emulated, assigned ?? new AssignedDevices(
-            [], HostTree.Machine, new FakeHost(HostTree.Machine), HardwareInventory.None, QemuFacts.None, stateDirectory, time, NullLogger.Instance), QemuFacts.None, _ => false);
+            [], HostTree.Machine, new FakeHost(HostTree.Machine), HardwareInventory.None, QemuFacts.None, stateDirectory, time, NullLogger.Instance), QemuFacts.None, Acceleration.Kvm, _ => false);
 }
