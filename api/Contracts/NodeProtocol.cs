@@ -81,8 +81,9 @@ public sealed record ConsoleChunk(Guid SandboxId, long Offset, byte[] Data);
 public sealed record ConsoleKeys(Guid SandboxId, byte[] Data);
 
 /// <summary>One reading of one source. Exactly one of <c>Value</c> and <c>NullReason</c> is set: what cannot be observed is never 0.
-/// <c>Value</c> is a monotonic counter within one incarnation. <c>LowerBound</c>: events are known to have been merged or dropped.</summary>
-public sealed record SourceReading(string Source, long? Value, string? NullReason, bool LowerBound, Origin Origin);
+/// <c>Value</c> is a monotonic counter within one incarnation. <c>LowerBound</c>: events are known to have been merged or dropped.
+/// <c>Latency</c>: of those that have an end and had one, where it was measured; null elsewhere.</summary>
+public sealed record SourceReading(string Source, long? Value, string? NullReason, bool LowerBound, Origin Origin, LatencyHistogram? Latency = null);
 
 /// <summary>The readings of one sandbox at one second.</summary>
 public sealed record FaultSample(Guid SandboxId, int Incarnation, DateTimeOffset At, IReadOnlyList<SourceReading> Readings);

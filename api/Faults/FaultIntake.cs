@@ -47,7 +47,7 @@ public sealed class FaultIntake(FaultLive live, TimeProvider time, ILogger<Fault
     public static bool IsWellFormed(FaultSample sample, DateTimeOffset now) =>
         (sample.At - now).Duration() <= MaxClockSkew
         && sample.Readings is { Count: <= MaxReadings }
-        && sample.Readings.All(r => r is not null && IsName(r.Source) && r.Value is null != r.NullReason is null && r.Value is not < 0
+        && sample.Readings.All(r => r is not null && IsName(r.Source) && r.Value is null != r.NullReason is null && r.Value is not < 0 && (r.Latency is null || (r.Value is not null && r.Latency.IsWellFormed))
             && (r.NullReason is null || IsName(r.NullReason)) && Enum.IsDefined(r.Origin));
 
     private static bool IsName(string? text) =>

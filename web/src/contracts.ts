@@ -99,7 +99,9 @@ export interface EventView {
   reason: string; message: string; phase: Phase | null;
 }
 
-export interface SourceReading { source: string; value: number | null; nullReason: string | null; lowerBound: boolean; origin: Origin }
+export interface SourceReading { source: string; value: number | null; nullReason: string | null; lowerBound: boolean; origin: Origin; latency?: LatencyHistogram | null }
+/** 22 counts by powers of two: up to 1 µs, up to 2 µs … up to 2^20 µs, and above. */
+export interface LatencyHistogram { counts: number[]; sumNanoseconds: number }
 export interface FaultSample { at: string; incarnation: number; readings: SourceReading[] }
 export interface ConsoleFrame { offset: number; data: string | null; viewers: number; writer: string | null; youWrite: boolean }
 export interface ConsoleWriter { acquired: boolean; writer: string | null }
