@@ -58,7 +58,7 @@ public sealed class EmulatedNodeTests(EmulatedNode node) : IClassFixture<Emulate
         SkipReason.WithoutEmulatedNode();
         var view = (await node.ViewAsync())!;
         Assert.Equal((Acceleration.Kvm, "arm64"), (view.Facts!.Acceleration, view.Facts.Architecture));
-        var inventory = (await _service.Client.GetFromJsonAsync<NodeReadinessView>($"/v1/nodes/{view.Id}/readiness"))!.Inventory!;
+        var inventory = await Eventually.GetAsync(async () => (await _service.Client.GetFromJsonAsync<NodeReadinessView>($"/v1/nodes/{view.Id}/readiness"))!.Inventory, "the inventory is there", EmulatedNode.Patience);
         var told = await node.ShellAsync("lspci -Dnmm | awk '$2 !~ /\"06/'");
         var lines = told.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => line.Replace("\"", "", StringComparison.Ordinal).Split(' ')).ToList();
         Assert.Equal(4, lines.Count);
