@@ -128,6 +128,7 @@ public sealed class EmulatedNodeTests(EmulatedNode node) : IClassFixture<Emulate
         Assert.Equal("sent", view.Probe!.Single().UnmappedAccess);
         var reading = await Eventually.GetAsync(async () => (await _service.FaultsAsync(created.Id)).SelectMany(s => s.Readings).FirstOrDefault(r => r.Source == "hostSmmu.events.F_TRANSLATION"), "the host's event is counted", EmulatedNode.Patience);
         Assert.Equal((1L, true, Origin.Emulated), (reading.Value, reading.LowerBound, reading.Origin));
+        Assert.All((await _service.FaultsAsync(created.Id)).SelectMany(s => s.Readings), r => Assert.Equal(Origin.Emulated, r.Origin));
         // What the guest's own SMMU would tell is not there to be told.
         var guests = (await _service.FaultsAsync(created.Id)).SelectMany(s => s.Readings).First(r => r.Source == FaultSource.SmmuEvents);
         Assert.Equal((null, "NoSmmu"), (guests.Value, guests.NullReason));
@@ -149,6 +150,7 @@ public sealed class EmulatedNodeTests(EmulatedNode node) : IClassFixture<Emulate
     public async Task Nvme_BehindAcceleratedSmmu_IsTranslatedByBothStages()
     {
         SkipReason.WithoutEmulatedNode();
+        await RestartWorkerAsync("");
         await node.TraceAsync("smmuv3_translate_success", true);
         var created = await CreateAsync("nested", "nvme", Viommu.Smmuv3, "#!/bin/sh\necho \"read $(dd if=/dev/nvme0n1 bs=1M count=4 2>/dev/null | wc -c) bytes, it ended\"\n");
         await RunningAsync(created.Id);
