@@ -137,15 +137,16 @@ public sealed class AssignedDevices(
         LetGo(sandbox, address);
     }
 
-    /// <summary>Cleans a device whose quarantine an operator has lifted; ends when it is free or quarantined again.</summary>
-    public async Task LiftAsync(PlannedDevice lifted, CancellationToken ct)
+    /// <summary>Cleans a device whose quarantine an operator has lifted; ends when it is free or quarantined again. False when there was nothing to lift:
+    /// a refusal ends with its cause and not by a wish.</summary>
+    public async Task<bool> LiftAsync(PlannedDevice lifted, CancellationToken ct)
     {
         Failure? quarantine;
         lock (_lock)
         {
             quarantine = _quarantines.GetValueOrDefault(lifted.Address);
             if (quarantine is null || quarantine.At != lifted.LiftQuarantineOf || _holders.ContainsKey(lifted.Address) || !_lifting.Add(lifted.Address))
-                return;
+                return false;
         }
         try
         {
@@ -157,6 +158,7 @@ public sealed class AssignedDevices(
             }
             else
                 Quarantine(Parse(lifted.Address), Find(lifted.Address)?.Refusal ?? AssignmentReasons.Missing.With());
+            return true;
         }
         finally
         {
