@@ -18,6 +18,7 @@ public static class NodeReasons
     public static readonly Reason ImageMissing = Add("ImageMissing", "There is no such image on the node.", BuildImage);
     public static readonly Reason ImageCorrupt = Add("ImageCorrupt", "The image is not what its image.json says, or that cannot be read.", BuildImage);
     public static readonly Reason ImageUnreadable = Add("ImageUnreadable", "The users of VMs may not read a file of the image.", BuildImage);
+    public static readonly Reason ConsoleUnavailable = Add("ConsoleUnavailable", "A sandbox's console could not be opened: the sandbox goes on without.", "Look at space, owner and mode of the worker's state directory, then restart the worker.");
 
     public static IReadOnlyList<Reason> All => Table;
 

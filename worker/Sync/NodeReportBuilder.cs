@@ -21,7 +21,7 @@ public sealed class NodeReportBuilder(
         ScanImages();
         var snapshot = vms.Snapshot();
         return new NodeReport(
-            NodeProtocol.Version, Version, time.GetUtcNow(), snapshot.AppliedPlanRevision, node.ToFacts(options, _imageProblems),
+            NodeProtocol.Version, Version, time.GetUtcNow(), snapshot.AppliedPlanRevision, node.ToFacts(options, [.. _imageProblems, .. vms.Problems]),
             devices.Report(snapshot), _images, [.. snapshot.Views.Select(v => v.Sandbox)], installation);
     }
 

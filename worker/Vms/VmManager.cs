@@ -36,6 +36,16 @@ public sealed class VmManager(string runtimeRoot, VmSurroundings around) : IAsyn
         }
     }
 
+    /// <summary>What the node must be told of its sandboxes that is no end of one.</summary>
+    public IReadOnlyList<Failure> Problems
+    {
+        get
+        {
+            lock (_lock)
+                return [.. _runners.Values.Select(r => r.Runner.ConsoleProblem).OfType<Failure>()];
+        }
+    }
+
     public void Start()
     {
         RuntimeDirectory.CreateRoot(runtimeRoot);

@@ -114,4 +114,32 @@ public sealed class VmManagerMishapsTests : IAsyncLifetime
         Assert.False(_manager.Changed.TryRead(out _));
         StartWorker();
     }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task Adopt_WhenTheConsoleCannotBeOpened_CostsTheConsoleOnly(bool denied)
+    {
+        const uint first = 70_001;
+        Apply(Planned(Nvme));
+        await TrueAsync(() => View?.Sandbox.ExecAt is not null, "the VMM is executed");
+        var vm = _vmm.Current!;
+        await vm.ConfirmAsync();
+        await TrueAsync(() => View?.Sandbox.State == VmState.Booting, "it boots");
+        await EndWorkerAsync();
+        var directory = RuntimeDirectory.Of(_root.FullPath, _id);
+        VmFiles.Write(directory, VmFiles.ReadRecord(directory)! with { User = first });
+        string[] before = [.. _host.Kernel.Done];
+        _vmm.ConsoleFails = denied ? new UnauthorizedAccessException("denied") : new IOException("no space");
+        StartWorker(new UserIds(true, first, 2));
+        Assert.Equal(first + 1, _users.Take());
+        Assert.False(_devices.TryHold(Guid.NewGuid(), [Nvme], _host.Time.GetUtcNow(), out var busy));
+        Assert.Equal(AssignmentReasons.Busy.Code, busy!.Reason);
+        Assert.Equal(Worker.Checks.NodeReasons.ConsoleUnavailable.Code, Assert.Single(_manager.Problems).Reason);
+        // It is looked after, not ended: what its guest says is taken in.
+        await _vmm.Current!.ReadyAsync();
+        await TrueAsync(() => View?.Sandbox.State == VmState.Running, "it runs");
+        Assert.False(vm.HasExited);
+        Assert.Equal(before, _host.Kernel.Done);
+    }
 }
