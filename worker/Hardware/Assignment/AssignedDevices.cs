@@ -11,7 +11,7 @@ public sealed record OfferedView(OfferedFunction Device, Failure? Quarantine, Ve
 
 // The functions of the host that guests are given. The one writer of who holds them and of their quarantines.
 // Guarantees: a device is held by at most one sandbox, its whole IOMMU group with it; it is free again only once it was seen clean, else quarantined
-// with the reason; a quarantine outlives the worker. No lock is held while the host is changed: one device that hangs stops no other.
+// with the reason, or refused while a driver is not loaded; a quarantine outlives the worker. No lock is held while the host is changed: one device that hangs stops no other.
 // On a crash: who holds what is rebuilt from the records of the adopted sandboxes; what nobody holds is cleaned before its next tenant.
 public sealed class AssignedDevices(
     IReadOnlyList<PassthroughOptions> rules, HostTree tree, IHostControl host, HardwareInventory inventory, QemuFacts vmm, string stateDirectory,
@@ -170,9 +170,13 @@ public sealed class AssignedDevices(
     private async Task CleanAsync(OfferedFunction device, CancellationToken ct, bool lifts = false)
     {
         var entry = _ledger.Read(device.Function.Address, time.GetUtcNow());
-        if (await _tenancy.CleanAsync(device, Inventory, entry.Drivers, ct) is { } problem)
+        if (await _tenancy.CleanAsync(device, Inventory, entry.Drivers, ct) is { } failed)
         {
-            Quarantine(device.Function.Address, problem);
+            // Nothing is wrong with one whose driver is not loaded: it is refused until it is, and then made clean before its next tenant.
+            if (failed.Quarantines || lifts)
+                Quarantine(device.Function.Address, failed.Problem);
+            else
+                log.LogWarning("Device {Device} is not cleaned yet: {Reason}: {Message}", device.Address, failed.Problem.Reason, failed.Problem.Message);
             return;
         }
         if (lifts)
@@ -215,7 +219,7 @@ public sealed class AssignedDevices(
             if (rules.Count == 0 || (!always && _lookedAt is { } at && time.GetElapsedTime(at) < LookPeriod))
                 return;
         var seen = inventory with { Functions = PciScan.Read(tree).Functions, Groups = IommuGroups.Read(tree) };
-        var offered = AssignmentRules.Offer(rules, seen, HostUseScan.Read(tree));
+        var offered = AssignmentRules.Offer(rules, seen, HostUseScan.Read(tree)).Select(d => d.Refusal is null ? d with { Refusal = _tenancy.MissingDriver(d) } : d).ToList();
         var now = time.GetUtcNow();
         lock (_lock)
         {

@@ -29,6 +29,7 @@ public static class AssignmentReasons
     public static readonly Reason NoReset = Add("NoUsableReset", "The kernel has no way to reset this function alone, so one tenant's state would reach the next.", "Use a device with FLR or a vendor's reset, alone on its bus.");
     public static readonly Reason StorageNotErasable = Add("StorageCannotBeErased", "The function is a storage controller that the worker cannot erase between tenants; only NVMe it can.", "Offer an NVMe controller.");
     public static readonly Reason NoVfioDriver = Add("VfioDriverMissing", "The kernel has no such VFIO driver loaded.", "Load it (modprobe vfio-pci) and have it loaded at boot.");
+    public static readonly Reason NoErasingDriver = Add("NvmeDriverMissing", "The kernel has no nvme driver loaded, by which the controller is erased.", "Load it (modprobe nvme) and have it loaded at boot.");
     public static readonly Reason UnbindHangs = Add("UnbindHangs", "The present driver does not let go of the device.", "Find what still uses the device; if nothing does, reboot the node. Then release the device.");
     public static readonly Reason UnbindRefused = Add("UnbindRefused", "The kernel refuses to unbind the device from its driver.", "Read the host's kernel log, then release the device.");
     public static readonly Reason BindFailed = Add("BindFailed", "The device did not come to the driver that it was bound to.", "Read the host's kernel log, then release the device.");

@@ -9,7 +9,6 @@ namespace Worker.Hardware.Assignment;
 // Assumes: the caller holds the device (AssignedDevices) and no VMM has it open. On a crash midway: the next worker cleans it again from the start.
 internal sealed class DeviceTenancy(HostTree tree, IHostControl host, QemuFacts vmm)
 {
-    private const string NvmeDriver = "nvme";
     private readonly DriverBinding _binding = new(tree, host);
     private readonly FunctionReset _reset = new(tree, host);
 
@@ -17,6 +16,10 @@ internal sealed class DeviceTenancy(HostTree tree, IHostControl host, QemuFacts 
     public IReadOnlyDictionary<string, string> DriversNow(OfferedFunction device) => Group(device)
         .Select(address => (address, Driver: _binding.DriverOf(address))).Where(f => f.Driver is not null && f.Driver != device.Rule.Driver && !f.Driver.Contains("vfio", StringComparison.Ordinal))
         .ToDictionary(f => f.address.ToString(), f => f.Driver!, StringComparer.Ordinal);
+
+    /// <summary>Null when every driver that a tenancy needs is loaded.</summary>
+    public DeviceProblem? MissingDriver(OfferedFunction device) =>
+        _binding.Missing(device.Rule.Driver) ?? (AssignmentRules.IsNvme(device.Function) ? _binding.Missing(DriverBinding.Nvme) : null);
 
     public bool IsOnVfio(OfferedFunction device) => _binding.DriverOf(device.Function.Address) == device.Rule.Driver;
 
@@ -41,13 +44,14 @@ internal sealed class DeviceTenancy(HostTree tree, IHostControl host, QemuFacts 
     }
 
     /// <summary>Null when nothing of the tenant is left on it.</summary>
-    public async Task<DeviceProblem?> CleanAsync(OfferedFunction device, HardwareInventory seen, IReadOnlyDictionary<string, string> drivers, CancellationToken ct)
+    public async Task<DeviceException?> CleanAsync(OfferedFunction device, HardwareInventory seen, IReadOnlyDictionary<string, string> drivers, CancellationToken ct)
     {
         try
         {
             // First of all: the user's number goes to another VM, whatever fails from here on.
             foreach (var node in Nodes(device))
                 host.Own(node, null);
+            Require(MissingDriver(device));
             await BindGroupAsync(device, ct);
             Require(await _reset.ResetAsync(device.Function, seen, ct));
             Require(await EraseAsync(device, ct));
@@ -60,7 +64,7 @@ internal sealed class DeviceTenancy(HostTree tree, IHostControl host, QemuFacts 
         }
         catch (DeviceException problem)
         {
-            return problem.Problem;
+            return problem;
         }
     }
 
@@ -75,7 +79,7 @@ internal sealed class DeviceTenancy(HostTree tree, IHostControl host, QemuFacts 
     {
         if (!AssignmentRules.IsNvme(device.Function))
             return null;
-        if (await _binding.BindAsync(device.Function.Address, NvmeDriver, ct) is { } problem)
+        if (await _binding.BindAsync(device.Function.Address, DriverBinding.Nvme, ct) is { } problem)
             return problem;
         var erased = await host.EraseNamespacesAsync(device.Function.Address, ct);
         return erased.IsDone ? null : AssignmentReasons.NotErased.With($"{erased.Said}.");
@@ -106,6 +110,6 @@ internal sealed class DeviceTenancy(HostTree tree, IHostControl host, QemuFacts 
     private static void Require(DeviceProblem? problem)
     {
         if (problem is not null)
-            throw new DeviceException(problem, quarantines: true);
+            throw new DeviceException(problem, quarantines: problem.Reason != AssignmentReasons.NoVfioDriver.Code && problem.Reason != AssignmentReasons.NoErasingDriver.Code);
     }
 }
