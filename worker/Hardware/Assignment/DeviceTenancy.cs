@@ -9,6 +9,7 @@ namespace Worker.Hardware.Assignment;
 // Assumes: the caller holds the device (AssignedDevices) and no VMM has it open. On a crash midway: the next worker cleans it again from the start.
 internal sealed class DeviceTenancy(HostTree tree, IHostControl host, QemuFacts vmm)
 {
+    private static readonly TimeSpan OpenLimit = TimeSpan.FromSeconds(15);
     private readonly DriverBinding _binding = new(tree, host);
     private readonly FunctionReset _reset = new(tree, host);
 
@@ -26,6 +27,7 @@ internal sealed class DeviceTenancy(HostTree tree, IHostControl host, QemuFacts 
     /// <summary>Makes it ready for a VM's user, or throws a <see cref="DeviceException"/>.</summary>
     public async Task<AssignedFunction> PrepareAsync(OfferedFunction device, Vmm kind, HardwareInventory seen, bool knownClean, uint? user, CancellationToken ct)
     {
+        await RequireUnusedAsync(device, ct);
         if (!knownClean)
             Require(await EraseAsync(device, ct));
         await BindGroupAsync(device, ct);
@@ -70,8 +72,17 @@ internal sealed class DeviceTenancy(HostTree tree, IHostControl host, QemuFacts 
 
     private async Task BindGroupAsync(OfferedFunction device, CancellationToken ct)
     {
+        await RequireUnusedAsync(device, ct);
         foreach (var address in Group(device))
             Require(await _binding.BindAsync(address, device.Rule.Driver, ct));
+    }
+
+    /// <summary>Unbinding pulls a disk from under whatever works on it, and a disk that comes back is nobody's: so all of the group are tried before the first leaves.</summary>
+    private async Task RequireUnusedAsync(OfferedFunction device, CancellationToken ct)
+    {
+        foreach (var address in Group(device).Where(address => _binding.DriverOf(address) == DriverBinding.Nvme))
+            if (await host.TryDisksAsync(address, OpenLimit, ct) is { IsDone: false } answer)
+                Require(AssignmentReasons.BootStorage.With($"It is one of {address}: {answer.Said}."));
     }
 
     /// <summary>Only the host's own driver can erase a controller, so the function visits it.</summary>

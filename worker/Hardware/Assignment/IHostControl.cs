@@ -20,6 +20,10 @@ public interface IHostControl
     /// <summary>What iommufd tells of the SMMU in front of a function on VFIO; null where it cannot be asked. Opens the function, which resets it.</summary>
     SmmuHardware? AskSmmu(PciAddress address);
 
+    /// <summary>Done when each disk of a controller that is on the host's nvme driver could be opened exclusively: nothing has one for itself, neither a file system nor
+    /// a pool or RAID that shows neither mount nor holder.</summary>
+    Task<HostAnswer> TryDisksAsync(PciAddress address, TimeSpan limit, CancellationToken ct);
+
     /// <summary>Erases every namespace of a controller that is on the host's nvme driver, and reads back that nothing is left.</summary>
     Task<HostAnswer> EraseNamespacesAsync(PciAddress address, CancellationToken ct);
 

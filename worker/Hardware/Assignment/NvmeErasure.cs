@@ -37,6 +37,16 @@ internal sealed class NvmeErasure(HostTree tree, TimeProvider time)
         }
     }
 
+    /// <summary>Whatever state its controller is in: a disk that is in use may wait for it to come back.</summary>
+    public HostAnswer TryDisks(PciAddress address)
+    {
+        foreach (var controller in tree.Names($"{PciScan.Directory}/{address}/nvme").Where(IsController))
+            foreach (var disk in Disks(address, controller))
+                if (BlockDisk.InUse(Path.Combine(tree.Root, "dev", disk)) is { } why)
+                    return new HostAnswer(HostOutcome.Refused, why);
+        return HostAnswer.Done;
+    }
+
     private string? LiveController(PciAddress address) => tree.Names($"{PciScan.Directory}/{address}/nvme")
         .FirstOrDefault(name => IsController(name) && tree.Text($"{PciScan.Directory}/{address}/nvme/{name}/state") == "live");
 
@@ -186,6 +196,18 @@ internal sealed unsafe class BlockDisk : IDisposable
             return new BlockDisk(file, (long)bytes);
         file.Dispose();
         throw new IOException($"the size of {path} cannot be read: errno {Marshal.GetLastPInvokeError()}");
+    }
+
+    /// <summary>Null when nothing has the disk for itself. One that has died (ENXIO, ENODEV) is nobody's; what else cannot be opened may be somebody's.</summary>
+    public static string? InUse(string path)
+    {
+        const int exclusive = 0x80 | 0x80000, noAddress = 6, noDevice = 19;
+        var descriptor = LibC.Open(path, exclusive);
+        var error = Marshal.GetLastPInvokeError();
+        if (descriptor < 0)
+            return error is noAddress or noDevice ? null : $"{path} cannot be opened exclusively: errno {error}";
+        _ = LibC.Close(descriptor);
+        return null;
     }
 
     public void WriteZeros()
