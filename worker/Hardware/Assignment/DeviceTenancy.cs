@@ -93,7 +93,12 @@ internal sealed class DeviceTenancy(HostTree tree, IHostControl host, QemuFacts 
         if (await _binding.BindAsync(device.Function.Address, DriverBinding.Nvme, ct) is { } problem)
             return problem;
         var erased = await host.EraseNamespacesAsync(device.Function.Address, ct);
-        return erased.IsDone ? null : AssignmentReasons.NotErased.With($"{erased.Said}.");
+        return erased.Outcome switch
+        {
+            HostOutcome.Done => null,
+            HostOutcome.OutOfReach => AssignmentReasons.NamespacesOutOfReach.With(erased.Said),
+            _ => AssignmentReasons.NotErased.With($"{erased.Said}."),
+        };
     }
 
     /// <summary>As the settings say; else by iommufd where host and VMM have it, and by the group's container where not. kvmtool knows nothing but the container.</summary>

@@ -24,6 +24,8 @@ internal sealed class FakeHost(HostTree tree) : IHostControl
     /// <summary>Stays a bus master over its reset.</summary>
     public HashSet<string> KeepsMastering { get; } = [];
     public HashSet<string> KeepsData { get; } = [];
+    /// <summary>A tenant has detached a namespace.</summary>
+    public HashSet<string> HidesNamespace { get; } = [];
     /// <summary>Controllers that have a disk which something has for itself; a disk that was pulled comes back as nobody's.</summary>
     public HashSet<string> DisksInUse { get; } = [];
     public Dictionary<string, uint?> Owners { get; } = [];
@@ -66,6 +68,8 @@ internal sealed class FakeHost(HostTree tree) : IHostControl
             return new HostAnswer(HostOutcome.Refused, "not on nvme");
         if (DisksInUse.Contains(name))
             return new HostAnswer(HostOutcome.Refused, "/dev/nvme0n1 cannot be opened: errno 16");
+        if (HidesNamespace.Contains(name))
+            return new HostAnswer(HostOutcome.OutOfReach, "Not attached: 2.");
         Done.Add($"erase {name}");
         return KeepsData.Contains(name) ? new HostAnswer(HostOutcome.Refused, "nvme0n1 still has data at byte 0") : HostAnswer.Done;
     }

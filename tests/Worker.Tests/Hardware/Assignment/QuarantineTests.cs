@@ -32,6 +32,7 @@ public sealed class QuarantineTests : IDisposable
         ["it comes back as another"] = (OtherIds, "ResetNotVerified"),
         ["it comes back with half a header"] = ((h, a) => File.WriteAllBytes(h.Path(ConfigOf(a)), [0xDE, 0x10, 0x42, 0x23, 0, 0]), "ResetNotVerified"),
         ["its data stay"] = ((h, a) => h.Kernel.KeepsData.Add(a), "DeviceNotErased"),
+        ["a namespace is detached"] = ((h, a) => h.Kernel.HidesNamespace.Add(a), "NamespacesOutOfReach"),
     };
 
     public static TheoryData<string> BreakNames => [.. Breaks.Keys];
@@ -68,6 +69,7 @@ public sealed class QuarantineTests : IDisposable
     [InlineData("it still masters the bus")]
     [InlineData("it comes back as another")]
     [InlineData("its data stay")]
+    [InlineData("a namespace is detached")]
     [InlineData("the driver does not let go")]
     public async Task Release_WhenOneThingFails_FreesTheSandboxAndNotTheDevice(string name)
     {
