@@ -70,6 +70,9 @@ public sealed class NodeDevices(EmulatedDevices emulated, AssignedDevices assign
         return clean.Count == models.Count;
     }
 
+    /// <summary>Whether sandboxes have functions of the host, whose cleaning may take minutes.</summary>
+    public bool HoldsFunctions => assigned.HoldsAny;
+
     public IReadOnlyList<string> HeldBy(Guid sandbox) => [.. emulated.HeldBy(sandbox), .. assigned.HeldBy(sandbox)];
 
     /// <summary>Whether anything was done; not where the plan's quarantine is no longer, or is a refusal that only its cause can end.</summary>

@@ -72,6 +72,16 @@ public sealed class AssignedDevices(
         }
     }
 
+    /// <summary>Whether a sandbox has any, whose end takes as long as cleaning does.</summary>
+    public bool HoldsAny
+    {
+        get
+        {
+            lock (_lock)
+                return _holders.Count > 0;
+        }
+    }
+
     /// <summary>A sandbox of an earlier worker has it, whatever became of it meanwhile.</summary>
     public void Adopt(Guid sandbox, string address)
     {
@@ -129,10 +139,14 @@ public sealed class AssignedDevices(
         if (PciAddress.TryParse(address, out var at))
         {
             Look(always: true);
-            if (Find(address) is not { } device)
-                Quarantine(at, AssignmentReasons.NotOffered.With());
-            else if (!IsQuarantined(address))
+            var device = FindHeld(at);
+            if (device is not null && !IsQuarantined(at))
                 await CleanAsync(device, ct);
+            else if (Inventory.Functions.FirstOrDefault(f => f.Address == at) is { } function)
+                // The user's number goes to another VM, whatever becomes of the device.
+                _tenancy.TakeBack(function);
+            if (device is null)
+                Quarantine(at, AssignmentReasons.NotOffered.With());
         }
         LetGo(sandbox, address);
     }
@@ -202,21 +216,22 @@ public sealed class AssignedDevices(
         }
     }
 
-    /// <summary>Before the first unbinding, so that giving back works after a crash.</summary>
+    /// <summary>Before the first unbinding, so that cleaning and giving back work after a crash, and where the settings say nothing of the device any more.</summary>
     private void Remember(OfferedFunction device)
     {
         var entry = _ledger.Read(device.Function.Address, time.GetUtcNow());
         var drivers = new Dictionary<string, string>(entry.Drivers, StringComparer.Ordinal);
         foreach (var (address, driver) in _tenancy.DriversNow(device))
             drivers[address] = driver;
-        if (drivers.Count != entry.Drivers.Count || drivers.Any(d => entry.Drivers.GetValueOrDefault(d.Key) != d.Value))
-            _ledger.Write(device.Function.Address, entry with { Drivers = drivers });
+        var taken = TakenBy.Of(device.Rule);
+        if (taken != entry.Taken || drivers.Count != entry.Drivers.Count || drivers.Any(d => entry.Drivers.GetValueOrDefault(d.Key) != d.Value))
+            _ledger.Write(device.Function.Address, entry with { Drivers = drivers, Taken = taken });
     }
 
     private void Look(bool always)
     {
         lock (_lock)
-            if (rules.Count == 0 || (!always && _lookedAt is { } at && time.GetElapsedTime(at) < LookPeriod))
+            if (!always && (rules.Count == 0 || (_lookedAt is { } at && time.GetElapsedTime(at) < LookPeriod)))
                 return;
         var seen = inventory with { Functions = PciScan.Read(tree).Functions, Groups = IommuGroups.Read(tree) };
         var offered = AssignmentRules.Offer(rules, seen, HostUseScan.Read(tree)).Select(d => d.Refusal is null ? d with { Refusal = _tenancy.MissingDriver(d) } : d).ToList();
@@ -237,10 +252,12 @@ public sealed class AssignedDevices(
         }
     }
 
-    private bool IsQuarantined(string address)
+    private bool IsQuarantined(PciAddress address)
     {
         lock (_lock)
-            return _quarantines.GetValueOrDefault(address) is not null;
+            if (_quarantines.TryGetValue(address.ToString(), out var known))
+                return known is not null;
+        return _ledger.Read(address, time.GetUtcNow()).Quarantine is not null;
     }
 
     private Failure? QuarantineOf(OfferedFunction device) => _quarantines.GetValueOrDefault(device.Address) ?? _refusals.GetValueOrDefault(device.Address);
@@ -250,6 +267,10 @@ public sealed class AssignedDevices(
         lock (_lock)
             return _offered.FirstOrDefault(d => d.Address == address);
     }
+
+    /// <summary>By the settings, else by the rule that it was taken by: the verbs of a stopped worker have no settings, and a rule may be gone.</summary>
+    private OfferedFunction? FindHeld(PciAddress address) => Find(address.ToString())
+        ?? (_ledger.Read(address, time.GetUtcNow()).Taken is { } taken && AssignmentRules.Offer([taken.RuleFor(address)], Inventory, HostUses.None) is [var held, ..] ? held : null);
 
     private static PciAddress Parse(string address) => PciAddress.TryParse(address, out var at) ? at : throw new ArgumentException("no PCI address", nameof(address));
 }

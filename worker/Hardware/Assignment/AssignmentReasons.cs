@@ -39,7 +39,7 @@ public static class AssignmentReasons
     public static readonly Reason NamespacesOutOfReach = Add("NamespacesOutOfReach", "The controller has namespaces that are not attached to it, or none: what it holds cannot be erased.", "With nvme-cli, on the nvme driver: attach them (nvme attach-ns), or delete them and create and attach one (nvme create-ns); then release the device.");
     public static readonly Reason NoVfioDevice = Add("VfioDeviceMissing", "VFIO made no device node of the function.", "Build the kernel with VFIO_DEVICE_CDEV and IOMMUFD, or with VFIO_GROUP and VFIO_CONTAINER; a static /dev needs the nodes made.");
     public static readonly Reason NodeNotGiven = Add("VfioDeviceNotGiven", "The device node could not be given to the VM's user.", "Run the worker as root.");
-    public static readonly Reason NotOffered = Add("NotOfferedAnyMore", "The node's settings no longer offer the device, or it vanished: it was left as its last tenant left it.", "Offer it again in Worker__Passthrough and release it, or erase it by hand.");
+    public static readonly Reason NotOffered = Add("NotOfferedAnyMore", "Neither the node's settings nor its ledger tell how the device is cleaned, or it vanished: it was left as its last tenant left it.", "Offer it again in Worker__Passthrough and release it, or erase it by hand.");
     public static readonly Reason LedgerUnreadable = Add("LedgerUnreadable", "What the worker had noted of the device cannot be read.", "Look at the device, then release it.");
 
     public static IReadOnlyList<Reason> All => Table;

@@ -45,14 +45,19 @@ internal sealed class DeviceTenancy(HostTree tree, IHostControl host, QemuFacts 
             function.Capabilities.Ats == Presence.Present && smmu?.Has(SmmuFeatures.Ats) == true);
     }
 
+    public void TakeBack(PciFunction function)
+    {
+        foreach (var node in Nodes(function))
+            host.Own(node, null);
+    }
+
     /// <summary>Null when nothing of the tenant is left on it.</summary>
     public async Task<DeviceException?> CleanAsync(OfferedFunction device, HardwareInventory seen, IReadOnlyDictionary<string, string> drivers, CancellationToken ct)
     {
         try
         {
             // First of all: the user's number goes to another VM, whatever fails from here on.
-            foreach (var node in Nodes(device))
-                host.Own(node, null);
+            TakeBack(device.Function);
             Require(MissingDriver(device));
             await BindGroupAsync(device, ct);
             Require(await _reset.ResetAsync(device.Function, seen, ct));
@@ -104,17 +109,17 @@ internal sealed class DeviceTenancy(HostTree tree, IHostControl host, QemuFacts 
     /// <summary>As the settings say; else by iommufd where host and VMM have it, and by the group's container where not. kvmtool knows nothing but the container.</summary>
     private (VfioAccess Access, string? Node) AccessOf(OfferedFunction device, Vmm kind)
     {
-        var nodes = Nodes(device);
+        var nodes = Nodes(device.Function);
         if (kind == Vmm.Qemu && device.Rule.Access != VfioAccess.Container && vmm.VfioProperties.Contains("iommufd") && tree.Exists("dev/iommu") && nodes.FirstOrDefault(node => node.Contains("/vfio/devices/", StringComparison.Ordinal)) is { } own)
             return (VfioAccess.Iommufd, own);
         return (VfioAccess.Container, device.Rule.Access != VfioAccess.Iommufd && tree.Exists("dev/vfio/vfio") ? nodes.FirstOrDefault(node => !node.Contains("/vfio/devices/", StringComparison.Ordinal)) : null);
     }
 
     /// <summary>The device's own node and its group's, as far as there are any.</summary>
-    private List<string> Nodes(OfferedFunction device)
+    private List<string> Nodes(PciFunction function)
     {
-        var names = tree.Names($"{PciScan.Directory}/{device.Function.Address}/vfio-dev");
-        string[] own = names is [var name] && IsVfioName(name) ? [$"dev/vfio/devices/{name}"] : [], ofGroup = device.Function.IommuGroup is { } group ? [$"dev/vfio/{group}"] : [];
+        var names = tree.Names($"{PciScan.Directory}/{function.Address}/vfio-dev");
+        string[] own = names is [var name] && IsVfioName(name) ? [$"dev/vfio/devices/{name}"] : [], ofGroup = function.IommuGroup is { } group ? [$"dev/vfio/{group}"] : [];
         string[] paths = [.. own, .. ofGroup];
         return [.. paths.Where(tree.Exists).Select(path => Path.Combine(tree.Root, path))];
     }

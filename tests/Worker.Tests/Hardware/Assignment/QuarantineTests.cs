@@ -252,21 +252,4 @@ public sealed class QuarantineTests : IDisposable
         Assert.Null(QuarantineOf(worker, Gpu));
         Assert.Null(worker.TryHold(_first, Gpu));
     }
-
-    [Theory]
-    [InlineData(true)]
-    [InlineData(false)]
-    public async Task Release_WhenItIsOfferedNoMore_IsQuarantinedUntouchedAndSoWhenOfferedAgain(bool otherRules)
-    {
-        var worker = _host.Worker(Nvme);
-        Assert.Null(worker.TryHold(_first, Nvme));
-        await worker.PrepareAsync(Nvme, Vmm.Qemu, User, Ct);
-        _host.Kernel.Done.Clear();
-        var next = otherRules ? _host.Worker(Gpu) : _host.Worker(Array.Empty<PassthroughOptions>());
-        next.Adopt(_first, Nvme);
-        await next.ReleaseAsync(_first, Nvme, Ct);
-        Assert.Empty(_host.Kernel.Done);
-        Assert.Empty(next.HeldBy(_first));
-        Assert.Equal("NotOfferedAnyMore", _host.Worker(Nvme).TryHold(_second, Nvme)?.Reason);
-    }
 }
