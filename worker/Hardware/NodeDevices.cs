@@ -70,6 +70,8 @@ public sealed class NodeDevices(EmulatedDevices emulated, AssignedDevices assign
         return clean.Count == models.Count;
     }
 
+    public IReadOnlyList<Failure> Problems => assigned.Problem is { } problem ? [problem] : [];
+
     /// <summary>Whether sandboxes have functions of the host, whose cleaning may take minutes.</summary>
     public bool HoldsFunctions => assigned.HoldsAny;
 

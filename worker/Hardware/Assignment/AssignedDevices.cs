@@ -11,7 +11,8 @@ public sealed record OfferedView(OfferedFunction Device, Failure? Quarantine, Ve
 
 // The functions of the host that guests are given. The one writer of who holds them and of their quarantines.
 // Guarantees: a device is held by at most one sandbox, its whole IOMMU group with it; it is free again only once it was seen clean, else quarantined
-// with the reason, or refused while a driver is not loaded; a quarantine outlives the worker. No lock is held while the host is changed: one device that hangs stops no other.
+// with the reason, or refused while a driver is not loaded; a quarantine outlives the worker. No lock is held while the host is changed or looked at: one device that hangs stops no other,
+// and nothing that hangs stops a report.
 // On a crash: who holds what is rebuilt from the records of the adopted sandboxes; what nobody holds is cleaned before its next tenant.
 public sealed class AssignedDevices(
     IReadOnlyList<PassthroughOptions> rules, HostTree tree, IHostControl host, HardwareInventory inventory, QemuFacts vmm, string stateDirectory,
@@ -21,6 +22,7 @@ public sealed class AssignedDevices(
     private readonly Lock _lock = new();
     private readonly DeviceTenancy _tenancy = new(tree, host, vmm);
     private readonly DeviceLedger _ledger = new(Path.Combine(stateDirectory, "devices"));
+    private readonly BackgroundLook _look = new(time, log);
     private readonly Dictionary<string, Guid> _holders = new(StringComparer.Ordinal);
     private readonly Dictionary<string, Failure?> _quarantines = new(StringComparer.Ordinal);
     private readonly Dictionary<string, Failure> _refusals = new(StringComparer.Ordinal);
@@ -29,7 +31,13 @@ public sealed class AssignedDevices(
     private readonly Dictionary<PciAddress, SmmuHardware> _asked = [];
     private IReadOnlyList<OfferedFunction> _offered = [];
     private HardwareInventory? _seen;
-    private long? _lookedAt;
+
+    /// <summary>How long a report, and how long a tenancy, waits for a look at the host.</summary>
+    internal TimeSpan LookLimit { get; init; } = TimeSpan.FromSeconds(3);
+    internal TimeSpan FreshLimit { get; init; } = TimeSpan.FromSeconds(15);
+
+    /// <summary>Why what is told of the devices is not of now; null when it is.</summary>
+    public Failure? Problem => _look.Problem;
 
     /// <summary>The host as it was last looked at.</summary>
     public HardwareInventory Inventory
@@ -45,7 +53,7 @@ public sealed class AssignedDevices(
     {
         if (rules.Count == 0)
             return [];
-        Look(always: false);
+        _look.IfOlderThan(LookPeriod, LookLimit, Look);
         var host = Inventory;
         lock (_lock)
             return [.. _offered.Select(d => new OfferedView(d, QuarantineOf(d), SvaChain.Judge(d.Function, host, vmm)))];
@@ -56,7 +64,8 @@ public sealed class AssignedDevices(
     /// <summary>Null when the sandbox has it now.</summary>
     public DeviceProblem? TryHold(Guid sandbox, string address)
     {
-        Look(always: false);
+        if (rules.Count > 0)
+            _look.IfOlderThan(LookPeriod, LookLimit, Look);
         lock (_lock)
         {
             if (_offered.FirstOrDefault(d => d.Address == address) is not { } device)
@@ -105,7 +114,9 @@ public sealed class AssignedDevices(
     /// <summary>A <see cref="DeviceException"/> when it could not be made ready; it is quarantined then if that was its own fault.</summary>
     public async Task<AssignedFunction> PrepareAsync(string address, Vmm vmmKind, uint? user, CancellationToken ct)
     {
-        Look(always: true);
+        // What the host does with a device must be known as of now before it is taken from it.
+        if (!await _look.AnewAsync(FreshLimit, Look, ct))
+            throw new DeviceException(AssignmentReasons.ScanHangs.With(), quarantines: false);
         if (Find(address) is not { } device)
             throw new DeviceException(AssignmentReasons.Missing.With($"It is {address}."), quarantines: false);
         if (device.Refusal is { } refusal)
@@ -138,7 +149,7 @@ public sealed class AssignedDevices(
                 return;
         if (PciAddress.TryParse(address, out var at))
         {
-            Look(always: true);
+            var fresh = await _look.AnewAsync(FreshLimit, Look, ct);
             var device = FindHeld(at);
             if (device is not null && !IsQuarantined(at))
                 await CleanAsync(device, ct);
@@ -146,7 +157,7 @@ public sealed class AssignedDevices(
                 // The user's number goes to another VM, whatever becomes of the device.
                 _tenancy.TakeBack(function);
             if (device is null)
-                Quarantine(at, AssignmentReasons.NotOffered.With());
+                Quarantine(at, (fresh ? AssignmentReasons.NotOffered : AssignmentReasons.ScanHangs).With());
         }
         LetGo(sandbox, address);
     }
@@ -164,14 +175,14 @@ public sealed class AssignedDevices(
         }
         try
         {
-            Look(always: true);
-            if (Find(lifted.Address) is { Refusal: null } device)
+            var fresh = await _look.AnewAsync(FreshLimit, Look, ct);
+            if (fresh && Find(lifted.Address) is { Refusal: null } device)
             {
                 Remember(device);
                 await CleanAsync(device, ct, lifts: true);
             }
             else
-                Quarantine(Parse(lifted.Address), Find(lifted.Address)?.Refusal ?? AssignmentReasons.Missing.With());
+                Quarantine(Parse(lifted.Address), !fresh ? AssignmentReasons.ScanHangs.With() : Find(lifted.Address)?.Refusal ?? AssignmentReasons.Missing.With());
             return true;
         }
         finally
@@ -228,17 +239,14 @@ public sealed class AssignedDevices(
             _ledger.Write(device.Function.Address, entry with { Drivers = drivers, Taken = taken });
     }
 
-    private void Look(bool always)
+    private void Look()
     {
-        lock (_lock)
-            if (!always && (rules.Count == 0 || (_lookedAt is { } at && time.GetElapsedTime(at) < LookPeriod)))
-                return;
         var seen = inventory with { Functions = PciScan.Read(tree).Functions, Groups = IommuGroups.Read(tree) };
         var offered = AssignmentRules.Offer(rules, seen, HostUseScan.Read(tree)).Select(d => d.Refusal is null ? d with { Refusal = _tenancy.MissingDriver(d) } : d).ToList();
         var now = time.GetUtcNow();
         lock (_lock)
         {
-            (_seen, _offered, _lookedAt) = (seen, offered, time.GetTimestamp());
+            (_seen, _offered) = (seen, offered);
             foreach (var device in offered)
             {
                 if (!_quarantines.ContainsKey(device.Address))

@@ -16,6 +16,7 @@ public static class AssignmentReasons
     private static readonly List<Reason> Table = [];
 
     public static readonly Reason Missing = Add("DeviceMissing", "The node has no such device.", "Look for a hot-unplug or a link error in the host's kernel log; create the sandbox again, so that it is placed anew.");
+    public static readonly Reason ScanHangs = Add("DeviceScanHangs", "Reading the host's PCI functions does not come back: they are shown as last seen, and none is given to a guest.", "Look in the host's kernel log for an unbinding or a reset that hangs, and for what still uses that device; if nothing does, reboot the node.");
     public static readonly Reason Busy = Add("DeviceBusy", "The device is still held by another sandbox.", "Wait until that sandbox has been cleaned.");
     public static readonly Reason NotEndpoint = Add("NotAnEndpoint", "The function is a bridge: it stays with the host.", "Name an endpoint in Worker__Passthrough.");
     public static readonly Reason Gone = Add("DeviceDoesNotAnswer", "The function's configuration space reads as all ones.", "Look for link errors in the kernel's log; power the slot off and on, then release the device.");
