@@ -26,8 +26,8 @@ return args switch
     [] => await RunAsync(),
     ["check"] => await CheckAsync(),
     ["reasons"] => PrintReasons(),
-    ["destroy-all", "--state-directory", var directory] => await EndAllAsync(directory, manager => manager.DestroyAllAsync(TimeSpan.FromSeconds(20))),
-    ["shut-down", "--state-directory", var directory] => await EndAllAsync(directory, manager => manager.ShutDownAllAsync(TimeSpan.FromSeconds(20))),
+    ["destroy-all", "--state-directory", var directory] => await EndAllAsync(directory, (manager, limit) => manager.DestroyAllAsync(limit)),
+    ["shut-down", "--state-directory", var directory] => await EndAllAsync(directory, (manager, limit) => manager.ShutDownAllAsync(limit)),
     _ => Usage(),
 };
 
@@ -110,7 +110,7 @@ async Task<int> CheckAsync()
     return canRun ? 0 : 1;
 }
 
-async Task<int> EndAllAsync(string directory, Func<VmManager, Task<bool>> endAll)
+async Task<int> EndAllAsync(string directory, Func<VmManager, TimeSpan, Task<bool>> endAll)
 {
     options.StateDirectory = directory;
     if (!Path.IsPathFullyQualified(directory))
@@ -127,7 +127,8 @@ async Task<int> EndAllAsync(string directory, Func<VmManager, Task<bool>> endAll
     var devices = NewDevices(options, node, logging.CreateLogger("Worker.Hardware"));
     await using var manager = NewManager(options, node, new ImageCatalogue(Path.Combine(directory, "none")), devices, logging.CreateLogger("Worker.Vms"));
     manager.Start();
-    if (!await endAll(manager))
+    // Every step of a cleaning has its own limit, and a controller may take ten minutes for each format.
+    if (!await endAll(manager, devices.HoldsFunctions ? TimeSpan.FromMinutes(15) : TimeSpan.FromSeconds(20)))
         return Fail("not every VM could be ended and cleaned");
     node.Cgroups.RemoveParent();
     return 0;

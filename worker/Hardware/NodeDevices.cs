@@ -70,9 +70,15 @@ public sealed class NodeDevices(EmulatedDevices emulated, AssignedDevices assign
         return clean.Count == models.Count;
     }
 
+    public IReadOnlyList<Failure> Problems => assigned.Problem is { } problem ? [problem] : [];
+
+    /// <summary>Whether sandboxes have functions of the host, whose cleaning may take minutes.</summary>
+    public bool HoldsFunctions => assigned.HoldsAny;
+
     public IReadOnlyList<string> HeldBy(Guid sandbox) => [.. emulated.HeldBy(sandbox), .. assigned.HeldBy(sandbox)];
 
-    public Task LiftAsync(PlannedDevice lifted, CancellationToken ct) => assigned.LiftAsync(lifted, ct);
+    /// <summary>Whether anything was done; not where the plan's quarantine is no longer, or is a refusal that only its cause can end.</summary>
+    public Task<bool> LiftAsync(PlannedDevice lifted, CancellationToken ct) => assigned.LiftAsync(lifted, ct);
 
     /// <summary>As the node judges it; null for a device that it does not have.</summary>
     public JudgedDevice? Judge(string address)

@@ -20,9 +20,10 @@ public sealed class NodeReportBuilder(
     {
         ScanImages();
         var snapshot = vms.Snapshot();
+        var reported = devices.Report(snapshot);
         return new NodeReport(
-            NodeProtocol.Version, Version, time.GetUtcNow(), snapshot.AppliedPlanRevision, node.ToFacts(options, _imageProblems),
-            devices.Report(snapshot), _images, [.. snapshot.Views.Select(v => v.Sandbox)], installation);
+            NodeProtocol.Version, Version, time.GetUtcNow(), snapshot.AppliedPlanRevision, node.ToFacts(options, [.. _imageProblems, .. vms.Problems, .. devices.Problems]),
+            reported, _images, [.. snapshot.Views.Select(v => v.Sandbox)], installation);
     }
 
     private void ScanImages()

@@ -14,6 +14,8 @@ public sealed record VmSnapshot(long AppliedPlanRevision, IReadOnlyList<VmView> 
 public sealed class VmManager(string runtimeRoot, VmSurroundings around) : IAsyncDisposable
 {
     private static readonly TimeSpan NudgePeriod = TimeSpan.FromMilliseconds(250);
+    /// <summary>A plan names a quarantine until it is lifted: what failed must not be tried at once, for each try may erase a device.</summary>
+    internal static readonly TimeSpan LiftPause = TimeSpan.FromSeconds(30);
     private readonly Lock _lock = new();
     private readonly Dictionary<Guid, (VmRunner Runner, Task Run)> _runners = [];
     private readonly CancellationTokenSource _end = new();
@@ -31,6 +33,16 @@ public sealed class VmManager(string runtimeRoot, VmSurroundings around) : IAsyn
         {
             lock (_lock)
                 return _plan.WatchedConsoles;
+        }
+    }
+
+    /// <summary>What the node must be told of its sandboxes that is no end of one.</summary>
+    public IReadOnlyList<Failure> Problems
+    {
+        get
+        {
+            lock (_lock)
+                return [.. _runners.Values.Select(r => r.Runner.ConsoleProblem).OfType<Failure>()];
         }
     }
 
@@ -181,14 +193,16 @@ public sealed class VmManager(string runtimeRoot, VmSurroundings around) : IAsyn
     {
         try
         {
-            await around.Devices.LiftAsync(lifted, _end.Token);
+            if (await around.Devices.LiftAsync(lifted, _end.Token))
+                _changed.Writer.TryWrite(true);
         }
         catch (Exception problem)
         {
-            if (!_end.IsCancellationRequested)
-                around.Log.LogError(problem, "Device {Device}: its quarantine could not be lifted; the next plan tries again", lifted.Address);
+            if (_end.IsCancellationRequested)
+                return;
+            around.Log.LogError(problem, "Device {Device}: its quarantine could not be lifted; the first plan after {Pause} tries again", lifted.Address, LiftPause);
+            await Task.Delay(LiftPause, around.Time, _end.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
-        _changed.Writer.TryWrite(true);
     }
 
     private void OnPublished(VmRunner runner) => _changed.Writer.TryWrite(true);

@@ -1,5 +1,6 @@
 using Contracts;
 using Microsoft.Extensions.Logging;
+using Worker.Checks;
 
 namespace Worker.Vms;
 
@@ -19,11 +20,15 @@ public sealed partial class VmRunner
             EndUnknown();
             return;
         }
-        OpenConsole();
+        // First of all: whatever else fails, nobody is given the user or the devices of a guest that may run.
         if (!record.HasEnded)
         {
             _around.Users.Adopt(record.User);
             _around.Devices.Adopt(Id, record.HeldDevices, Now);
+        }
+        OpenConsoleIfPossible();
+        if (!record.HasEnded)
+        {
             if (record.HostBootId != _around.HostBootId)
                 _record = record with { End = record.End ?? EndCause.VmmLost, Process = null };
             else if (_spec is { } spec)
@@ -174,7 +179,24 @@ public sealed partial class VmRunner
         Publish();
     }
 
-    private void OpenConsole() => _console ??= _around.Vmm.OpenConsole(_directory);
+    private void OpenConsole()
+    {
+        _console ??= _around.Vmm.OpenConsole(_directory);
+        _consoleProblem = null;
+    }
+
+    private void OpenConsoleIfPossible()
+    {
+        try
+        {
+            OpenConsole();
+        }
+        catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
+        {
+            _consoleProblem = NodeReasons.ConsoleUnavailable.ToFailure(Now, $"It is that of {Id}: {problem.Message}");
+            _around.Log.LogError("{Reason}: {Message} {Remedy}", _consoleProblem.Reason, _consoleProblem.Message, _consoleProblem.Remedy);
+        }
+    }
 
     private static VmCgroup? CgroupOf(VmRecord record) => record.Cgroup is { } path ? new VmCgroup(path) : null;
 }

@@ -43,6 +43,7 @@ public sealed partial class VmRunner
     private volatile IVm? _vm;
     private volatile VmView? _view;
     private volatile SerialConsole? _console;
+    private volatile Failure? _consoleProblem;
 
     public VmRunner(RuntimeDirectory directory, VmSurroundings around, Action<VmRunner> published) =>
         (_directory, _around, _published) = (directory, around, published);
@@ -53,6 +54,9 @@ public sealed partial class VmRunner
     public VmView? View => _view;
     public bool IsGone { get; private set; }
     public SerialConsole? Console => _console;
+
+    /// <summary>Why the sandbox goes on without a console; null when it does not.</summary>
+    public Failure? ConsoleProblem => _consoleProblem;
 
     // planned: Null when the plan does not name the sandbox: it is destroyed.
     public void Want(PlannedSandbox? planned)

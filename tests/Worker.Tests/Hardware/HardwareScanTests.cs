@@ -48,12 +48,12 @@ public sealed class HardwareScanTests
         machine.Function("0000:01:00.0", 0x10DE2342, 0x030200, new ConfigBytes(0x10DE2342).Express().Build());
         var path = "sys/bus/pci/devices/0000:01:00.0";
         machine.Link($"{path}/driver", "../../../../../../etc/pass wd;rm").Link($"{path}/iommu", "../..").Link($"{path}/iommu_group", "../../not-a-number")
-            .Link($"{path}/physfn", "../0000:01:00.0").Text($"{path}/driver_override", "a/../../b").Text($"{path}/numa_node", "99999999999999999999")
+            .Link($"{path}/physfn", "../0000:01:00.0").Text($"{path}/numa_node", "99999999999999999999")
             .Text("sys/bus/pci/devices/..;reboot/vendor", "0x1").Text("sys/bus/pci/devices/0000:02:00.0/vendor", "nonsense")
             .Text("sys/kernel/iommu_groups/../../../escape", "x").Text("sys/kernel/iommu_groups/3/reserved_regions", "0x1 0x2\nfoo\n0x3 0xzz direct\n0x4 0x5 direct");
         var seen = machine.Scan();
         var function = Assert.Single(seen.Functions);
-        Assert.Equal((null, null, null, null, null, null), (function.Driver, function.Iommu, function.IommuGroup, function.PhysicalFunction, function.DriverOverride, function.NumaNode));
+        Assert.Equal((null, null, null, null, null), (function.Driver, function.Iommu, function.IommuGroup, function.PhysicalFunction, function.NumaNode));
         Assert.Equal(["..;reboot"], seen.ForeignNames);
         Assert.Equal([new ReservedRegion(4, 5, "direct")], seen.Groups.Single(g => g.Number == 3).Regions);
     }

@@ -46,7 +46,8 @@ internal sealed class FakeVmm : IVmm
 
     public EndCause ReadEnd(RuntimeDirectory directory) => Left;
     public string ReadLog(RuntimeDirectory directory) => "fake log";
-    public SerialConsole? OpenConsole(RuntimeDirectory directory) => null;
+    public Exception? ConsoleFails { get; set; }
+    public SerialConsole? OpenConsole(RuntimeDirectory directory) => ConsoleFails is null ? null : throw ConsoleFails;
 
     public void KillAll() => _started.ForEach(vm => vm.End());
 }

@@ -11,7 +11,8 @@ public sealed record OfferedView(OfferedFunction Device, Failure? Quarantine, Ve
 
 // The functions of the host that guests are given. The one writer of who holds them and of their quarantines.
 // Guarantees: a device is held by at most one sandbox, its whole IOMMU group with it; it is free again only once it was seen clean, else quarantined
-// with the reason; a quarantine outlives the worker. No lock is held while the host is changed: one device that hangs stops no other.
+// with the reason, or refused while a driver is not loaded; a quarantine outlives the worker. No lock is held while the host is changed or looked at: one device that hangs stops no other,
+// and nothing that hangs stops a report.
 // On a crash: who holds what is rebuilt from the records of the adopted sandboxes; what nobody holds is cleaned before its next tenant.
 public sealed class AssignedDevices(
     IReadOnlyList<PassthroughOptions> rules, HostTree tree, IHostControl host, HardwareInventory inventory, QemuFacts vmm, string stateDirectory,
@@ -21,6 +22,7 @@ public sealed class AssignedDevices(
     private readonly Lock _lock = new();
     private readonly DeviceTenancy _tenancy = new(tree, host, vmm);
     private readonly DeviceLedger _ledger = new(Path.Combine(stateDirectory, "devices"));
+    private readonly BackgroundLook _look = new(time, log);
     private readonly Dictionary<string, Guid> _holders = new(StringComparer.Ordinal);
     private readonly Dictionary<string, Failure?> _quarantines = new(StringComparer.Ordinal);
     private readonly Dictionary<string, Failure> _refusals = new(StringComparer.Ordinal);
@@ -29,7 +31,13 @@ public sealed class AssignedDevices(
     private readonly Dictionary<PciAddress, SmmuHardware> _asked = [];
     private IReadOnlyList<OfferedFunction> _offered = [];
     private HardwareInventory? _seen;
-    private long? _lookedAt;
+
+    /// <summary>How long a report, and how long a tenancy, waits for a look at the host.</summary>
+    internal TimeSpan LookLimit { get; init; } = TimeSpan.FromSeconds(3);
+    internal TimeSpan FreshLimit { get; init; } = TimeSpan.FromSeconds(15);
+
+    /// <summary>Why what is told of the devices is not of now; null when it is.</summary>
+    public Failure? Problem => _look.Problem;
 
     /// <summary>The host as it was last looked at.</summary>
     public HardwareInventory Inventory
@@ -45,7 +53,7 @@ public sealed class AssignedDevices(
     {
         if (rules.Count == 0)
             return [];
-        Look(always: false);
+        _look.IfOlderThan(LookPeriod, LookLimit, Look);
         var host = Inventory;
         lock (_lock)
             return [.. _offered.Select(d => new OfferedView(d, QuarantineOf(d), SvaChain.Judge(d.Function, host, vmm)))];
@@ -56,7 +64,8 @@ public sealed class AssignedDevices(
     /// <summary>Null when the sandbox has it now.</summary>
     public DeviceProblem? TryHold(Guid sandbox, string address)
     {
-        Look(always: false);
+        if (rules.Count > 0)
+            _look.IfOlderThan(LookPeriod, LookLimit, Look);
         lock (_lock)
         {
             if (_offered.FirstOrDefault(d => d.Address == address) is not { } device)
@@ -69,6 +78,16 @@ public sealed class AssignedDevices(
                 return new DeviceProblem(quarantine.Reason, $"{address} is not handed out: {quarantine.Message}", quarantine.Remedy);
             _holders[address] = sandbox;
             return null;
+        }
+    }
+
+    /// <summary>Whether a sandbox has any, whose end takes as long as cleaning does.</summary>
+    public bool HoldsAny
+    {
+        get
+        {
+            lock (_lock)
+                return _holders.Count > 0;
         }
     }
 
@@ -95,7 +114,9 @@ public sealed class AssignedDevices(
     /// <summary>A <see cref="DeviceException"/> when it could not be made ready; it is quarantined then if that was its own fault.</summary>
     public async Task<AssignedFunction> PrepareAsync(string address, Vmm vmmKind, uint? user, CancellationToken ct)
     {
-        Look(always: true);
+        // What the host does with a device must be known as of now before it is taken from it.
+        if (!await _look.AnewAsync(FreshLimit, Look, ct))
+            throw new DeviceException(AssignmentReasons.ScanHangs.With(), quarantines: false);
         if (Find(address) is not { } device)
             throw new DeviceException(AssignmentReasons.Missing.With($"It is {address}."), quarantines: false);
         if (device.Refusal is { } refusal)
@@ -128,35 +149,41 @@ public sealed class AssignedDevices(
                 return;
         if (PciAddress.TryParse(address, out var at))
         {
-            Look(always: true);
-            if (Find(address) is not { } device)
-                Quarantine(at, AssignmentReasons.NotOffered.With());
-            else if (!IsQuarantined(address))
+            var fresh = await _look.AnewAsync(FreshLimit, Look, ct);
+            var device = FindHeld(at);
+            if (device is not null && !IsQuarantined(at))
                 await CleanAsync(device, ct);
+            else if (Inventory.Functions.FirstOrDefault(f => f.Address == at) is { } function)
+                // The user's number goes to another VM, whatever becomes of the device.
+                _tenancy.TakeBack(function);
+            if (device is null)
+                Quarantine(at, (fresh ? AssignmentReasons.NotOffered : AssignmentReasons.ScanHangs).With());
         }
         LetGo(sandbox, address);
     }
 
-    /// <summary>Cleans a device whose quarantine an operator has lifted; ends when it is free or quarantined again.</summary>
-    public async Task LiftAsync(PlannedDevice lifted, CancellationToken ct)
+    /// <summary>Cleans a device whose quarantine an operator has lifted; ends when it is free or quarantined again. False when there was nothing to lift:
+    /// a refusal ends with its cause and not by a wish.</summary>
+    public async Task<bool> LiftAsync(PlannedDevice lifted, CancellationToken ct)
     {
         Failure? quarantine;
         lock (_lock)
         {
             quarantine = _quarantines.GetValueOrDefault(lifted.Address);
             if (quarantine is null || quarantine.At != lifted.LiftQuarantineOf || _holders.ContainsKey(lifted.Address) || !_lifting.Add(lifted.Address))
-                return;
+                return false;
         }
         try
         {
-            Look(always: true);
-            if (Find(lifted.Address) is { Refusal: null } device)
+            var fresh = await _look.AnewAsync(FreshLimit, Look, ct);
+            if (fresh && Find(lifted.Address) is { Refusal: null } device)
             {
                 Remember(device);
                 await CleanAsync(device, ct, lifts: true);
             }
             else
-                Quarantine(Parse(lifted.Address), Find(lifted.Address)?.Refusal ?? AssignmentReasons.Missing.With());
+                Quarantine(Parse(lifted.Address), !fresh ? AssignmentReasons.ScanHangs.With() : Find(lifted.Address)?.Refusal ?? AssignmentReasons.Missing.With());
+            return true;
         }
         finally
         {
@@ -168,9 +195,13 @@ public sealed class AssignedDevices(
     private async Task CleanAsync(OfferedFunction device, CancellationToken ct, bool lifts = false)
     {
         var entry = _ledger.Read(device.Function.Address, time.GetUtcNow());
-        if (await _tenancy.CleanAsync(device, Inventory, entry.Drivers, ct) is { } problem)
+        if (await _tenancy.CleanAsync(device, Inventory, entry.Drivers, ct) is { } failed)
         {
-            Quarantine(device.Function.Address, problem);
+            // Nothing is wrong with one whose driver is not loaded: it is refused until it is, and then made clean before its next tenant.
+            if (failed.Quarantines || lifts)
+                Quarantine(device.Function.Address, failed.Problem);
+            else
+                log.LogWarning("Device {Device} is not cleaned yet: {Reason}: {Message}", device.Address, failed.Problem.Reason, failed.Problem.Message);
             return;
         }
         if (lifts)
@@ -196,28 +227,26 @@ public sealed class AssignedDevices(
         }
     }
 
-    /// <summary>Before the first unbinding, so that giving back works after a crash.</summary>
+    /// <summary>Before the first unbinding, so that cleaning and giving back work after a crash, and where the settings say nothing of the device any more.</summary>
     private void Remember(OfferedFunction device)
     {
         var entry = _ledger.Read(device.Function.Address, time.GetUtcNow());
         var drivers = new Dictionary<string, string>(entry.Drivers, StringComparer.Ordinal);
         foreach (var (address, driver) in _tenancy.DriversNow(device))
             drivers[address] = driver;
-        if (drivers.Count != entry.Drivers.Count || drivers.Any(d => entry.Drivers.GetValueOrDefault(d.Key) != d.Value))
-            _ledger.Write(device.Function.Address, entry with { Drivers = drivers });
+        var taken = TakenBy.Of(device.Rule);
+        if (taken != entry.Taken || drivers.Count != entry.Drivers.Count || drivers.Any(d => entry.Drivers.GetValueOrDefault(d.Key) != d.Value))
+            _ledger.Write(device.Function.Address, entry with { Drivers = drivers, Taken = taken });
     }
 
-    private void Look(bool always)
+    private void Look()
     {
-        lock (_lock)
-            if (rules.Count == 0 || (!always && _lookedAt is { } at && time.GetElapsedTime(at) < LookPeriod))
-                return;
         var seen = inventory with { Functions = PciScan.Read(tree).Functions, Groups = IommuGroups.Read(tree) };
-        var offered = AssignmentRules.Offer(rules, seen, HostUseScan.Read(tree));
+        var offered = AssignmentRules.Offer(rules, seen, HostUseScan.Read(tree)).Select(d => d.Refusal is null ? d with { Refusal = _tenancy.MissingDriver(d) } : d).ToList();
         var now = time.GetUtcNow();
         lock (_lock)
         {
-            (_seen, _offered, _lookedAt) = (seen, offered, time.GetTimestamp());
+            (_seen, _offered) = (seen, offered);
             foreach (var device in offered)
             {
                 if (!_quarantines.ContainsKey(device.Address))
@@ -231,10 +260,12 @@ public sealed class AssignedDevices(
         }
     }
 
-    private bool IsQuarantined(string address)
+    private bool IsQuarantined(PciAddress address)
     {
         lock (_lock)
-            return _quarantines.GetValueOrDefault(address) is not null;
+            if (_quarantines.TryGetValue(address.ToString(), out var known))
+                return known is not null;
+        return _ledger.Read(address, time.GetUtcNow()).Quarantine is not null;
     }
 
     private Failure? QuarantineOf(OfferedFunction device) => _quarantines.GetValueOrDefault(device.Address) ?? _refusals.GetValueOrDefault(device.Address);
@@ -244,6 +275,10 @@ public sealed class AssignedDevices(
         lock (_lock)
             return _offered.FirstOrDefault(d => d.Address == address);
     }
+
+    /// <summary>By the settings, else by the rule that it was taken by: the verbs of a stopped worker have no settings, and a rule may be gone.</summary>
+    private OfferedFunction? FindHeld(PciAddress address) => Find(address.ToString())
+        ?? (_ledger.Read(address, time.GetUtcNow()).Taken is { } taken && AssignmentRules.Offer([taken.RuleFor(address)], Inventory, HostUses.None) is [var held, ..] ? held : null);
 
     private static PciAddress Parse(string address) => PciAddress.TryParse(address, out var at) ? at : throw new ArgumentException("no PCI address", nameof(address));
 }

@@ -16,6 +16,7 @@ public static class AssignmentReasons
     private static readonly List<Reason> Table = [];
 
     public static readonly Reason Missing = Add("DeviceMissing", "The node has no such device.", "Look for a hot-unplug or a link error in the host's kernel log; create the sandbox again, so that it is placed anew.");
+    public static readonly Reason ScanHangs = Add("DeviceScanHangs", "Reading the host's PCI functions does not come back: they are shown as last seen, and none is given to a guest.", "Look in the host's kernel log for an unbinding or a reset that hangs, and for what still uses that device; if nothing does, reboot the node.");
     public static readonly Reason Busy = Add("DeviceBusy", "The device is still held by another sandbox.", "Wait until that sandbox has been cleaned.");
     public static readonly Reason NotEndpoint = Add("NotAnEndpoint", "The function is a bridge: it stays with the host.", "Name an endpoint in Worker__Passthrough.");
     public static readonly Reason Gone = Add("DeviceDoesNotAnswer", "The function's configuration space reads as all ones.", "Look for link errors in the kernel's log; power the slot off and on, then release the device.");
@@ -29,15 +30,17 @@ public static class AssignmentReasons
     public static readonly Reason NoReset = Add("NoUsableReset", "The kernel has no way to reset this function alone, so one tenant's state would reach the next.", "Use a device with FLR or a vendor's reset, alone on its bus.");
     public static readonly Reason StorageNotErasable = Add("StorageCannotBeErased", "The function is a storage controller that the worker cannot erase between tenants; only NVMe it can.", "Offer an NVMe controller.");
     public static readonly Reason NoVfioDriver = Add("VfioDriverMissing", "The kernel has no such VFIO driver loaded.", "Load it (modprobe vfio-pci) and have it loaded at boot.");
+    public static readonly Reason NoErasingDriver = Add("NvmeDriverMissing", "The kernel has no nvme driver loaded, by which the controller is erased.", "Load it (modprobe nvme) and have it loaded at boot.");
     public static readonly Reason UnbindHangs = Add("UnbindHangs", "The present driver does not let go of the device.", "Find what still uses the device; if nothing does, reboot the node. Then release the device.");
     public static readonly Reason UnbindRefused = Add("UnbindRefused", "The kernel refuses to unbind the device from its driver.", "Read the host's kernel log, then release the device.");
     public static readonly Reason BindFailed = Add("BindFailed", "The device did not come to the driver that it was bound to.", "Read the host's kernel log, then release the device.");
     public static readonly Reason ResetFailed = Add("ResetFailed", "The device could not be reset.", "Power the slot or the node off and on, then release the device.");
     public static readonly Reason ResetUnverified = Add("ResetNotVerified", "After its reset the device was not what it had been, or still mastered the bus.", "Power the slot or the node off and on, then release the device.");
     public static readonly Reason NotErased = Add("DeviceNotErased", "What a tenant had stored on the device could not be erased, or was still there when read back.", "Erase it by hand (nvme format), then release the device.");
+    public static readonly Reason NamespacesOutOfReach = Add("NamespacesOutOfReach", "The controller has namespaces that are not attached to it, or none: what it holds cannot be erased.", "With nvme-cli, on the nvme driver: attach them (nvme attach-ns), or delete them and create and attach one (nvme create-ns); then release the device.");
     public static readonly Reason NoVfioDevice = Add("VfioDeviceMissing", "VFIO made no device node of the function.", "Build the kernel with VFIO_DEVICE_CDEV and IOMMUFD, or with VFIO_GROUP and VFIO_CONTAINER; a static /dev needs the nodes made.");
     public static readonly Reason NodeNotGiven = Add("VfioDeviceNotGiven", "The device node could not be given to the VM's user.", "Run the worker as root.");
-    public static readonly Reason NotOffered = Add("NotOfferedAnyMore", "The node's settings no longer offer the device, or it vanished: it was left as its last tenant left it.", "Offer it again in Worker__Passthrough and release it, or erase it by hand.");
+    public static readonly Reason NotOffered = Add("NotOfferedAnyMore", "Neither the node's settings nor its ledger tell how the device is cleaned, or it vanished: it was left as its last tenant left it.", "Offer it again in Worker__Passthrough and release it, or erase it by hand.");
     public static readonly Reason LedgerUnreadable = Add("LedgerUnreadable", "What the worker had noted of the device cannot be read.", "Look at the device, then release it.");
 
     public static IReadOnlyList<Reason> All => Table;

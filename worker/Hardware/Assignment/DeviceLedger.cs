@@ -5,13 +5,23 @@ using Worker.Hardware.Pci;
 
 namespace Worker.Hardware.Assignment;
 
-/// <summary>What must be known of one device after a crash. <c>Drivers</c>: which driver each function of its group had before the worker took it.</summary>
-public sealed record DeviceEntry(Failure? Quarantine, IReadOnlyDictionary<string, string> Drivers)
+/// <summary>What a rule says of one device: how it is cleaned where the settings do not say it, or not any more.</summary>
+public sealed record TakenBy(string Class, string Driver, VfioAccess? Access, bool GiveBackDriver)
+{
+    public static TakenBy Of(PassthroughOptions rule) => new(rule.Class, rule.Driver, rule.Access, rule.GiveBackDriver);
+
+    public PassthroughOptions RuleFor(PciAddress address) =>
+        new() { Address = address.ToString(), Class = Class, Driver = Driver, Access = Access, GiveBackDriver = GiveBackDriver };
+}
+
+/// <summary>What must be known of one device after a crash. <c>Drivers</c>: which driver each function of its group had before the worker took it.
+/// <c>Taken</c>: null until it was, and in what an earlier version wrote.</summary>
+public sealed record DeviceEntry(Failure? Quarantine, IReadOnlyDictionary<string, string> Drivers, TakenBy? Taken = null)
 {
     public static readonly DeviceEntry Empty = new(null, new Dictionary<string, string>());
 }
 
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, UseStringEnumConverter = true)]
 [JsonSerializable(typeof(DeviceEntry))]
 internal sealed partial class LedgerJson : JsonSerializerContext;
 
@@ -29,7 +39,8 @@ internal sealed class DeviceLedger(string directory)
             return DeviceEntry.Empty;
         try
         {
-            if (file is { LinkTarget: null, Length: <= MaxBytes } && JsonSerializer.Deserialize(File.ReadAllBytes(file.FullName), LedgerJson.Default.DeviceEntry) is { Drivers: not null, Quarantine: null or { Reason: not null, Message: not null, Remedy: not null } } entry)
+            if (file is { LinkTarget: null, Length: <= MaxBytes } && JsonSerializer.Deserialize(File.ReadAllBytes(file.FullName), LedgerJson.Default.DeviceEntry) is { Drivers: not null, Quarantine: null or { Reason: not null, Message: not null, Remedy: not null } } entry
+                && (entry.Taken is null || (entry.Taken is { Class: not null, Driver: not null } taken && taken.RuleFor(address).Problem() is null)))
                 return entry;
         }
         catch (JsonException)

@@ -9,7 +9,7 @@ namespace Worker.Hardware.Assignment;
 // Assumes: the caller holds the device (AssignedDevices) and no VMM has it open. On a crash midway: the next worker cleans it again from the start.
 internal sealed class DeviceTenancy(HostTree tree, IHostControl host, QemuFacts vmm)
 {
-    private const string NvmeDriver = "nvme";
+    private static readonly TimeSpan OpenLimit = TimeSpan.FromSeconds(15);
     private readonly DriverBinding _binding = new(tree, host);
     private readonly FunctionReset _reset = new(tree, host);
 
@@ -18,11 +18,16 @@ internal sealed class DeviceTenancy(HostTree tree, IHostControl host, QemuFacts 
         .Select(address => (address, Driver: _binding.DriverOf(address))).Where(f => f.Driver is not null && f.Driver != device.Rule.Driver && !f.Driver.Contains("vfio", StringComparison.Ordinal))
         .ToDictionary(f => f.address.ToString(), f => f.Driver!, StringComparer.Ordinal);
 
+    /// <summary>Null when every driver that a tenancy needs is loaded.</summary>
+    public DeviceProblem? MissingDriver(OfferedFunction device) =>
+        _binding.Missing(device.Rule.Driver) ?? (AssignmentRules.IsNvme(device.Function) ? _binding.Missing(DriverBinding.Nvme) : null);
+
     public bool IsOnVfio(OfferedFunction device) => _binding.DriverOf(device.Function.Address) == device.Rule.Driver;
 
     /// <summary>Makes it ready for a VM's user, or throws a <see cref="DeviceException"/>.</summary>
     public async Task<AssignedFunction> PrepareAsync(OfferedFunction device, Vmm kind, HardwareInventory seen, bool knownClean, uint? user, CancellationToken ct)
     {
+        await RequireUnusedAsync(device, ct);
         if (!knownClean)
             Require(await EraseAsync(device, ct));
         await BindGroupAsync(device, ct);
@@ -40,14 +45,20 @@ internal sealed class DeviceTenancy(HostTree tree, IHostControl host, QemuFacts 
             function.Capabilities.Ats == Presence.Present && smmu?.Has(SmmuFeatures.Ats) == true);
     }
 
+    public void TakeBack(PciFunction function)
+    {
+        foreach (var node in Nodes(function))
+            host.Own(node, null);
+    }
+
     /// <summary>Null when nothing of the tenant is left on it.</summary>
-    public async Task<DeviceProblem?> CleanAsync(OfferedFunction device, HardwareInventory seen, IReadOnlyDictionary<string, string> drivers, CancellationToken ct)
+    public async Task<DeviceException?> CleanAsync(OfferedFunction device, HardwareInventory seen, IReadOnlyDictionary<string, string> drivers, CancellationToken ct)
     {
         try
         {
             // First of all: the user's number goes to another VM, whatever fails from here on.
-            foreach (var node in Nodes(device))
-                host.Own(node, null);
+            TakeBack(device.Function);
+            Require(MissingDriver(device));
             await BindGroupAsync(device, ct);
             Require(await _reset.ResetAsync(device.Function, seen, ct));
             Require(await EraseAsync(device, ct));
@@ -60,14 +71,23 @@ internal sealed class DeviceTenancy(HostTree tree, IHostControl host, QemuFacts 
         }
         catch (DeviceException problem)
         {
-            return problem.Problem;
+            return problem;
         }
     }
 
     private async Task BindGroupAsync(OfferedFunction device, CancellationToken ct)
     {
+        await RequireUnusedAsync(device, ct);
         foreach (var address in Group(device))
             Require(await _binding.BindAsync(address, device.Rule.Driver, ct));
+    }
+
+    /// <summary>Unbinding pulls a disk from under whatever works on it, and a disk that comes back is nobody's: so all of the group are tried before the first leaves.</summary>
+    private async Task RequireUnusedAsync(OfferedFunction device, CancellationToken ct)
+    {
+        foreach (var address in Group(device).Where(address => _binding.DriverOf(address) == DriverBinding.Nvme))
+            if (await host.TryDisksAsync(address, OpenLimit, ct) is { IsDone: false } answer)
+                Require(AssignmentReasons.BootStorage.With($"It is one of {address}: {answer.Said}."));
     }
 
     /// <summary>Only the host's own driver can erase a controller, so the function visits it.</summary>
@@ -75,26 +95,31 @@ internal sealed class DeviceTenancy(HostTree tree, IHostControl host, QemuFacts 
     {
         if (!AssignmentRules.IsNvme(device.Function))
             return null;
-        if (await _binding.BindAsync(device.Function.Address, NvmeDriver, ct) is { } problem)
+        if (await _binding.BindAsync(device.Function.Address, DriverBinding.Nvme, ct) is { } problem)
             return problem;
         var erased = await host.EraseNamespacesAsync(device.Function.Address, ct);
-        return erased.IsDone ? null : AssignmentReasons.NotErased.With($"{erased.Said}.");
+        return erased.Outcome switch
+        {
+            HostOutcome.Done => null,
+            HostOutcome.OutOfReach => AssignmentReasons.NamespacesOutOfReach.With(erased.Said),
+            _ => AssignmentReasons.NotErased.With($"{erased.Said}."),
+        };
     }
 
     /// <summary>As the settings say; else by iommufd where host and VMM have it, and by the group's container where not. kvmtool knows nothing but the container.</summary>
     private (VfioAccess Access, string? Node) AccessOf(OfferedFunction device, Vmm kind)
     {
-        var nodes = Nodes(device);
+        var nodes = Nodes(device.Function);
         if (kind == Vmm.Qemu && device.Rule.Access != VfioAccess.Container && vmm.VfioProperties.Contains("iommufd") && tree.Exists("dev/iommu") && nodes.FirstOrDefault(node => node.Contains("/vfio/devices/", StringComparison.Ordinal)) is { } own)
             return (VfioAccess.Iommufd, own);
         return (VfioAccess.Container, device.Rule.Access != VfioAccess.Iommufd && tree.Exists("dev/vfio/vfio") ? nodes.FirstOrDefault(node => !node.Contains("/vfio/devices/", StringComparison.Ordinal)) : null);
     }
 
     /// <summary>The device's own node and its group's, as far as there are any.</summary>
-    private List<string> Nodes(OfferedFunction device)
+    private List<string> Nodes(PciFunction function)
     {
-        var names = tree.Names($"{PciScan.Directory}/{device.Function.Address}/vfio-dev");
-        string[] own = names is [var name] && IsVfioName(name) ? [$"dev/vfio/devices/{name}"] : [], ofGroup = device.Function.IommuGroup is { } group ? [$"dev/vfio/{group}"] : [];
+        var names = tree.Names($"{PciScan.Directory}/{function.Address}/vfio-dev");
+        string[] own = names is [var name] && IsVfioName(name) ? [$"dev/vfio/devices/{name}"] : [], ofGroup = function.IommuGroup is { } group ? [$"dev/vfio/{group}"] : [];
         string[] paths = [.. own, .. ofGroup];
         return [.. paths.Where(tree.Exists).Select(path => Path.Combine(tree.Root, path))];
     }
@@ -106,6 +131,6 @@ internal sealed class DeviceTenancy(HostTree tree, IHostControl host, QemuFacts 
     private static void Require(DeviceProblem? problem)
     {
         if (problem is not null)
-            throw new DeviceException(problem, quarantines: true);
+            throw new DeviceException(problem, quarantines: problem.Reason != AssignmentReasons.NoVfioDriver.Code && problem.Reason != AssignmentReasons.NoErasingDriver.Code);
     }
 }

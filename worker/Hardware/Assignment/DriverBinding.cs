@@ -6,18 +6,24 @@ namespace Worker.Hardware.Assignment;
 // Guarantees: ends within its limits, whatever a driver does; what is already so costs nothing. On a crash midway: done again, from wherever it stood.
 internal sealed class DriverBinding(HostTree tree, IHostControl host)
 {
+    /// <summary>The host's own driver of NVMe controllers, which a VFIO driver never is.</summary>
+    public const string Nvme = "nvme";
     private const string Drivers = "sys/bus/pci/drivers";
     private static readonly TimeSpan UnbindLimit = TimeSpan.FromSeconds(15), ProbeLimit = TimeSpan.FromSeconds(15), Quick = TimeSpan.FromSeconds(5);
 
     public string? DriverOf(PciAddress address) => tree.LinkName($"{PciScan.Directory}/{address}/driver");
+
+    /// <summary>Null when the driver is loaded.</summary>
+    public DeviceProblem? Missing(string driver) =>
+        tree.Exists($"{Drivers}/{driver}") ? null : driver == Nvme ? AssignmentReasons.NoErasingDriver.With() : AssignmentReasons.NoVfioDriver.With($"It is {driver}.");
 
     public async Task<DeviceProblem?> BindAsync(PciAddress address, string driver, CancellationToken ct)
     {
         var path = $"{PciScan.Directory}/{address}";
         if (DriverOf(address) == driver)
             return null;
-        if (!tree.Exists($"{Drivers}/{driver}"))
-            return AssignmentReasons.NoVfioDriver.With($"It is {driver}.");
+        if (Missing(driver) is { } missing)
+            return missing;
         var named = await host.WriteAsync($"{path}/driver_override", driver, Quick, ct);
         if (!named.IsDone)
             return AssignmentReasons.BindFailed.With($"{address}: driver_override: {named.Said}.");

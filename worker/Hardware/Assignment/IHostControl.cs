@@ -2,7 +2,8 @@ using Worker.Hardware.Pci;
 
 namespace Worker.Hardware.Assignment;
 
-public enum HostOutcome { Done, Refused, TimedOut }
+/// <summary><c>OutOfReach</c>: nothing failed, but there is something that the host cannot get at.</summary>
+public enum HostOutcome { Done, Refused, TimedOut, OutOfReach }
 
 /// <summary>What became of one change of the host. <c>Said</c>: the host's own words about a refusal.</summary>
 public readonly record struct HostAnswer(HostOutcome Outcome, string Said)
@@ -20,7 +21,11 @@ public interface IHostControl
     /// <summary>What iommufd tells of the SMMU in front of a function on VFIO; null where it cannot be asked. Opens the function, which resets it.</summary>
     SmmuHardware? AskSmmu(PciAddress address);
 
-    /// <summary>Erases every namespace of a controller that is on the host's nvme driver, and reads back that nothing is left.</summary>
+    /// <summary>Done when each disk of a controller that is on the host's nvme driver could be opened exclusively: nothing has one for itself, neither a file system nor
+    /// a pool or RAID that shows neither mount nor holder.</summary>
+    Task<HostAnswer> TryDisksAsync(PciAddress address, TimeSpan limit, CancellationToken ct);
+
+    /// <summary>Erases every namespace of a controller that is on the host's nvme driver, and reads back that nothing is left. Out of reach: namespaces that are not attached.</summary>
     Task<HostAnswer> EraseNamespacesAsync(PciAddress address, CancellationToken ct);
 
     /// <summary>Gives a device node to a VM's user alone, or back to the worker's (null).</summary>

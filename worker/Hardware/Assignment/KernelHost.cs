@@ -43,6 +43,20 @@ public sealed class KernelHost(HostTree tree, TimeProvider time) : IHostControl
 
     public SmmuHardware? AskSmmu(PciAddress address) => SmmuQuery.Ask(tree, address);
 
+    public async Task<HostAnswer> TryDisksAsync(PciAddress address, TimeSpan limit, CancellationToken ct)
+    {
+        // Opening may block as well, where a controller does not answer.
+        var tried = Task.Factory.StartNew(() => new NvmeErasure(tree, time).TryDisks(address), ct, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+        try
+        {
+            return await tried.WaitAsync(limit, time, ct);
+        }
+        catch (TimeoutException)
+        {
+            return new HostAnswer(HostOutcome.TimedOut, $"its disks could not be opened within {limit.TotalSeconds:0} s");
+        }
+    }
+
     public Task<HostAnswer> EraseNamespacesAsync(PciAddress address, CancellationToken ct) => new NvmeErasure(tree, time).EraseAsync(address, ct);
 
     public HostAnswer Own(string deviceNode, uint? user)

@@ -7,7 +7,8 @@ using Worker.Hardware.Pci;
 namespace Worker.Hardware.Assignment;
 
 // Erases what a tenant has stored: Format NVM with user data erase (NVM Express Base Specification 2.0, 5.14) of every active namespace, or zeros
-// written over it where the controller cannot format, then reads samples of each back.
+// written over it where the controller cannot format, then reads samples of each back. A namespace that a tenant has detached is no disk, and one
+// that it has deleted is nothing at all: then it is refused, for what such a controller holds cannot be seen.
 // Assumes: the controller is on the host's nvme driver and nothing is mounted (AssignmentRules); what has a disk open exclusively is refused here. What a tenant left outside of namespaces (log pages,
 // saved features, firmware slots) is not erased. On a crash midway: the device is not known to be clean, so it is erased again before anybody gets it.
 internal sealed class NvmeErasure(HostTree tree, TimeProvider time)
@@ -37,6 +38,23 @@ internal sealed class NvmeErasure(HostTree tree, TimeProvider time)
         }
     }
 
+    /// <summary>Null when every namespace that there is can be erased, and there is one.</summary>
+    internal static string? OutOfReach(IReadOnlyList<uint> active, IReadOnlyList<uint> allocated)
+    {
+        var hidden = allocated.Except(active).ToList();
+        return hidden.Count > 0 ? $"Not attached: {string.Join(", ", hidden)}." : active.Count == 0 ? "There is none." : null;
+    }
+
+    /// <summary>Whatever state its controller is in: a disk that is in use may wait for it to come back.</summary>
+    public HostAnswer TryDisks(PciAddress address)
+    {
+        foreach (var controller in tree.Names($"{PciScan.Directory}/{address}/nvme").Where(IsController))
+            foreach (var disk in Disks(address, controller))
+                if (BlockDisk.InUse(Path.Combine(tree.Root, "dev", disk)) is { } why)
+                    return new HostAnswer(HostOutcome.Refused, why);
+        return HostAnswer.Done;
+    }
+
     private string? LiveController(PciAddress address) => tree.Names($"{PciScan.Directory}/{address}/nvme")
         .FirstOrDefault(name => IsController(name) && tree.Text($"{PciScan.Directory}/{address}/nvme/{name}/state") == "live");
 
@@ -52,8 +70,11 @@ internal sealed class NvmeErasure(HostTree tree, TimeProvider time)
         foreach (var disk in disks)
             BlockDisk.Open($"/dev/{disk}").Dispose();
         using var device = NvmeAdmin.Open($"/dev/{controller}");
-        var canFormat = device.CanFormat();
-        foreach (var number in canFormat ? device.ActiveNamespaces() : [])
+        var (canFormat, managesNamespaces) = device.OptionalCommands();
+        var active = device.ActiveNamespaces();
+        if (OutOfReach(active, managesNamespaces ? device.AllocatedNamespaces() : active) is { } hidden)
+            return new HostAnswer(HostOutcome.OutOfReach, hidden);
+        foreach (var number in canFormat ? active : [])
             device.Format(number, device.BlockFormat(number));
         foreach (var disk in disks)
         {
@@ -90,7 +111,7 @@ internal sealed unsafe class NvmeAdmin : IDisposable
     private const nuint AdminCommand = 0xC0484E41;
     private const byte Identify = 0x06, FormatNvm = 0x80;
     private const int PageBytes = 4096, ReadOnly = 0x80000;
-    private const uint ControllerData = 1, NamespaceData = 0, NamespaceList = 2, Minute = 60_000;
+    private const uint ControllerData = 1, NamespaceData = 0, ActiveList = 2, AllocatedList = 0x10, Minute = 60_000;
     private readonly int _descriptor;
 
     [StructLayout(LayoutKind.Sequential)]
@@ -111,18 +132,33 @@ internal sealed unsafe class NvmeAdmin : IDisposable
         return descriptor >= 0 ? new NvmeAdmin(descriptor) : throw new IOException($"{path} cannot be opened: errno {Marshal.GetLastPInvokeError()}");
     }
 
-    /// <summary>OACS bit 1 of the controller's data.</summary>
-    public bool CanFormat()
+    /// <summary>OACS bits 1 and 3 of the controller's data.</summary>
+    public (bool CanFormat, bool ManagesNamespaces) OptionalCommands()
     {
-        const int optionalCommands = 256, format = 1 << 1;
-        return (BinaryPrimitives.ReadUInt16LittleEndian(Ask(0, ControllerData).AsSpan(optionalCommands)) & format) != 0;
+        const int optionalCommands = 256, format = 1 << 1, management = 1 << 3;
+        var offered = BinaryPrimitives.ReadUInt16LittleEndian(Ask(0, ControllerData).AsSpan(optionalCommands));
+        return ((offered & format) != 0, (offered & management) != 0);
     }
 
-    public IReadOnlyList<uint> ActiveNamespaces()
+    /// <summary>Those attached to this controller.</summary>
+    public IReadOnlyList<uint> ActiveNamespaces() => Namespaces(ActiveList);
+
+    /// <summary>All that the controller's subsystem has, attached to it or not.</summary>
+    public IReadOnlyList<uint> AllocatedNamespaces() => Namespaces(AllocatedList);
+
+    /// <summary>A list begins after the number that is asked for, and tells as many as a page holds.</summary>
+    private List<uint> Namespaces(uint what)
     {
-        var list = MemoryMarshal.Cast<byte, uint>(Ask(0, NamespaceList));
-        var end = list.IndexOf(0u);
-        return [.. list[..(end < 0 ? list.Length : end)]];
+        var all = new List<uint>();
+        for (var after = 0u; ; after = all[^1])
+        {
+            var list = MemoryMarshal.Cast<byte, uint>(Ask(after, what));
+            var end = list.IndexOf(0u);
+            all.AddRange(list[..(end < 0 ? list.Length : end)]);
+            // A controller whose list does not go on upwards would never end.
+            if (end >= 0 || all[^1] <= after)
+                return all;
+        }
     }
 
     /// <summary>The namespace's present LBA format (FLBAS): it keeps it.</summary>
@@ -186,6 +222,18 @@ internal sealed unsafe class BlockDisk : IDisposable
             return new BlockDisk(file, (long)bytes);
         file.Dispose();
         throw new IOException($"the size of {path} cannot be read: errno {Marshal.GetLastPInvokeError()}");
+    }
+
+    /// <summary>Null when nothing has the disk for itself. One that has died (ENXIO, ENODEV) is nobody's; what else cannot be opened may be somebody's.</summary>
+    public static string? InUse(string path)
+    {
+        const int exclusive = 0x80 | 0x80000, noAddress = 6, noDevice = 19;
+        var descriptor = LibC.Open(path, exclusive);
+        var error = Marshal.GetLastPInvokeError();
+        if (descriptor < 0)
+            return error is noAddress or noDevice ? null : $"{path} cannot be opened exclusively: errno {error}";
+        _ = LibC.Close(descriptor);
+        return null;
     }
 
     public void WriteZeros()

@@ -1,11 +1,11 @@
 namespace Worker.Hardware.Pci;
 
 /// <summary>One PCI function as sysfs shows it (Documentation/ABI/testing/sysfs-bus-pci). Null where something could not be read.
-/// <c>ClassCode</c>: base class, subclass and interface, 24 bits. <c>NumaNode</c>, <c>Driver</c>, <c>DriverOverride</c> and <c>IommuGroup</c> are null also where there is none.
+/// <c>ClassCode</c>: base class, subclass and interface, 24 bits. <c>NumaNode</c>, <c>Driver</c> and <c>IommuGroup</c> are null also where there is none.
 /// <c>Iommu</c>: the instance in front of it, such as smmu3.0x0000000009050000. <c>PhysicalFunction</c> of a virtual function: where PASID and PRI live.
 /// <c>ResetMethods</c>: best first; empty when the kernel knows none, null when it does not say (before 5.15).</summary>
 public sealed record PciFunction(
-    PciAddress Address, ushort Vendor, ushort Device, uint ClassCode, byte? Revision, int? NumaNode, string? Driver, string? DriverOverride,
+    PciAddress Address, ushort Vendor, ushort Device, uint ClassCode, byte? Revision, int? NumaNode, string? Driver,
     int? IommuGroup, string? Iommu, PciAddress? PhysicalFunction, IReadOnlyList<PciAddress> VirtualFunctions, IReadOnlyList<string>? ResetMethods,
     PciCapabilities Capabilities)
 {
@@ -18,7 +18,7 @@ public sealed record PciFunction(
     public bool IsBridge => ClassCode >> 16 == 0x06;
 }
 
-// Reads every PCI function. A function that vanishes meanwhile is left out; a name that is no address is reported, not followed.
+// Reads every PCI function, but not its driver_override: the kernel answers that under the device's lock, which it holds for as long as an unbinding hangs. A function that vanishes meanwhile is left out; a name that is no address is reported, not followed.
 public static class PciScan
 {
     public const string Directory = "sys/bus/pci/devices";
@@ -47,7 +47,7 @@ public static class PciScan
         return new PciFunction(
             address, (ushort)vendor, (ushort)device, (uint)classCode & 0xFFFFFF, (byte?)tree.Number($"{path}/revision"),
             tree.Number($"{path}/numa_node") is >= 0 and <= 1 << 16 and var node ? (int)node : null,
-            Name(tree.LinkName($"{path}/driver")), Override(tree.Text($"{path}/driver_override")),
+            Name(tree.LinkName($"{path}/driver")),
             int.TryParse(tree.LinkName($"{path}/iommu_group"), System.Globalization.NumberStyles.None, System.Globalization.CultureInfo.InvariantCulture, out var group) ? group : null,
             Name(tree.LinkName($"{path}/iommu")),
             PciAddress.TryParse(tree.LinkName($"{path}/physfn"), out var physical) && physical != address ? physical : null,
@@ -70,6 +70,4 @@ public static class PciScan
     /// <summary>Drivers and IOMMUs have plain names; anything else is somebody's trick and is not shown.</summary>
     private static string? Name(string? link) =>
         link is { Length: > 0 and <= MaxNameLength } && link.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_' or '.') && link is not ("." or "..") ? link : null;
-
-    private static string? Override(string? text) => text is null or "" or "(null)" ? null : Name(text);
 }

@@ -16,6 +16,8 @@ internal sealed class AssignmentHost : IDisposable
     public const uint User = 70_001;
     public static readonly SmmuHardware Told = new(16, 32, 48, 1, true, 20, 0x43B, 0x487);
     public static readonly QemuFacts Qemu = QemuFacts.None with { Version = "11.1.3", VfioProperties = new HashSet<string> { "host", "iommufd" } };
+    /// <summary>A slow machine's look at these files is none that hangs.</summary>
+    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(1);
     private readonly TemporaryDirectory _state = new();
 
     public AssignmentHost()
@@ -43,7 +45,7 @@ internal sealed class AssignmentHost : IDisposable
 
     /// <summary>A worker as it starts: nothing in its memory.</summary>
     public AssignedDevices Worker(params PassthroughOptions[] rules) =>
-        new(rules, Files.Tree, Kernel, Files.Scan(), Qemu, StateDirectory, Time, NullLogger.Instance);
+        new(rules, Files.Tree, Kernel, Files.Scan(), Qemu, StateDirectory, Time, NullLogger.Instance) { LookLimit = Patience, FreshLimit = Patience };
 
     public AssignedDevices Worker(params string[] addresses) => Worker([.. addresses.Select(address => Rule(address))]);
 

@@ -155,11 +155,11 @@ public sealed class AssignmentRulesTests
     public void Offer_WhenNamesAreTricks_OffersAndTouchesNoneOfThem()
     {
         var host = One().Link($"sys/bus/pci/devices/{Address}/driver", "../../../bus/pci/drivers/..").Link($"sys/bus/pci/devices/{Address}/physfn", "../0005:01:00.1/../../../etc")
-            .Link($"sys/bus/pci/devices/{Address}/virtfn0", "../../../../etc/passwd").Text($"sys/bus/pci/devices/{Address}/driver_override", "../nvme");
+            .Link($"sys/bus/pci/devices/{Address}/virtfn0", "../../../../etc/passwd");
         foreach (var name in (string[])["0005:02:00.0\n", "0005:02:00.0 ", "..0005:02:00.0", "0005:02:00.0;reboot"])
             host.Text($"sys/bus/pci/devices/{name}/vendor", "0x144d").Text($"sys/bus/pci/devices/{name}/device", "0xa80a").Text($"sys/bus/pci/devices/{name}/class", "0x010802");
         var offered = Assert.Single(Offer(host, ByIds()));
-        Assert.Equal((null, null, null, null), (offered.Refusal, offered.Function.Driver, offered.Function.PhysicalFunction, offered.Function.DriverOverride));
+        Assert.Equal((null, null, null), (offered.Refusal, offered.Function.Driver, offered.Function.PhysicalFunction));
         Assert.Empty(offered.Function.VirtualFunctions);
     }
 }

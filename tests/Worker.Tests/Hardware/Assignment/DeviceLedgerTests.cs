@@ -13,7 +13,7 @@ public sealed class DeviceLedgerTests : IDisposable
 
     public void Dispose() => _host.Dispose();
 
-    public static TheoryData<string> Damaged => ["", "{", "null", "[]", "{\"quarantine\":7,\"drivers\":{}}", "{\"drivers\":null}", "{\"quarantine\":{},\"drivers\":{}}", new string(' ', 70_000), "LINK"];
+    public static TheoryData<string> Damaged => ["", "{", "null", "[]", "{\"quarantine\":7,\"drivers\":{}}", "{\"drivers\":null}", "{\"quarantine\":{},\"drivers\":{}}", "{\"drivers\":{},\"taken\":{\"class\":\"x\"}}", "{\"drivers\":{},\"taken\":{\"class\":\"x\",\"driver\":\"../x\"}}", new string(' ', 70_000), "LINK"];
 
     [Theory]
     [MemberData(nameof(Damaged))]

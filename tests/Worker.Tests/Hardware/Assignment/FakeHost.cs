@@ -24,6 +24,10 @@ internal sealed class FakeHost(HostTree tree) : IHostControl
     /// <summary>Stays a bus master over its reset.</summary>
     public HashSet<string> KeepsMastering { get; } = [];
     public HashSet<string> KeepsData { get; } = [];
+    /// <summary>A tenant has detached a namespace.</summary>
+    public HashSet<string> HidesNamespace { get; } = [];
+    /// <summary>Controllers that have a disk which something has for itself; a disk that was pulled comes back as nobody's.</summary>
+    public HashSet<string> DisksInUse { get; } = [];
     public Dictionary<string, uint?> Owners { get; } = [];
     public SmmuHardware? Smmu { get; set; }
     /// <summary>Called before each action with its number, from 0: a test dies there.</summary>
@@ -51,6 +55,9 @@ internal sealed class FakeHost(HostTree tree) : IHostControl
 
     public SmmuHardware? AskSmmu(PciAddress address) => Smmu;
 
+    public Task<HostAnswer> TryDisksAsync(PciAddress address, TimeSpan limit, CancellationToken ct) =>
+        Task.FromResult(DisksInUse.Contains(address.ToString()) ? new HostAnswer(HostOutcome.Refused, "/dev/nvme0n1 cannot be opened exclusively: errno 16") : HostAnswer.Done);
+
     public async Task<HostAnswer> EraseNamespacesAsync(PciAddress address, CancellationToken ct)
     {
         Before?.Invoke(_actions++);
@@ -59,6 +66,10 @@ internal sealed class FakeHost(HostTree tree) : IHostControl
             await hangs.Task.WaitAsync(ct);
         if (DriverOf(name) != "nvme")
             return new HostAnswer(HostOutcome.Refused, "not on nvme");
+        if (DisksInUse.Contains(name))
+            return new HostAnswer(HostOutcome.Refused, "/dev/nvme0n1 cannot be opened: errno 16");
+        if (HidesNamespace.Contains(name))
+            return new HostAnswer(HostOutcome.OutOfReach, "Not attached: 2.");
         Done.Add($"erase {name}");
         return KeepsData.Contains(name) ? new HostAnswer(HostOutcome.Refused, "nvme0n1 still has data at byte 0") : HostAnswer.Done;
     }
@@ -93,6 +104,7 @@ internal sealed class FakeHost(HostTree tree) : IHostControl
         if (StuckUnbinding.Contains(address))
             return new HostAnswer(HostOutcome.TimedOut, "no answer within 15 s");
         Done.Add($"unbind {address}");
+        DisksInUse.Remove(address);
         Remove(address);
         return HostAnswer.Done;
     }
