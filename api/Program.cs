@@ -53,7 +53,9 @@ AddHosted<EventSignal>();
 AddHosted<SandboxScheduler>();
 AddHosted<LeaseExpiry>();
 AddHosted<NodeWatch>();
+builder.Services.AddSingleton(FaultRetention.Read(builder.Configuration));
 AddHosted<FaultPartitions>();
+AddHosted<FaultRollups>();
 AddHosted<FaultStore>();
 
 var app = builder.Build();

@@ -50,6 +50,6 @@ public sealed class FaultIntake(FaultLive live, TimeProvider time, ILogger<Fault
         && sample.Readings.All(r => r is not null && IsName(r.Source) && r.Value is null != r.NullReason is null && r.Value is not < 0 && (r.Latency is null || (r.Value is not null && r.Latency.IsWellFormed))
             && (r.NullReason is null || IsName(r.NullReason)) && Enum.IsDefined(r.Origin));
 
-    private static bool IsName(string? text) =>
+    public static bool IsName(string? text) =>
         text is { Length: > 0 and <= MaxSourceLength } && text.All(c => char.IsAsciiLetterOrDigit(c) || c is '.' or '_' or '-');
 }
