@@ -92,7 +92,7 @@ async Task<int> CheckAsync()
     if (Refused(options.LocalProblems()))
         return 2;
     var node = await NodeChecks.RunAsync(options, CancellationToken.None);
-    var (images, problems) = new ImageCatalogue(options.ImagesDirectory).Scan(TimeProvider.System.GetUtcNow());
+    var (images, problems) = new ImageCatalogue(options.ImagesDirectory).Scan(TimeProvider.System.GetUtcNow(), waits: true);
     var facts = node.ToFacts(options, problems);
     Print($"host        {facts.OperatingSystem}, kernel {facts.Kernel}, {facts.Architecture}, {facts.HostCpus} CPUs ({facts.CpuModel}), {facts.HostMemoryMib} MiB");
     Print($"vmm         {facts.VmmVersion ?? "no QEMU"}, {(facts.KvmtoolVersion is { } kvmtool ? $"kvmtool {kvmtool}" : "no kvmtool")}");

@@ -9,16 +9,17 @@ using Microsoft.AspNetCore.SignalR;
 namespace Api.Nodes;
 
 /// <summary>Where workers dial in (Contracts/NodeProtocol.cs). A node is who its token says, never who its report says.
-/// Guarantees: a connection is the node's own once a report of it was taken. Until then nothing it sends is stored or shown (what it tells of its hardware waits)
+/// Guarantees: a connection is the node's own once a report of it was taken, and for <see cref="NodeWatch.Silence"/> after each: only a node that was silent for longer
+/// can be replaced by another machine, and the old one's connection may be open still. Until then nothing it sends is stored or shown (what it tells of its hardware waits)
 /// and it is sent nothing, so a second machine with the node's token reads no keystrokes.</summary>
 [Authorize(Schemes.Node)]
-public sealed class NodeHub(NodeSync sync, NodeInventories inventories, FaultIntake faults, ConsoleRelay consoles, RefusedMachines refused, ILogger<NodeHub> log) : Hub
+public sealed class NodeHub(NodeSync sync, NodeInventories inventories, FaultIntake faults, TimeProvider time, ConsoleRelay consoles, RefusedMachines refused, ILogger<NodeHub> log) : Hub
 {
     private const string Own = "own", Waiting = "inventory";
 
     private Guid NodeId => Guid.Parse(Context.User!.FindFirstValue(Schemes.NodeClaim)!);
 
-    private bool IsOwn => Context.Items.ContainsKey(Own);
+    private bool IsOwn => Context.Items.TryGetValue(Own, out var at) && time.GetElapsedTime((long)at!) < NodeWatch.Silence;
 
     public async Task<NodePlan> Sync(NodeReport report)
     {
@@ -30,40 +31,51 @@ public sealed class NodeHub(NodeSync sync, NodeInventories inventories, FaultInt
         if (NodeReports.Problem(report) is { } problem) throw new HubException($"invalid_report: {problem}");
         if (await sync.SyncAsync(NodeId, report!, Context.ConnectionAborted) is not { } plan)
         {
-            Context.Items.Remove(Own);
-            await Groups.RemoveFromGroupAsync(Context.ConnectionId, NodePlans.Group(NodeId));
+            await DisownAsync();
             await refused.TellAsync(NodeId, Context.ConnectionAborted);
             throw new HubException("node_is_another_machine: this token is of a node that is another machine; join with a token of your own, or have the node replaced");
         }
-        if (!IsOwn) await BecomeOwnAsync();
+        await BecomeOwnAsync();
         return plan;
     }
 
     public async Task Inventory(NodeInventory inventory)
     {
         if (NodeInventories.Problem(inventory) is { } problem) throw new HubException($"invalid_inventory: {problem}");
-        if (IsOwn) await inventories.StoreAsync(NodeId, inventory, Context.ConnectionAborted);
+        if (await IsStillOwnAsync()) await inventories.StoreAsync(NodeId, inventory, Context.ConnectionAborted);
         else Context.Items[Waiting] = inventory;
     }
 
-    public void Faults(FaultSample[] samples)
+    public async Task Faults(FaultSample[] samples)
     {
-        if (IsOwn) faults.Accept(NodeId, samples ?? []);
+        if (await IsStillOwnAsync()) faults.Accept(NodeId, samples ?? []);
     }
 
-    public void ConsoleOutput(ConsoleChunk chunk)
+    public async Task ConsoleOutput(ConsoleChunk chunk)
     {
-        if (!IsOwn) return;
+        if (!await IsStillOwnAsync()) return;
         if (chunk?.Data is null || chunk.Offset < 0) log.LogWarning("Node {NodeId} sent console output without bytes", NodeId);
         else if (faults.Owns(NodeId, chunk.SandboxId)) consoles.Output(chunk);
         else log.LogWarning("Node {NodeId} sent console output of sandbox {SandboxId}, which is not its own", NodeId, chunk.SandboxId);
     }
 
+    private async Task<bool> IsStillOwnAsync()
+    {
+        if (!IsOwn && Context.Items.ContainsKey(Own)) await DisownAsync();
+        return IsOwn;
+    }
+
+    private async Task DisownAsync()
+    {
+        Context.Items.Remove(Own);
+        await Groups.RemoveFromGroupAsync(Context.ConnectionId, NodePlans.Group(NodeId));
+    }
+
     // A nudge that is lost between the report and the group costs one period.
     private async Task BecomeOwnAsync()
     {
-        await Groups.AddToGroupAsync(Context.ConnectionId, NodePlans.Group(NodeId));
-        Context.Items[Own] = true;
+        if (!IsOwn) await Groups.AddToGroupAsync(Context.ConnectionId, NodePlans.Group(NodeId));
+        Context.Items[Own] = time.GetTimestamp();
         if (Context.Items.Remove(Waiting, out var told)) await inventories.StoreAsync(NodeId, (NodeInventory)told!, Context.ConnectionAborted);
     }
 }

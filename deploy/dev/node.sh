@@ -89,7 +89,10 @@ provide_node() {
   export SANDBOX_TEST_NODE="" SANDBOX_TEST_QEMU=""
   [ ! -e "$DATA/emulator/qemu/bin/qemu-system-aarch64" ] || SANDBOX_TEST_QEMU=$DATA/emulator/qemu/bin/qemu-system-aarch64
   failure=$(node_failure)
-  if [ -n "$failure" ]; then
+  if [ -n "$failure" ] && [ -n "$SANDBOX_TEST_QEMU" ] && [ ! -s "$DATA/emulator/qemu.failure" ]; then
+    # The mirror that had QEMU has all else: what failed is ours.
+    fail "there is no emulated node, and it is not this machine's fault: $failure"
+  elif [ -n "$failure" ]; then
     say "tests have no emulated node: $failure"
   else
     SANDBOX_TEST_NODE=$DATA/emulator

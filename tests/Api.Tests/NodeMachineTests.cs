@@ -3,6 +3,7 @@ using Api.Nodes;
 using Contracts;
 using Microsoft.AspNetCore.SignalR;
 using Microsoft.AspNetCore.SignalR.Client;
+using Microsoft.AspNetCore.TestHost;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 using Testing;
@@ -20,6 +21,8 @@ public sealed class NodeMachineTests(ServiceFixture service) : IClassFixture<Ser
 
     public ValueTask DisposeAsync() => Node.DisposeAsync();
 
+    private Task<long> RefusalsAsync() => service.ScalarAsync("SELECT count(*) FROM events WHERE type = 'node.machineRefused'");
+
     private StandInNode Second() => new(service.Factory, service.NodeToken, 3) { Installation = Guid.NewGuid(), QemuVersion = "99" };
 
     private static NodeInventory Inventory(string core) => new(DateTimeOffset.UnixEpoch, [new CpuKind(core, 0x41, 0xD4F, 72)], [], [], [], []);
@@ -34,6 +37,41 @@ public sealed class NodeMachineTests(ServiceFixture service) : IClassFixture<Ser
         Assert.Equal((NodeMachine.Judgement.First, NodeMachine.Judgement.Same, NodeMachine.Judgement.Another), (NodeMachine.Judge(null, a), NodeMachine.Judge(a, a), NodeMachine.Judge(a, b)));
     }
 
+    private sealed class ShiftedTime : TimeProvider
+    {
+        private long _shift;
+        public void Advance(TimeSpan by) => Interlocked.Add(ref _shift, by.Ticks * (TimestampFrequency / TimeSpan.TicksPerSecond));
+        public override long GetTimestamp() => base.GetTimestamp() + Interlocked.Read(ref _shift);
+    }
+
+    [Fact]
+    public async Task Connection_WhenItsNodeIsSilentForSoLongThatAnotherCouldReplaceIt_IsNobodysUntilItReports()
+    {
+        var time = new ShiftedTime();
+        await using var replica = service.NewReplica().WithWebHostBuilder(b => b.ConfigureTestServices(s => s.AddSingleton<TimeProvider>(time)));
+        using var client = service.Client(replica);
+        await using var node = new StandInNode(replica, service.NodeToken, 2) { Installation = service.Installation };
+        await node.StartAsync();
+        var nudges = 0;
+        using var heard = node.Connection.On(NodeProtocol.PlanChanged, () => Interlocked.Increment(ref nudges));
+        var id = (await client.CreateAsync("silent")).Id;
+        await Eventually.Async(async () => (await node.SyncAsync()).Sandboxes.Any(s => s.Id == id), "it is planned");
+        await node.SayAsync(id, VmState.Running);
+        FaultSample Sample(int second, long value) => new(id, 1, TimeProvider.System.GetUtcNow().AddSeconds(second), [new("guest.minorFaults", value, null, false, Origin.Emulated)]);
+        time.Advance(NodeWatch.Silence);
+        await node.Connection.InvokeAsync(NodeProtocol.Faults, (FaultSample[])[Sample(-2, 666)]);
+        var before = Volatile.Read(ref nudges);
+        (await client.PostAsync($"/v1/sandboxes/{id}/stop", null)).EnsureSuccessStatusCode().Dispose();
+        await node.SyncAsync();
+        await node.Connection.InvokeAsync(NodeProtocol.Faults, (FaultSample[])[Sample(-1, 7)]);
+        var samples = await Eventually.GetAsync(async () => await client.GetFromJsonAsync<Page<FaultSampleView>>($"/v1/sandboxes/{id}/faults") is { Items.Count: > 0 } p ? p : null, "what came after its report is stored");
+        Assert.Equal([7L], samples.Items.Select(s => s.Readings[0].Value!.Value));
+        Assert.Equal(before, Volatile.Read(ref nudges));
+        (await client.DeleteAsync($"/v1/sandboxes/{id}")).EnsureSuccessStatusCode().Dispose();
+        await Eventually.Async(async () => (await node.SyncAsync()).Sandboxes.Any(s => s.Id == id && s.Desired == DesiredState.Deleted), "it is to go");
+        await node.SayAsync(id, VmState.Absent);
+    }
+
     [Fact]
     public async Task Second_WhenItShowsAKnownNodesToken_IsRefusedAndTheFirstGoesOnUndisturbed()
     {
@@ -41,6 +79,7 @@ public sealed class NodeMachineTests(ServiceFixture service) : IClassFixture<Ser
         await Node.Connection.InvokeAsync(NodeProtocol.Inventory, Inventory("Neoverse V2"));
         var node = (await client.GetFromJsonAsync<Page<NodeView>>("/v1/nodes"))!.Items.Single();
         var devices = await client.DevicesAsync();
+        var events = await RefusalsAsync();
         await using var second = Second();
         int nudges = 0, nudgesOfTheFirst = 0;
         using var heard = second.Connection.On(NodeProtocol.PlanChanged, () => Interlocked.Increment(ref nudges));
@@ -66,7 +105,8 @@ public sealed class NodeMachineTests(ServiceFixture service) : IClassFixture<Ser
         Assert.Equal(NodePhase.Ready, after.Phase);
         Assert.Equal(devices.Select(d => d.Address), (await client.DevicesAsync()).Select(d => d.Address));
         Assert.Equal("Neoverse V2", (await client.GetFromJsonAsync<NodeReadinessView>($"/v1/nodes/{node.Id}/readiness"))!.Inventory!.Cpus.Single().Name);
-        Assert.Equal(1, await service.ScalarAsync("SELECT count(*) FROM events WHERE type = 'node.machineRefused'"));
+        // Six refusals are one event, which may be another test's.
+        Assert.InRange(await RefusalsAsync(), Math.Max(1, events), events + 1);
         (await client.DeleteAsync($"/v1/sandboxes/{id}")).EnsureSuccessStatusCode().Dispose();
         await Node.SyncAsync();
         await Node.SayAsync(id, VmState.Absent);
@@ -118,13 +158,13 @@ public sealed class NodeMachineTests(ServiceFixture service) : IClassFixture<Ser
         var node = (await client.GetFromJsonAsync<Page<NodeView>>("/v1/nodes"))!.Items.Single();
         var (clock, log) = (new Clock(), new Lines());
         var refused = new RefusedMachines(service.Factory.Services.GetRequiredService<IServiceScopeFactory>(), clock, log);
-        var before = await service.ScalarAsync("SELECT count(*) FROM events WHERE type = 'node.machineRefused'");
+        var before = await RefusalsAsync();
         for (var second = 0; second < 7200; second += 20)
         {
             await refused.TellAsync(node.Id, TestContext.Current.CancellationToken);
             clock.Now += TimeSpan.FromSeconds(20);
         }
-        Assert.Equal((120, before + 2), (log.Count, await service.ScalarAsync("SELECT count(*) FROM events WHERE type = 'node.machineRefused'")));
+        Assert.Equal((120, before + 2), (log.Count, await RefusalsAsync()));
     }
 
     private sealed class Clock : TimeProvider

@@ -58,7 +58,7 @@ public sealed class EmulatedNodeTests(EmulatedNode node) : IClassFixture<Emulate
         SkipReason.WithoutEmulatedNode();
         var view = (await node.ViewAsync())!;
         Assert.Equal((Acceleration.Kvm, "arm64"), (view.Facts!.Acceleration, view.Facts.Architecture));
-        var inventory = (await _service.Client.GetFromJsonAsync<NodeReadinessView>($"/v1/nodes/{view.Id}/readiness"))!.Inventory!;
+        var inventory = await Eventually.GetAsync(async () => (await _service.Client.GetFromJsonAsync<NodeReadinessView>($"/v1/nodes/{view.Id}/readiness"))!.Inventory, "the inventory is there", EmulatedNode.Patience);
         var told = await node.ShellAsync("lspci -Dnmm | awk '$2 !~ /\"06/'");
         var lines = told.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => line.Replace("\"", "", StringComparison.Ordinal).Split(' ')).ToList();
         Assert.Equal(4, lines.Count);
@@ -128,6 +128,7 @@ public sealed class EmulatedNodeTests(EmulatedNode node) : IClassFixture<Emulate
         Assert.Equal("sent", view.Probe!.Single().UnmappedAccess);
         var reading = await Eventually.GetAsync(async () => (await _service.FaultsAsync(created.Id)).SelectMany(s => s.Readings).FirstOrDefault(r => r.Source == "hostSmmu.events.F_TRANSLATION"), "the host's event is counted", EmulatedNode.Patience);
         Assert.Equal((1L, true, Origin.Emulated), (reading.Value, reading.LowerBound, reading.Origin));
+        Assert.All((await _service.FaultsAsync(created.Id)).SelectMany(s => s.Readings), r => Assert.Equal(Origin.Emulated, r.Origin));
         // What the guest's own SMMU would tell is not there to be told.
         var guests = (await _service.FaultsAsync(created.Id)).SelectMany(s => s.Readings).First(r => r.Source == FaultSource.SmmuEvents);
         Assert.Equal((null, "NoSmmu"), (guests.Value, guests.NullReason));
@@ -149,6 +150,7 @@ public sealed class EmulatedNodeTests(EmulatedNode node) : IClassFixture<Emulate
     public async Task Nvme_BehindAcceleratedSmmu_IsTranslatedByBothStages()
     {
         SkipReason.WithoutEmulatedNode();
+        await RestartWorkerAsync("");
         await node.TraceAsync("smmuv3_translate_success", true);
         var created = await CreateAsync("nested", "nvme", Viommu.Smmuv3, "#!/bin/sh\necho \"read $(dd if=/dev/nvme0n1 bs=1M count=4 2>/dev/null | wc -c) bytes, it ended\"\n");
         await RunningAsync(created.Id);

@@ -16,7 +16,7 @@ internal static class FaultReadings
 
     private static IEnumerable<SourceReading> Guest(FaultInputs seen, DateTimeOffset now)
     {
-        var origin = seen.Acceleration == Acceleration.Kvm ? Origin.Hardware : Origin.Emulated;
+        var origin = seen.Acceleration == Acceleration.Kvm ? seen.HostOrigin : Origin.Emulated;
         var reason = !seen.HasAgent ? NullReasons.NoAgentInImage
             : seen.Stats is null ? NullReasons.GuestNotReady
             : now - seen.StatsAt > SilentAfter ? NullReasons.AgentSilent : null;
@@ -29,8 +29,8 @@ internal static class FaultReadings
 
     private static IEnumerable<SourceReading> Vmm(FaultInputs seen)
     {
-        yield return Of(FaultSource.VmmMinor, seen.Vmm?.Minor, null, NullReasons.VmmGone, Origin.Hardware);
-        yield return Of(FaultSource.VmmMajor, seen.Vmm?.Major, null, NullReasons.VmmGone, Origin.Hardware);
+        yield return Of(FaultSource.VmmMinor, seen.Vmm?.Minor, null, NullReasons.VmmGone, seen.HostOrigin);
+        yield return Of(FaultSource.VmmMajor, seen.Vmm?.Major, null, NullReasons.VmmGone, seen.HostOrigin);
     }
 
     private static IEnumerable<SourceReading> Smmu(FaultInputs seen)

@@ -50,6 +50,12 @@ internal sealed partial class HostSmmuEvents(string logPath, KernelFacts kernel,
         return functions.Count == 0 ? null : Track(functions, statePath);
     }
 
+    internal void Warn(string problem)
+    {
+        lock (_lock)
+            _trouble.Add(problem);
+    }
+
     /// <summary>Why nothing can be counted; null when something can.</summary>
     internal string? Reason
     {
@@ -166,10 +172,18 @@ internal sealed class HostSmmuCounter
         return new HostSmmuReading(_state.Events, null);
     }
 
+    /// <summary>What a full file system does not take is counted on in memory: only a restart of the worker would lose it.</summary>
     private void Store(HostSmmuState state)
     {
-        File.WriteAllBytes(_statePath + ".new", JsonSerializer.SerializeToUtf8Bytes(state, HostSmmuJson.Default.HostSmmuState));
-        File.Move(_statePath + ".new", _statePath, overwrite: true);
+        try
+        {
+            File.WriteAllBytes(_statePath + ".new", JsonSerializer.SerializeToUtf8Bytes(state, HostSmmuJson.Default.HostSmmuState));
+            File.Move(_statePath + ".new", _statePath, overwrite: true);
+        }
+        catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
+        {
+            _events.Warn($"the counts of {_statePath} are not stored: {problem.Message}");
+        }
     }
 
     private static HostSmmuState? Load(string path)

@@ -112,7 +112,8 @@ public sealed class NodeDevices(EmulatedDevices emulated, AssignedDevices assign
         return new ReportedDevice(
             view.Device.Address, view.Device.Rule.Class, Hex(function.Vendor), Hex(function.Device), DescriptionOf(function), assigned.Inventory.Origin, holder,
             holder is null && view.Quarantine is not null ? DevicePhase.Quarantined : phase, view.Quarantine, view.Verdict,
-            AssignedViommus.Of(function, assigned.Inventory, qemu, acceleration), fitsKvmtool(view.Device.Address));
+            AssignedViommus.Of(function, assigned.Inventory, qemu, acceleration, view.Device.Rule.Access),
+            view.Device.Rule.Access != VfioAccess.Iommufd && fitsKvmtool(view.Device.Address));
     }
 
     private static string DescriptionOf(PciFunction function) =>

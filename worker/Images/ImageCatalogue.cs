@@ -45,18 +45,21 @@ public sealed record DiskImage(ImageManifest Manifest, string Digest, ImageDisk 
 internal sealed partial class ImageJson : JsonSerializerContext;
 
 // Guarantees: an image is offered and started only when the digest of each of its files is the manifest's.
-// A file is hashed once and again when its size or time differs; starting a VM costs a few stat calls.
+// A file is hashed once and again when its size or time differs; starting a VM costs a few stat calls. A large one is hashed in the background: whoever lists
+// images goes on without it meanwhile, whoever starts a guest from it waits. After a crash all are hashed again.
 public sealed partial class ImageCatalogue(string directory)
 {
     private const int MaxManifestBytes = 64 * 1024;
+    /// <summary>What SHA-256 takes about a second for.</summary>
+    internal const long LargeBytes = 512L << 20;
     private readonly Lock _lock = new();
-    private readonly Dictionary<string, (long Bytes, DateTime Modified, string Sha256)> _hashes = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, (long Bytes, DateTime Modified, Task<string> Sha256)> _hashes = new(StringComparer.Ordinal);
 
     [GeneratedRegex(@"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\z")]
     private static partial Regex NamePattern();
 
     /// <summary>All images, and what is wrong with those that cannot be offered.</summary>
-    public (IReadOnlyList<VerifiedImage> Images, IReadOnlyList<Failure> Problems) Scan(DateTimeOffset now)
+    public (IReadOnlyList<VerifiedImage> Images, IReadOnlyList<Failure> Problems) Scan(DateTimeOffset now, bool waits = false)
     {
         var images = new List<VerifiedImage>();
         var problems = new List<Failure>();
@@ -68,7 +71,7 @@ public sealed partial class ImageCatalogue(string directory)
             // A name with a dot in front is a build that has not ended.
             if (name.StartsWith('.'))
                 continue;
-            if (Find(name, out var problem) is { } image)
+            if (Find(name, waits, out var problem) is { } image)
                 images.Add(image);
             else
                 problems.Add(problem.Reason.ToFailure(now, problem.Detail));
@@ -79,30 +82,44 @@ public sealed partial class ImageCatalogue(string directory)
     }
 
     /// <summary>The image of that name; null with the reason when there is none to start from.</summary>
-    public VerifiedImage? Find(string name, out (Reason Reason, string Detail) problem)
+    public VerifiedImage? Find(string name, out (Reason Reason, string Detail) problem) => Find(name, waits: true, out problem);
+
+    /// <summary>Whether the image says that it has an agent, without a look at its files; null when it says nothing.</summary>
+    public bool? HasAgent(string name)
     {
-        lock (_lock)
+        try
         {
-            problem = (NodeReasons.ImageMissing, $"It is {name}.");
-            if (!NamePattern().IsMatch(name))
-                return null;
-            var folder = Path.Combine(directory, name);
-            var manifestFile = new FileInfo(Path.Combine(folder, "image.json"));
-            if (!manifestFile.Exists)
-                return null;
-            try
-            {
-                return Verify(name, folder, manifestFile, out problem);
-            }
-            catch (Exception error) when (error is IOException or UnauthorizedAccessException or JsonException)
-            {
-                problem = (NodeReasons.ImageCorrupt, $"It is {name}: {error.Message}");
-                return null;
-            }
+            return NamePattern().IsMatch(name) && new FileInfo(Path.Combine(directory, name, "image.json")) is { Exists: true, Length: <= MaxManifestBytes } file
+                ? JsonSerializer.Deserialize(File.ReadAllBytes(file.FullName), ImageJson.Default.ImageManifest)?.HasAgent
+                : null;
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException or JsonException)
+        {
+            return null;
         }
     }
 
-    private VerifiedImage? Verify(string name, string folder, FileInfo manifestFile, out (Reason Reason, string Detail) problem)
+    private VerifiedImage? Find(string name, bool waits, out (Reason Reason, string Detail) problem)
+    {
+        problem = (NodeReasons.ImageMissing, $"It is {name}.");
+        if (!NamePattern().IsMatch(name))
+            return null;
+        var folder = Path.Combine(directory, name);
+        var manifestFile = new FileInfo(Path.Combine(folder, "image.json"));
+        if (!manifestFile.Exists)
+            return null;
+        try
+        {
+            return Verify(name, folder, manifestFile, waits, out problem);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException or JsonException)
+        {
+            problem = (NodeReasons.ImageCorrupt, $"It is {name}: {error.Message}");
+            return null;
+        }
+    }
+
+    private VerifiedImage? Verify(string name, string folder, FileInfo manifestFile, bool waits, out (Reason Reason, string Detail) problem)
     {
         problem = (NodeReasons.ImageCorrupt, $"It is {name}: image.json does not describe an arm64 image of this name with either a kernel or a disk.");
         if (manifestFile.Length > MaxManifestBytes)
@@ -124,7 +141,13 @@ public sealed partial class ImageCatalogue(string directory)
                 problem = (NodeReasons.ImageUnreadable, $"It is {file.Path} of {name}.");
                 return null;
             }
-            if (!found.Exists || found.Length != file.Bytes || !string.Equals(Hash(found), file.Sha256, StringComparison.OrdinalIgnoreCase))
+            var hash = found.Exists && found.Length == file.Bytes ? Hash(found) : null;
+            if (hash is { IsCompleted: false } && !waits && found.Length >= LargeBytes)
+            {
+                problem = (NodeReasons.ImageBeingVerified, $"It is {file.Path} of {name}.");
+                return null;
+            }
+            if (!string.Equals(hash?.GetAwaiter().GetResult(), file.Sha256, StringComparison.OrdinalIgnoreCase))
             {
                 problem = (NodeReasons.ImageCorrupt, $"It is {name}: the file {file.Path} is not the one that image.json names.");
                 return null;
@@ -143,13 +166,17 @@ public sealed partial class ImageCatalogue(string directory)
         return new KernelImage(manifest, digest, Path.Combine(folder, manifest.Files["kernel"].Path), initrd, manifest.CommandLine!);
     }
 
-    private string Hash(FileInfo file)
+    private Task<string> Hash(FileInfo file)
     {
-        if (_hashes.TryGetValue(file.FullName, out var known) && known.Bytes == file.Length && known.Modified == file.LastWriteTimeUtc)
+        lock (_lock)
+        {
+            if (!_hashes.TryGetValue(file.FullName, out var known) || known.Bytes != file.Length || known.Modified != file.LastWriteTimeUtc || known.Sha256.IsFaulted)
+                _hashes[file.FullName] = known = (file.Length, file.LastWriteTimeUtc, Task.Run(() =>
+                {
+                    using var stream = file.OpenRead();
+                    return Convert.ToHexStringLower(SHA256.HashData(stream));
+                }));
             return known.Sha256;
-        using var stream = file.OpenRead();
-        var hash = Convert.ToHexStringLower(SHA256.HashData(stream));
-        _hashes[file.FullName] = (file.Length, file.LastWriteTimeUtc, hash);
-        return hash;
+        }
     }
 }

@@ -68,6 +68,10 @@ public sealed class FaultReadingsTests
         Assert.Equal((null, reason, false), (reading.Value, reading.NullReason, reading.LowerBound));
     }
 
+    [Fact]
+    public void Of_OnAnEmulatedHost_NothingIsHardware() =>
+        Assert.All(FaultReadings.Of(All with { Acceleration = Acceleration.Kvm, HostOrigin = Origin.Emulated, HostSmmu = OfHost }, Now), r => Assert.Equal(Origin.Emulated, r.Origin));
+
     [Theory]
     [InlineData(FaultSource.GuestMinor, 100, false, Origin.Emulated)]
     [InlineData(FaultSource.GuestMajor, 10, false, Origin.Emulated)]

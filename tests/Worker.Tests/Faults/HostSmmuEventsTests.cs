@@ -59,6 +59,18 @@ public sealed class HostSmmuEventsTests : IDisposable
         Assert.Equal(2, next.Track([Mine], State).Read().Events["F_TRANSLATION"]);
     }
 
+    [Fact]
+    public void Read_WhenTheCountsCannotBeStored_CountsOn()
+    {
+        using var log = new Records(Log);
+        using var events = Open();
+        log.Write(1, "0000:01:00.0");
+        var counter = events.Track([Mine], Path.Combine(_root.FullPath, "absent", "state"));
+        log.Write(2, "0000:01:00.0");
+        Assert.Equal(1, counter.Read().Events["F_TRANSLATION"]);
+        Assert.Equal(1, counter.Read().Events["F_TRANSLATION"]);
+    }
+
     private HostSmmuEvents Open() => new(Log, new KernelFacts("7.3.4", null), TimeProvider.System, NullLogger.Instance);
 
     private static PciAddress Address(string text) => PciAddress.TryParse(text, out var address) ? address : throw new ArgumentException(text);

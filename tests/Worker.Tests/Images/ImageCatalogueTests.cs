@@ -92,6 +92,23 @@ public sealed class ImageCatalogueTests : IDisposable
     }
 
     [Fact]
+    public async Task Scan_WhenAFileIsLarge_GoesOnWithoutTheImageUntilItIsRead()
+    {
+        var folder = Write("large");
+        using (var kernel = new FileStream(Path.Combine(folder, "kernel"), FileMode.Create))
+            kernel.SetLength(ImageCatalogue.LargeBytes);
+        var digest = await SHA256.HashDataAsync(File.OpenRead(Path.Combine(folder, "kernel")), TestContext.Current.CancellationToken);
+        Write("small");
+        File.WriteAllText(Path.Combine(folder, "image.json"), $$$"""{"name":"large","architecture":"arm64","kernelVersion":"1","hasAgent":true,"commandLine":"","files":{"kernel":{"path":"kernel","sha256":"{{{Convert.ToHexStringLower(digest)}}}","bytes":{{{ImageCatalogue.LargeBytes}}} } } }""");
+        var catalogue = Catalogue;
+        var (images, problems) = catalogue.Scan(Now);
+        Assert.Equal(("small", "ImageBeingVerified"), (images.Single().Manifest.Name, problems.Single().Reason));
+        Assert.True(catalogue.HasAgent("large"));
+        Assert.NotNull(catalogue.Find("large", out _));
+        Assert.Equal(["large", "small"], catalogue.Scan(Now).Images.Select(i => i.Manifest.Name));
+    }
+
+    [Fact]
     public void Find_WhenVmsMayNotReadAFile_SaysSo()
     {
         File.SetUnixFileMode(Path.Combine(Write("guest"), "kernel"), UnixFileMode.UserRead);

@@ -74,7 +74,7 @@ internal sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, Host
         if (VmProcess.Find(launch.Directory, launch.Cgroup, known) is not { } process)
             return null;
         // The image may be gone by now; an agent that is there will speak.
-        var hasAgent = images.Find(launch.Spec.Image, out _)?.Manifest.HasAgent ?? true;
+        var hasAgent = images.HasAgent(launch.Spec.Image) ?? true;
         return Supervise(launch, process, hasAgent, tell);
     }
 

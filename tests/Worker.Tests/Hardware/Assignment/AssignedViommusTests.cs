@@ -39,15 +39,17 @@ public sealed class AssignedViommusTests
         var (host, qemu, can) = Cases[name];
         using var files = host();
         var seen = files.Scan();
-        Assert.Equal(can, AssignedViommus.Of(seen.Functions.Single(f => f.Address.ToString() == Machines.Accelerator), seen, qemu, Acceleration.Kvm));
+        Assert.Equal(can, AssignedViommus.Of(seen.Functions.Single(f => f.Address.ToString() == Machines.Accelerator), seen, qemu, Acceleration.Kvm, null));
     }
 
-    [Fact]
-    public void Of_WhenGuestsRunInSoftware_CannotAccelerate()
+    [Theory]
+    [InlineData(Acceleration.Tcg, null)]
+    [InlineData(Acceleration.Kvm, VfioAccess.Container)]
+    public void Of_WhenGuestsRunInSoftwareOrTheRuleTakesTheContainer_CannotAccelerate(Acceleration acceleration, VfioAccess? access)
     {
         using var files = Machines.GraceHopper();
         var seen = files.Scan();
-        Assert.Equal([Viommu.Virtio, Viommu.None], AssignedViommus.Of(seen.Functions.Single(f => f.Address.ToString() == Machines.Accelerator), seen, Whole, Acceleration.Tcg));
+        Assert.Equal([Viommu.Virtio, Viommu.None], AssignedViommus.Of(seen.Functions.Single(f => f.Address.ToString() == Machines.Accelerator), seen, Whole, acceleration, access));
     }
 
     [Fact]
