@@ -7,7 +7,7 @@ namespace Api.Faults;
 
 /// <summary>Writes queued samples by binary COPY, a batch a second, into the table that is partitioned by day; those whose minute may have been rolled up
 /// (FaultRollups) also into their minute. Guarantees: a batch is stored whole or kept for the next try. On a crash the batch in hand is lost (at most about a second).</summary>
-public sealed class FaultStore(FaultIntake intake, NpgsqlDataSource source, TimeProvider time, ILogger<FaultStore> log) : BackgroundService
+public sealed class FaultStore(FaultIntake intake, FaultLatest latest, NpgsqlDataSource source, TimeProvider time, ILogger<FaultStore> log) : BackgroundService
 {
     private const int MaxBatch = 20_000;
     private static readonly TimeSpan Interval = TimeSpan.FromSeconds(1);
@@ -25,6 +25,7 @@ public sealed class FaultStore(FaultIntake intake, NpgsqlDataSource source, Time
         using var timer = new PeriodicTimer(Interval, time);
         while (await NextAsync(timer, stoppingToken))
         {
+            latest.Forget();
             if (intake.Dropped is var dropped && dropped > told)
             {
                 log.LogWarning("{Count} fault samples were dropped: the queue is full", dropped - told);
