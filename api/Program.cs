@@ -7,6 +7,7 @@ using Api.Events;
 using Api.Faults;
 using Api.Http;
 using Api.Images;
+using Api.Metrics;
 using Api.Nodes;
 using Api.Projects;
 using Api.Sandboxes;
@@ -47,13 +48,15 @@ builder.Services.AddSingleton<HubFailures>();
 builder.Services.AddSignalR(o => { o.MaximumReceiveMessageSize = 8 * 1024 * 1024; o.AddFilter<HubFailures>(); })
     .AddHubOptions<DashboardHub>(o => o.MaximumReceiveMessageSize = 32 * 1024);
 
-builder.Services.AddSingleton<ConsoleRelay>().AddSingleton<FaultLive>().AddSingleton<FaultIntake>().AddSingleton<NodePlans>().AddSingleton<NodeSync>().AddSingleton<NodeInventories>().AddSingleton<RefusedMachines>();
+builder.Services.AddSingleton<ConsoleRelay>().AddSingleton<FaultLive>().AddSingleton<FaultLatest>().AddSingleton<FaultIntake>().AddSingleton<NodePlans>().AddSingleton<NodeSync>().AddSingleton<NodeInventories>().AddSingleton<RefusedMachines>();
 builder.Services.AddScoped<SandboxWishes>().AddScoped<DeviceQuarantines>().AddScoped<NodeJoining>();
 AddHosted<EventSignal>();
 AddHosted<SandboxScheduler>();
 AddHosted<LeaseExpiry>();
 AddHosted<NodeWatch>();
+builder.Services.AddSingleton(FaultRetention.Read(builder.Configuration));
 AddHosted<FaultPartitions>();
+AddHosted<FaultRollups>();
 AddHosted<FaultStore>();
 
 var app = builder.Build();
@@ -79,6 +82,7 @@ app.MapSession();
 var v1 = app.MapGroup("").AddEndpointFilterFactory(QueryNames.Refuse);
 v1.MapSandboxes();
 v1.MapFaults();
+v1.MapMetrics();
 v1.MapNodes();
 v1.MapDevices();
 v1.MapImages();

@@ -12,12 +12,13 @@ using Worker.Hardware;
 using Worker.Hardware.Assignment;
 using Worker.Hardware.Pci;
 using Worker.Images;
+using Worker.Metrics;
 using Worker.Sync;
 using Worker.Vms;
 using Worker.Vms.Kvmtool;
 using Worker.Vms.Qemu;
 
-// Verbs: none runs the node; "check" prints what it can do, "reasons" every reason code of its verdicts; of a stopped worker "shut-down --state-directory DIR" ends all
+// Verbs: none runs the node; "check" prints what it can do, "reasons" every reason code, "metrics" every fault source; of a stopped worker "shut-down --state-directory DIR" ends all
 // guests and keeps what is known of them for the next worker, "destroy-all --state-directory DIR" leaves nothing.
 var configuration = new ConfigurationBuilder().AddEnvironmentVariables().Build();
 var options = configuration.GetSection(WorkerOptions.Section).Get<WorkerOptions>() ?? new WorkerOptions();
@@ -26,6 +27,7 @@ return args switch
     [] => await RunAsync(),
     ["check"] => await CheckAsync(),
     ["reasons"] => PrintReasons(),
+    ["metrics"] => PrintMetrics(),
     ["destroy-all", "--state-directory", var directory] => await EndAllAsync(directory, (manager, limit) => manager.DestroyAllAsync(limit)),
     ["shut-down", "--state-directory", var directory] => await EndAllAsync(directory, (manager, limit) => manager.ShutDownAllAsync(limit)),
     _ => Usage(),
@@ -54,6 +56,8 @@ async Task<int> RunAsync()
         .AddSingleton(services => new NodeReportBuilder(
             options, node, services.GetRequiredService<ImageCatalogue>(), services.GetRequiredService<NodeDevices>(),
             services.GetRequiredService<VmManager>(), TimeProvider.System, Installation.Of(options.StateDirectory)))
+        .AddSingleton<FaultSampling>().AddHostedService(services => services.GetRequiredService<FaultSampling>())
+        .AddHostedService<MetricsListener>()
         .AddHostedService<SyncLoop>();
     using var host = builder.Build();
     var log = host.Services.GetRequiredService<ILoggerFactory>().CreateLogger("Worker");
@@ -190,8 +194,14 @@ static int PrintReasons()
     return 0;
 }
 
+static int PrintMetrics()
+{
+    Print(MetricsDocument.Markdown());
+    return 0;
+}
+
 static int Usage()
 {
-    Fail("usage: Sandbox.Worker [check | reasons | shut-down --state-directory DIR | destroy-all --state-directory DIR]");
+    Fail("usage: Sandbox.Worker [check | reasons | metrics | shut-down --state-directory DIR | destroy-all --state-directory DIR]");
     return 2;
 }

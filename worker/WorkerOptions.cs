@@ -15,6 +15,8 @@ public sealed class WorkerOptions
     public string ImagesDirectory { get; set; } = "";
     /// <summary>Null: qemu-system-aarch64 on the PATH.</summary>
     public string? QemuPath { get; set; }
+    /// <summary>Where Prometheus reads, as 127.0.0.1:9464; null: nowhere.</summary>
+    public string? MetricsAddress { get; set; }
     /// <summary>UEFI for arm64 guests. Null: where Debian, Ubuntu and Fedora put theirs.</summary>
     public string? FirmwarePath { get; set; }
     /// <summary>Null: lkvm on the PATH.</summary>
@@ -34,6 +36,8 @@ public sealed class WorkerOptions
     public List<EmulatedDeviceOptions>? Devices { get; set; }
     /// <summary>Functions of the host that are given to guests.</summary>
     public List<PassthroughOptions> Passthrough { get; set; } = [];
+
+    public System.Net.IPEndPoint? MetricsEndPoint() => System.Net.IPEndPoint.TryParse(MetricsAddress ?? "", out var address) && address.Port > 0 ? address : null;
 
     public string RuntimeRoot => Path.Combine(StateDirectory, "vms");
 
@@ -60,6 +64,8 @@ public sealed class WorkerOptions
     /// <summary>Those that matter without an API.</summary>
     public IEnumerable<string> LocalProblems()
     {
+        if (MetricsAddress is not null && MetricsEndPoint() is null)
+            yield return "Worker__MetricsAddress must be an IP address and a port, as 127.0.0.1:9464";
         if (!Path.IsPathFullyQualified(StateDirectory))
             yield return "Worker__StateDirectory must be an absolute path";
         if (!Path.IsPathFullyQualified(ImagesDirectory))

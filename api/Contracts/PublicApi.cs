@@ -99,8 +99,21 @@ public sealed record Page<T>(IReadOnlyList<T> Items, string? Next);
 public sealed record EventView(
     long Number, DateTimeOffset At, string Type, Guid? SubjectId, string? SubjectName, string Reason, string Message, Phase? Phase);
 
+/// <summary>A sandbox's faults over time, oldest first, a sample at most for each step: the last of the step. <c>StepSeconds</c>: 1 for every sample that was stored;
+/// 60 and more are read from the one-minute rollups, which are kept longer. <c>Next</c> as in <see cref="Page{T}"/>.</summary>
+public sealed record FaultHistoryView(IReadOnlyList<FaultSampleView> Items, string? Next, int StepSeconds);
+
 /// <summary>One stored sample of a sandbox. Values are counters since the guest's start (<c>Incarnation</c>).</summary>
-public sealed record FaultSampleView(DateTimeOffset At, int Incarnation, IReadOnlyList<SourceReading> Readings);
+public sealed record FaultSampleView(DateTimeOffset At, int Incarnation, IReadOnlyList<FaultReadingView> Readings);
+
+/// <summary>A stored reading (see <see cref="SourceReading"/>), and what was added since the sample before. <c>Increase</c>: events since the sample before in this answer's steps; null where one of the two values is missing, at the first sample of an incarnation,
+/// and where a counter went back. Never negative. A lower bound where <c>LowerBound</c> is true.
+/// <c>PerSecond</c>: that over the time between the two samples. <c>LatencyIncrease</c>: of the latencies that were added since the sample before; null like <c>Increase</c>, and where no latency is measured.</summary>
+public sealed record FaultReadingView(
+    string Source, long? Value, string? NullReason, bool LowerBound, Origin Origin, LatencyHistogram? Latency, long? Increase, double? PerSecond, LatencyIncreaseView? LatencyIncrease);
+
+/// <summary>Latencies of one step with their quantiles, each told by the bounds of its bucket; those are null when nothing was counted.</summary>
+public sealed record LatencyIncreaseView(LatencyHistogram Histogram, long Count, LatencyQuantile? P50, LatencyQuantile? P90, LatencyQuantile? P99);
 
 /// <summary>Body of <c>POST /v1/session</c>: signs a browser in with an API key, answering an HttpOnly cookie.</summary>
 public sealed record SessionCreate(string? ApiKey);

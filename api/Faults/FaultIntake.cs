@@ -7,17 +7,19 @@ namespace Api.Faults;
 /// <summary>Where samples of workers enter: checked, handed to those who watch live, and queued for storage.
 /// Guarantees: a node's samples are taken only for sandboxes of its own plan; the queue is bounded, what does not fit is dropped and counted.
 /// On a crash at most one batch (a second) of samples is lost; counters are cumulative, so rates stay true.</summary>
-public sealed class FaultIntake(FaultLive live, TimeProvider time, ILogger<FaultIntake> log)
+public sealed class FaultIntake(FaultLive live, FaultLatest latest, TimeProvider time, ILogger<FaultIntake> log)
 {
     public const int QueueSamples = 50_000, MaxBatch = 4096, MaxReadings = 64, MaxSourceLength = 64;
     /// <summary>How far a node's clock may be off: inside the day partitions that always exist.</summary>
     public static readonly TimeSpan MaxClockSkew = TimeSpan.FromHours(12);
     private readonly ConcurrentDictionary<Guid, HashSet<Guid>> owned = new();
     private readonly Channel<FaultSample> queue = Channel.CreateBounded<FaultSample>(QueueSamples);
-    private long dropped;
+    private long accepted, refused, dropped;
 
     public ChannelReader<FaultSample> Queue => queue.Reader;
     public long Dropped => Interlocked.Read(ref dropped);
+    public long Accepted => Interlocked.Read(ref accepted);
+    public long Refused => Interlocked.Read(ref refused);
 
     public void Know(Guid nodeId, IEnumerable<Guid> sandboxes) => owned[nodeId] = [.. sandboxes];
 
@@ -28,6 +30,7 @@ public sealed class FaultIntake(FaultLive live, TimeProvider time, ILogger<Fault
         if (samples.Length > MaxBatch)
         {
             log.LogWarning("Node {NodeId} sent {Count} samples at once; at most {Max} are taken", nodeId, samples.Length, MaxBatch);
+            Interlocked.Add(ref refused, samples.Length);
             return;
         }
         foreach (var sample in samples.OfType<FaultSample>())
@@ -35,8 +38,11 @@ public sealed class FaultIntake(FaultLive live, TimeProvider time, ILogger<Fault
             if (!Owns(nodeId, sample.SandboxId) || !IsWellFormed(sample, time.GetUtcNow()))
             {
                 log.LogWarning("Node {NodeId} sent a sample for sandbox {SandboxId} that is not its own or not well formed", nodeId, sample.SandboxId);
+                Interlocked.Increment(ref refused);
                 continue;
             }
+            Interlocked.Increment(ref accepted);
+            latest.Set(sample);
             live.Publish(sample);
             if (!queue.Writer.TryWrite(sample)) Interlocked.Increment(ref dropped);
         }
@@ -50,6 +56,6 @@ public sealed class FaultIntake(FaultLive live, TimeProvider time, ILogger<Fault
         && sample.Readings.All(r => r is not null && IsName(r.Source) && r.Value is null != r.NullReason is null && r.Value is not < 0 && (r.Latency is null || (r.Value is not null && r.Latency.IsWellFormed))
             && (r.NullReason is null || IsName(r.NullReason)) && Enum.IsDefined(r.Origin));
 
-    private static bool IsName(string? text) =>
+    public static bool IsName(string? text) =>
         text is { Length: > 0 and <= MaxSourceLength } && text.All(c => char.IsAsciiLetterOrDigit(c) || c is '.' or '_' or '-');
 }

@@ -4,30 +4,38 @@ using Npgsql;
 
 namespace Api.Faults;
 
-/// <summary>Makes the day partitions of fault_samples ahead and drops those past their retention.
+/// <summary>Makes the day partitions of fault_samples and fault_minutes ahead and drops those past their retention.
 /// Guarantees: there is always a partition for today and two days more; dropping is by whole partitions. Idempotent; safe on several replicas.</summary>
-public sealed class FaultPartitions(NpgsqlDataSource source, TimeProvider time, ILogger<FaultPartitions> log) : Reconciler(time, TimeSpan.FromHours(1), log)
+public sealed class FaultPartitions(NpgsqlDataSource source, TimeProvider time, FaultRetention retention, ILogger<FaultPartitions> log) : Reconciler(time, TimeSpan.FromHours(1), log)
 {
-    public const int RetentionDays = 7, DaysAhead = 2;
-    private const string Prefix = "fault_samples_";
+    public const int DaysAhead = 2;
     private readonly TimeProvider clock = time;
 
     protected override async Task PassAsync(CancellationToken ct)
     {
         await using var connection = await source.OpenConnectionAsync(ct);
+        await KeepAsync(connection, "fault_samples", retention.SampleDays, ct);
+        await KeepAsync(connection, "fault_minutes", retention.MinuteDays, ct);
+    }
+
+    private async Task KeepAsync(NpgsqlConnection connection, string table, int days, CancellationToken ct)
+    {
         var today = clock.GetUtcNow().UtcDateTime.Date;
-        // Yesterday too: a sample may arrive just after midnight, or from a worker whose clock is behind.
-        for (var day = today.AddDays(-1); day <= today.AddDays(DaysAhead); day = day.AddDays(1))
+        // As far back as is kept: a sample may arrive just after midnight or from a worker whose clock is behind, and old samples be rolled up after a rest.
+        for (var day = today.AddDays(-retention.SampleDays); day <= today.AddDays(DaysAhead); day = day.AddDays(1))
             await RunAsync(connection, string.Create(CultureInfo.InvariantCulture,
-                $"CREATE TABLE IF NOT EXISTS {Prefix}{day:yyyyMMdd} PARTITION OF fault_samples FOR VALUES FROM ('{day:yyyy-MM-dd}+00') TO ('{day.AddDays(1):yyyy-MM-dd}+00')"), ct);
+                $"CREATE TABLE IF NOT EXISTS {table}_{day:yyyyMMdd} PARTITION OF {table} FOR VALUES FROM ('{day:yyyy-MM-dd}+00') TO ('{day.AddDays(1):yyyy-MM-dd}+00')"), ct);
 
         var names = new List<string>();
-        await using (var list = new NpgsqlCommand("SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'fault_samples'::regclass", connection))
-        await using (var reader = await list.ExecuteReaderAsync(ct))
+        await using (var list = new NpgsqlCommand("SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = $1::text::regclass", connection))
+        {
+            list.Parameters.Add(new() { Value = table });
+            await using var reader = await list.ExecuteReaderAsync(ct);
             while (await reader.ReadAsync(ct)) names.Add(reader.GetString(0));
+        }
         foreach (var name in names)
-            if (DateTime.TryParseExact(name[Prefix.Length..], "yyyyMMdd", CultureInfo.InvariantCulture, DateTimeStyles.None, out var day) && day < today.AddDays(-RetentionDays))
-                await RunAsync(connection, $"DROP TABLE IF EXISTS {Prefix}{day:yyyyMMdd}", ct);
+            if (DateTime.TryParseExact(name[(table.Length + 1)..], "yyyyMMdd", CultureInfo.InvariantCulture, DateTimeStyles.None, out var day) && day < today.AddDays(-days))
+                await RunAsync(connection, $"DROP TABLE IF EXISTS {table}_{day:yyyyMMdd}", ct);
     }
 
     private static async Task RunAsync(NpgsqlConnection connection, string sql, CancellationToken ct)

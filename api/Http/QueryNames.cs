@@ -20,6 +20,6 @@ public static class QueryNames
     private static bool IsValue(ParameterInfo parameter)
     {
         var type = Nullable.GetUnderlyingType(parameter.ParameterType) ?? parameter.ParameterType;
-        return type.IsPrimitive || type == typeof(string) || type == typeof(Guid) || type == typeof(DateTimeOffset);
+        return type.IsPrimitive || type == typeof(string) || type == typeof(string[]) || type == typeof(Guid) || type == typeof(DateTimeOffset);
     }
 }

@@ -22,8 +22,13 @@ provide_database() {
   SANDBOX_TEST_BUILD=$(realpath "$DATA/build")
   export SANDBOX_TEST_BUILD SANDBOX_TEST_IMAGES=$DATA/images SANDBOX_TEST_DIRECTORY=$run_directory/tmp
   SANDBOX_TEST_CHROMIUM=$(command -v chromium || command -v google-chrome || true)
-  export SANDBOX_TEST_CHROMIUM SANDBOX_REPOSITORY=$REPOSITORY
+  SANDBOX_TEST_PROMTOOL=$(command -v promtool || true)
+  [ -n "$SANDBOX_TEST_PROMTOOL" ] || [ ! -x "$DATA/cache/promtool" ] || SANDBOX_TEST_PROMTOOL=$(realpath "$DATA/cache/promtool")
+  export SANDBOX_TEST_CHROMIUM SANDBOX_TEST_PROMTOOL SANDBOX_REPOSITORY=$REPOSITORY
 }
+
+# Where it cannot be had, its tests are skipped and say so.
+unpack_promtool() { SANDBOX_CACHE=$DATA/cache deploy/prometheus/promtool.sh "$DATA/cache/promtool" || say "tests have no promtool"; }
 
 # Processes whose command line, working directory or inherited environment names a run's directory: no other can.
 processes_below() {
@@ -98,6 +103,7 @@ prepare() {
   install_packages $(service_packages) $(node_packages) "$@"
   begin_build RestoreTests
   await
+  command -v promtool >/dev/null || [ -x "$DATA/cache/promtool" ] || job "unpacking promtool" unpack_promtool
   begin_image
   begin_node
   finish_build

@@ -40,6 +40,10 @@ public sealed class StraightLineTests(RunningService service)
             && s.Readings.Any(r => r.Source == FaultSource.GuestMinor && r.Value > 0)), "the stray access is counted", RunningService.Patience);
         foreach (var reading in (await service.FaultsAsync(id)).SelectMany(s => s.Readings))
             Assert.True(reading.Value is null != reading.NullReason is null, reading.ToString());
+        // The node and the API tell Prometheus the same of it.
+        var event1 = $"\nsandbox_smmu_events_by_type_total{{sandbox=\"{id}\",type=\"F_TRANSLATION\",bound=\"exact\",origin=\"emulated\"}} 1\n";
+        Assert.Contains(event1, await service.Client.GetStringAsync("/metrics"), StringComparison.Ordinal);
+        Assert.Contains(event1, await service.Client.GetStringAsync(service.WorkerMetrics), StringComparison.Ordinal);
         await service.DeleteAsync(id);
         await service.NothingIsLeftAsync(id);
     }

@@ -11,7 +11,7 @@ public sealed class RunningService : IAsyncLifetime
 {
     public static readonly TimeSpan Patience = TimeSpan.FromSeconds(120);
     private readonly string _directory = Surroundings.NewDirectory("e2e");
-    private readonly int _port = FreePort.Next();
+    private readonly int _port = FreePort.Next(), _metricsPort = FreePort.Next();
     private ProcessUnderTest? _api, _worker;
 
     public PostgresServer Database { get; init; } = new();
@@ -21,6 +21,7 @@ public sealed class RunningService : IAsyncLifetime
     public string AdminKey { get; private set; } = "";
     public ProcessUnderTest Worker => _worker!;
     public ProcessUnderTest Api => _api!;
+    public string WorkerMetrics => $"http://127.0.0.1:{_metricsPort}/metrics";
     public string BaseAddress => $"http://127.0.0.1:{_port}";
 
     public async ValueTask InitializeAsync()
@@ -53,6 +54,7 @@ public sealed class RunningService : IAsyncLifetime
         ["Worker__TokenFile"] = Path.Combine(_directory, "node.token"),
         ["Worker__StateDirectory"] = Path.Combine(_directory, "node"),
         ["Worker__ImagesDirectory"] = Surroundings.Images,
+        ["Worker__MetricsAddress"] = $"127.0.0.1:{_metricsPort}",
     });
 
     /// <summary>What ./sandbox down does to the guests of a worker that has ended.</summary>

@@ -50,6 +50,14 @@ public static class SkipReason
         return path;
     }
 
+    /// <summary>Prometheus' checker; skips the test where Debian's package could not be had.</summary>
+    public static string? PromtoolOrSkip()
+    {
+        var path = Surroundings.Optional("SANDBOX_TEST_PROMTOOL");
+        Assert.SkipWhen(path is null, "no promtool on this machine: it comes from Debian's package prometheus (see what ./sandbox test said about it)");
+        return path;
+    }
+
     /// <summary>Skips the test where the emulated node could not be built; the script has said why.</summary>
     public static void WithoutEmulatedNode() => Assert.SkipWhen(
         Surroundings.Optional("SANDBOX_TEST_NODE") is null, "no emulated node on this machine: it needs QEMU 11 and an SVA kernel (see what ./sandbox test said about it)");

@@ -8,6 +8,7 @@ using Microsoft.Extensions.Logging;
 using Polly;
 using Polly.Retry;
 using Worker.Checks;
+using Worker.Faults;
 using Worker.Hardware;
 using Worker.Vms;
 
@@ -16,12 +17,11 @@ namespace Worker.Sync;
 // The worker's one connection to the API: everything observed goes up, everything desired comes down.
 // Guarantees: a sync at each connection, each change and at least each period; a lost message costs one period.
 // Losing the API changes nothing on the node: guests go on, and what happened meanwhile is in the next report.
-public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeDevices devices, VmManager vms, NodeReportBuilder reports, TimeProvider time, ILogger<SyncLoop> log) : BackgroundService
+public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeDevices devices, VmManager vms, FaultSampling sampling, NodeReportBuilder reports, TimeProvider time, ILogger<SyncLoop> log) : BackgroundService
 {
     private static readonly TimeSpan Period = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan LongestPause = TimeSpan.FromSeconds(60);
     private const int MaxTyping = 256;
-    private static readonly TimeSpan SamplePeriod = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan CallLimit = TimeSpan.FromSeconds(15);
     private int _typing;
     private readonly Channel<bool> _wake = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
@@ -133,12 +133,13 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeD
 
     private async Task SampleAsync(HubConnection connection, CancellationToken ct)
     {
-        using var timer = new PeriodicTimer(SamplePeriod, time);
-        while (await timer.WaitForNextTickAsync(ct))
+        using var timer = new PeriodicTimer(FaultSampling.Period, time);
+        for (var sent = 0L; await timer.WaitForNextTickAsync(ct);)
         {
-            var samples = vms.Sample(time.GetUtcNow()).ToArray();
-            if (samples.Length > 0)
-                await connection.InvokeAsync(NodeProtocol.Faults, samples, ct);
+            var (samples, number) = sampling.Last;
+            if (number > sent && samples.Count > 0)
+                await connection.InvokeAsync(NodeProtocol.Faults, samples.ToArray(), ct);
+            sent = number;
         }
     }
 

@@ -1,0 +1,95 @@
+namespace Contracts;
+
+/// <summary>What is known of one fault source, for people and for Prometheus.</summary>
+/// <param name="Source">One of <see cref="FaultSource"/>.</param>
+/// <param name="Name">Of its metric; sources that differ by a label share one.</param>
+/// <param name="Help">A sentence.</param>
+/// <param name="Labels">That tell it from those that share its name.</param>
+/// <param name="ByType">The metric of its parts, labelled <c>type</c>; null where it has none.</param>
+/// <param name="Duration">The histogram of its latencies; null where none is measured.</param>
+/// <param name="ObservedBy">Where the worker reads it.</param>
+/// <param name="Origins">What it can be of, and when.</param>
+/// <param name="Cost">Of observing it.</param>
+/// <param name="NullReasons">Codes of docs/neoverse-node.md that make it null.</param>
+public sealed record FaultMetric(
+    string Source, string Name, string Help, IReadOnlyList<(string Name, string Value)> Labels, string? ByType, string? Duration,
+    string ObservedBy, string Origins, string Cost, IReadOnlyList<string> NullReasons);
+
+/// <summary>The one table of fault sources, and how samples become metrics. Pure.</summary>
+public static class FaultMetrics
+{
+    private const string ByAcceleration = "hardware under KVM, emulated under TCG; emulated on an emulated host", OfHost = "hardware; emulated on an emulated host",
+        OfSmmu = "emulated; of the host where the SMMU is accelerated", AgentLine = "one line a second from the guest", NoMeasurableCost = "not measurable",
+        TranslationCost = "one line of QEMU's log for each look-up: NVMe reads took 1.3 times as long, so it is off unless Worker__TraceTlb is true";
+    private static readonly string[] AgentReasons = ["NoAgentInImage", "NoAgentUnderKvmtool", "GuestNotReady", "AgentSilent", "NotReportedByAgent"];
+    private static readonly string[] VmmReasons = ["VmmGone", "VmmNotConfirmed"];
+    private static readonly string[] TlbReasons = ["NoSmmu", "TraceOff", "TraceEventMissing", "TraceCostTooHigh", "TraceLogFull", "TlbInHardware"];
+
+    /// <summary>1 for each source that cannot be observed, with its reason: its metric is then absent, and not 0.</summary>
+    public static readonly Metric Unobserved = new("sandbox_fault_source_unobserved", MetricKind.Gauge, "1 for each fault source of a sandbox that cannot be observed now, by reason.");
+
+    public static readonly IReadOnlyList<FaultMetric> All =
+    [
+        new(FaultSource.GuestMinor, "sandbox_guest_page_faults_total", "Page faults of the guest's CPUs.", [("severity", "minor")], null, null,
+            "the guest's agent, /proc/vmstat pgfault without pgmajfault", ByAcceleration, AgentLine, AgentReasons),
+        new(FaultSource.GuestMajor, "sandbox_guest_page_faults_total", "Page faults of the guest's CPUs.", [("severity", "major")], null, null,
+            "the guest's agent, /proc/vmstat pgmajfault", ByAcceleration, AgentLine, AgentReasons),
+        new(FaultSource.VmmMinor, "sandbox_vmm_page_faults_total", "Page faults of the VMM's process, the guest's memory among it.", [("severity", "minor")], null, null,
+            "/proc/PID/stat minflt", OfHost, "one read a second", VmmReasons),
+        new(FaultSource.VmmMajor, "sandbox_vmm_page_faults_total", "Page faults of the VMM's process, the guest's memory among it.", [("severity", "major")], null, null,
+            "/proc/PID/stat majflt", OfHost, "one read a second", VmmReasons),
+        new(FaultSource.SmmuEvents, "sandbox_smmu_events_total", "Events of the SMMU that the guest sees.", [], "sandbox_smmu_events_by_type_total", null,
+            "QEMU's trace of its SMMU", OfSmmu, NoMeasurableCost, ["NoSmmu", "TraceOff", "TraceEventMissing", "TraceLogFull"]),
+        new(FaultSource.SmmuTlbHits, "sandbox_smmu_tlb_hits_total", "Look-ups that the SMMU's TLB answered.", [], null, null, "QEMU's trace of its SMMU", OfSmmu, TranslationCost, TlbReasons),
+        new(FaultSource.SmmuTlbMisses, "sandbox_smmu_tlb_misses_total", "Look-ups that needed a walk.", [], null, null, "QEMU's trace of its SMMU", OfSmmu, TranslationCost, TlbReasons),
+        new(FaultSource.HostSmmuEvents, "sandbox_host_smmu_events_total", "Events of the host's SMMU for the sandbox's functions; always a lower bound.", [], "sandbox_host_smmu_events_by_type_total", null,
+            "the host's kernel log, which limits its rate", OfHost, "one reader of /dev/kmsg a node", ["NoAssignedDevice", "KernelLogUnreadable", "KernelLogNamesNoDevice"]),
+    ];
+
+    /// <summary>Every metric of the table, with its parts and latencies.</summary>
+    public static IEnumerable<Metric> Metrics => All.SelectMany(m => (Metric?[])[
+        new Metric(m.Name, MetricKind.Counter, m.Help),
+        m.ByType is { } byType ? new Metric(byType, MetricKind.Counter, $"{m.Help.TrimEnd('.')}, by type.") : null,
+        m.Duration is { } duration ? new Metric(duration, MetricKind.Histogram, $"How long they took: {m.Help}") : null]).OfType<Metric>().DistinctBy(m => m.Name).Append(Unobserved);
+
+    /// <summary>The latest samples of sandboxes. Each series has the label <c>bound</c>, exact or lower, and its origin.</summary>
+    public static void Write(MetricText text, IReadOnlyCollection<FaultSample> samples)
+    {
+        foreach (var metric in Metrics)
+        {
+            text.Begin(metric);
+            foreach (var sample in samples)
+                foreach (var reading in sample.Readings)
+                    if (SourceOf(reading.Source) is { } source)
+                        Write(text, metric, source, sample.SandboxId.ToString(), reading);
+        }
+    }
+
+    private static void Write(MetricText text, Metric metric, FaultMetric source, string sandbox, SourceReading reading)
+    {
+        var (bound, origin) = (("bound", reading.LowerBound ? "lower" : "exact"), ("origin", Lower(reading.Origin)));
+        var isTotal = reading.Source == source.Source;
+        if (metric == Unobserved)
+        {
+            if (reading.NullReason is { } reason)
+                text.Add(1, ("sandbox", sandbox), ("source", reading.Source), ("reason", reason));
+        }
+        else if (metric.Name == source.Duration)
+        {
+            if (reading.Latency is { } latency && isTotal)
+                text.Add(latency, [("sandbox", sandbox), .. source.Labels, bound, origin]);
+        }
+        else if (reading.Value is { } value && metric.Name == (isTotal ? source.Name : source.ByType))
+        {
+            text.Add(value, isTotal
+                ? [("sandbox", sandbox), .. source.Labels, bound, origin]
+                : [("sandbox", sandbox), ("type", reading.Source[(source.Source.Length + 1)..]), bound, origin]);
+        }
+    }
+
+    /// <summary>The row of a source or, for smmu.events.F_TRANSLATION, of what it is a part of; null of none.</summary>
+    public static FaultMetric? SourceOf(string source) =>
+        All.FirstOrDefault(m => m.Source == source) ?? All.FirstOrDefault(m => m.ByType is not null && source.StartsWith(m.Source + ".", StringComparison.Ordinal));
+
+    private static string Lower(Origin origin) => origin switch { Origin.Hardware => "hardware", Origin.Emulated => "emulated", _ => "simulated" };
+}

@@ -1,0 +1,59 @@
+using System.Text.Json;
+using Contracts;
+using Npgsql;
+using NpgsqlTypes;
+
+namespace Api.Faults;
+
+/// <summary>Reads one sandbox's stored samples at one resolution: the last sample of each step and incarnation.</summary>
+public sealed class FaultHistory(NpgsqlDataSource source, Guid sandbox, FaultResolution resolution)
+{
+    private readonly string rows = resolution.FromMinutes
+        // A sample lies in its minute; the two bounds on minute let whole partitions be passed over.
+        ? "SELECT at, incarnation, readings FROM fault_minutes WHERE sandbox_id = $1 AND minute >= date_trunc('minute', $2) AND minute < $3 AND at >= $2 AND at < $3"
+        : "SELECT at, incarnation, readings FROM fault_samples WHERE sandbox_id = $1 AND at >= $2 AND at < $3";
+
+    /// <summary>False when every stored row is a step of its own.</summary>
+    private bool IsStepped => resolution.StepSeconds != (resolution.FromMinutes ? 60 : 1);
+
+    /// <summary>Oldest first. <paramref name="after"/>: only what is newer.</summary>
+    public async Task<List<StoredSample>> ReadAsync(DateTimeOffset from, DateTimeOffset to, DateTimeOffset? after, int limit, CancellationToken ct)
+    {
+        if (after >= from) from = after.Value.AddTicks(TimeSpan.TicksPerMicrosecond);
+        var stepped = !IsStepped
+            ? rows
+            : $"SELECT DISTINCT ON (step, incarnation) at, incarnation, readings, date_bin($5, at, 'epoch') AS step FROM ({rows}) AS r ORDER BY step, incarnation, at DESC";
+        await using var command = source.CreateCommand($"SELECT at, incarnation, readings FROM ({stepped}) AS s ORDER BY at LIMIT $4");
+        Add(command, from, to);
+        command.Parameters.Add(new() { Value = limit });
+        if (IsStepped) command.Parameters.Add(new() { Value = TimeSpan.FromSeconds(resolution.StepSeconds) });
+        return await AllAsync(command, ct);
+    }
+
+    /// <summary>What the first sample's increase is told from: the last of the steps before its own, or of what was read before, if it is not far.</summary>
+    public async Task<StoredSample?> BeforeAsync(DateTimeOffset first, DateTimeOffset? after, CancellationToken ct)
+    {
+        var at = IsStepped ? new DateTimeOffset(first.UtcTicks - (first.UtcTicks - DateTimeOffset.UnixEpoch.Ticks) % (resolution.StepSeconds * TimeSpan.TicksPerSecond), TimeSpan.Zero) : first;
+        if (after >= at) at = after.Value.AddTicks(TimeSpan.TicksPerMicrosecond);
+        await using var command = source.CreateCommand($"{rows} ORDER BY at DESC LIMIT 1");
+        Add(command, at - TimeSpan.FromSeconds(Math.Max(3600, 2 * resolution.StepSeconds)), at);
+        return (await AllAsync(command, ct)).FirstOrDefault();
+    }
+
+    private void Add(NpgsqlCommand command, DateTimeOffset from, DateTimeOffset to)
+    {
+        command.Parameters.Add(new() { Value = sandbox });
+        command.Parameters.Add(new() { Value = from.UtcDateTime, NpgsqlDbType = NpgsqlDbType.TimestampTz });
+        command.Parameters.Add(new() { Value = to.UtcDateTime, NpgsqlDbType = NpgsqlDbType.TimestampTz });
+    }
+
+    private static async Task<List<StoredSample>> AllAsync(NpgsqlCommand command, CancellationToken ct)
+    {
+        var samples = new List<StoredSample>();
+        await using var reader = await command.ExecuteReaderAsync(ct);
+        while (await reader.ReadAsync(ct))
+            samples.Add(new StoredSample(new DateTimeOffset(reader.GetDateTime(0), TimeSpan.Zero), reader.GetInt32(1),
+                JsonSerializer.Deserialize<List<SourceReading>>(reader.GetString(2), JsonSerializerOptions.Web)!));
+        return samples;
+    }
+}

@@ -1,0 +1,16 @@
+namespace Api.Faults;
+
+/// <summary>Which stored samples answer a question about a time: every sample, or the last of each step.</summary>
+public sealed record FaultResolution(bool FromMinutes, int StepSeconds)
+{
+    public const int MaxStepSeconds = 86_400, WantedPoints = 1500;
+    private static readonly int[] Steps = [1, 60, 300, 900, 3600, 21_600, MaxStepSeconds];
+
+    /// <summary>Pure. The step asked for, or the finest with which the time has no more than <see cref="WantedPoints"/> points. Samples are there as long as their
+    /// retention; what is older has minutes only, however fine the step that was asked for.</summary>
+    public static FaultResolution Choose(DateTimeOffset from, DateTimeOffset to, int? stepSeconds, DateTimeOffset oldestSample)
+    {
+        var step = stepSeconds ?? Steps.First(s => s == MaxStepSeconds || (to - from).TotalSeconds / s <= WantedPoints);
+        return step >= 60 || from < oldestSample ? new FaultResolution(true, Math.Max(60, step)) : new FaultResolution(false, step);
+    }
+}

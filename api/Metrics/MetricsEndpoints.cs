@@ -1,0 +1,40 @@
+using Api.Data;
+using Api.Faults;
+using Api.Http;
+using Contracts;
+using Microsoft.EntityFrameworkCore;
+
+namespace Api.Metrics;
+
+public static class MetricsEndpoints
+{
+    public static void MapMetrics(this IEndpointRouteBuilder routes) =>
+        routes.MapGet("/metrics", GetAsync).WithTags("Metrics")
+            .WithSummary("For Prometheus (text format 0.0.4, with an API key as bearer token): the faults of the project's sandboxes, as their nodes last told this replica, and what the API manages.")
+            .Produces<string>(contentType: MetricText.ContentType);
+
+    private static async Task<IResult> GetAsync(HttpContext http, SandboxDb db, FaultLatest latest, FaultIntake intake, CancellationToken ct)
+    {
+        var project = http.User.ProjectId();
+        var own = await db.Sandboxes.Where(s => s.ProjectId == project).Select(s => new { s.Id, s.Phase }).ToListAsync(ct);
+        var nodes = await db.Nodes.GroupBy(n => n.Phase).Select(g => new { Phase = g.Key, Count = g.Count() }).ToListAsync(ct);
+        var devices = await db.Devices.Select(d => new { d.Class, d.Phase, d.Verdict, d.Origin }).ToListAsync(ct);
+
+        var text = new MetricText();
+        text.Begin(ServiceMetrics.Sandboxes);
+        foreach (var phase in Enum.GetValues<Phase>()) text.Add(own.Count(s => s.Phase == phase), ("phase", phase.ToString()));
+        text.Begin(ServiceMetrics.Nodes);
+        foreach (var phase in Enum.GetValues<NodePhase>()) text.Add(nodes.FirstOrDefault(n => n.Phase == phase)?.Count ?? 0, ("phase", phase.ToString()));
+        text.Begin(ServiceMetrics.Devices);
+        foreach (var group in devices.GroupBy(d => (d.Class, d.Phase, d.Verdict?.Class ?? VerdictClass.Unknown, d.Origin)).OrderBy(g => g.Key.Item1, StringComparer.Ordinal))
+            text.Add(group.Count(), ("class", group.Key.Item1), ("phase", group.Key.Phase.ToString()), ("verdict", group.Key.Item3.ToString()), ("origin", group.Key.Origin.ToString()));
+        foreach (var (metric, value) in ((Metric, long)[])[(ServiceMetrics.SamplesAccepted, intake.Accepted), (ServiceMetrics.SamplesRefused, intake.Refused), (ServiceMetrics.SamplesDropped, intake.Dropped)])
+        {
+            text.Begin(metric);
+            text.Add(value);
+        }
+        var samples = latest.Read();
+        FaultMetrics.Write(text, [.. own.Select(s => samples.GetValueOrDefault(s.Id)).OfType<FaultSample>()]);
+        return Results.Text(text.ToString(), MetricText.ContentType);
+    }
+}

@@ -1,0 +1,183 @@
+using System.Net;
+using System.Net.Http.Json;
+using System.Text.Json;
+using Api.Faults;
+using Contracts;
+using Microsoft.AspNetCore.SignalR.Client;
+using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Time.Testing;
+using Npgsql;
+using NpgsqlTypes;
+using Testing;
+using Xunit;
+
+namespace Api.Tests.Faults;
+
+/// <summary>Samples and minutes in the real database, asked for at the front door.</summary>
+public sealed class FaultHistoryTests(ServiceFixture service) : IClassFixture<ServiceFixture>, IAsyncLifetime
+{
+    private static readonly FaultRetention _retention = new(2, 30);
+    private readonly DateTimeOffset _begin = FaultRollups.Minute(TimeProvider.System.GetUtcNow()).AddMinutes(-20);
+    private readonly NpgsqlDataSource _source = NpgsqlDataSource.Create(service.ConnectionString);
+    private StandInNode? _node;
+
+    public async ValueTask InitializeAsync()
+    {
+        _node = await service.NodeAsync();
+        await Eventually.Async(async () => await service.ScalarAsync("SELECT count(*) FROM pg_inherits WHERE inhparent = 'fault_minutes'::regclass") >= 5, "the partitions are there");
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await _node!.DisposeAsync();
+        await _source.DisposeAsync();
+    }
+
+    private async Task<Guid> RunningAsync(HttpClient client, string name)
+    {
+        var id = (await client.CreateAsync(name)).Id;
+        await Eventually.Async(async () => (await _node!.SyncAsync()).Sandboxes.Any(s => s.Id == id), "it is planned");
+        await _node!.SayAsync(id, VmState.Running);
+        return id;
+    }
+
+    /// <summary>A sample a second, each with one more fault of 3 µs, as if they had been stored in time.</summary>
+    private async Task StoreAsync(Guid id, int seconds, int incarnation = 1, DateTimeOffset? begin = null)
+    {
+        await using var connection = await _source.OpenConnectionAsync();
+        await using var import = await connection.BeginBinaryImportAsync("COPY fault_samples (sandbox_id, at, incarnation, readings) FROM STDIN (FORMAT BINARY)");
+        for (var second = 0; second < seconds; second++)
+        {
+            await import.StartRowAsync();
+            await import.WriteAsync(id, NpgsqlDbType.Uuid);
+            await import.WriteAsync((begin ?? _begin).AddSeconds(second).UtcDateTime, NpgsqlDbType.TimestampTz);
+            await import.WriteAsync(incarnation, NpgsqlDbType.Integer);
+            await import.WriteAsync(JsonSerializer.Serialize<SourceReading[]>([
+                new("guest.minorFaults", second, null, second > 90, Origin.Emulated, new LatencyHistogram([0, 0, second, .. new long[19]], second * 3000L)),
+                new("smmu.tlbHits", null, "TraceCostTooHigh", false, Origin.Emulated)], JsonSerializerOptions.Web), NpgsqlDbType.Jsonb);
+        }
+        await import.CompleteAsync();
+    }
+
+    private async Task<FaultHistoryView> GetAsync(HttpClient client, Guid id, string query = "step=60") =>
+        (await client.GetFromJsonAsync<FaultHistoryView>($"/v1/sandboxes/{id}/faults?from={Uri.EscapeDataString(_begin.AddMinutes(-1).ToString("O"))}&{query}"))!;
+
+    private async Task RollAsync(TimeSpan? after = null)
+    {
+        await service.ScalarAsync($"WITH r AS (UPDATE fault_rollup SET rolled_until = '{_begin:O}' RETURNING 1) SELECT count(*) FROM r");
+        using var rollups = new FaultRollups(_source, new FakeTimeProvider(TimeProvider.System.GetUtcNow() + (after ?? TimeSpan.Zero)), _retention, NullLogger<FaultRollups>.Instance);
+        await rollups.StartAsync(CancellationToken.None);
+        await Eventually.Async(() => rollups.LastPassAt is not null, "a pass ended");
+        await rollups.StopAsync(CancellationToken.None);
+    }
+
+    [Fact]
+    public async Task Get_ByMinutes_IsTheLastSampleOfEachWithWhatItAdded()
+    {
+        using var client = service.Client();
+        var id = await RunningAsync(client, "minutes");
+        await StoreAsync(id, 150);
+        Assert.Empty((await GetAsync(client, id)).Items);
+        await RollAsync();
+        var history = await GetAsync(client, id);
+        Assert.Equal(60, history.StepSeconds);
+        Assert.Equal([59, 119, 149], history.Items.Select(i => i.Readings[0].Value!.Value));
+        Assert.Equal([null, 60, 30], history.Items.Select(i => i.Readings[0].Increase));
+        Assert.Equal([null, 1.0, 1.0], history.Items.Select(i => i.Readings[0].PerSecond));
+        Assert.Equal([false, true, true], history.Items.Select(i => i.Readings[0].LowerBound));
+        Assert.Equal(new LatencyQuantile(2e-6, 4e-6), history.Items[1].Readings[0].LatencyIncrease!.P99);
+        Assert.Equal((null, "TraceCostTooHigh", null), (history.Items[1].Readings[1].Value, history.Items[1].Readings[1].NullReason, history.Items[1].Readings[1].Increase));
+        Assert.Equal([149L], (await GetAsync(client, id, "step=3600&source=guest.minorFaults")).Items.Where(i => i.At.Hour == _begin.AddSeconds(149).Hour).Select(i => i.Readings.Single().Value!.Value));
+    }
+
+    [Fact]
+    public async Task Get_BySamples_CanTakeOneOfEachStep()
+    {
+        using var client = service.Client();
+        var id = await RunningAsync(client, "steps");
+        await StoreAsync(id, 60);
+        var history = await GetAsync(client, id, "step=30");
+        Assert.Equal([(29, null), (59, 30L)], history.Items.Select(i => ((int)i.Readings[0].Value!, i.Readings[0].Increase)));
+        Assert.Equal(60, (await GetAsync(client, id, "step=1")).Items.Count);
+        var second = await GetAsync(client, id, $"step=1&limit=1&after={Uri.EscapeDataString((await GetAsync(client, id, "step=1&limit=10")).Next!)}");
+        Assert.Equal((10, 1L), ((int)second.Items.Single().Readings[0].Value!, second.Items.Single().Readings[0].Increase));
+    }
+
+    [Fact]
+    public async Task Get_WhenTheGuestBeganAnew_EachIncarnationHasItsOwnPoint()
+    {
+        using var client = service.Client();
+        var id = await RunningAsync(client, "anew");
+        await StoreAsync(id, 20);
+        await StoreAsync(id, 20, incarnation: 2, begin: _begin.AddSeconds(30));
+        await RollAsync();
+        Assert.Equal([(1, 19L, null), (2, 19L, null)], (await GetAsync(client, id)).Items.Select(i => (i.Incarnation, i.Readings[0].Value!.Value, i.Readings[0].Increase)));
+    }
+
+    [Fact]
+    public async Task Rollups_RunTwiceAtOnceAndStoppedMidway_StoreTheSame()
+    {
+        using var client = service.Client();
+        var id = await RunningAsync(client, "twice");
+        await StoreAsync(id, 300);
+        await service.ScalarAsync($"WITH r AS (UPDATE fault_rollup SET rolled_until = '{_begin:O}' RETURNING 1) SELECT count(*) FROM r");
+        var time = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
+        for (var round = 0; round < 5; round++)
+        {
+            using var killed = new FaultRollups(_source, time, _retention, NullLogger<FaultRollups>.Instance);
+            using var other = new FaultRollups(_source, time, _retention, NullLogger<FaultRollups>.Instance);
+            await killed.StartAsync(CancellationToken.None);
+            await other.StartAsync(CancellationToken.None);
+            await killed.StopAsync(new CancellationToken(canceled: true));
+            await Eventually.Async(() => other.LastPassAt is not null, "a pass ended");
+            await other.StopAsync(CancellationToken.None);
+        }
+        await RollAsync();
+        await RollAsync();
+        Assert.Equal([59, 119, 179, 239, 299], (await GetAsync(client, id)).Items.Select(i => i.Readings[0].Value!.Value));
+        Assert.Equal(5, await service.ScalarAsync($"SELECT count(*) FROM fault_minutes WHERE sandbox_id = '{id}'"));
+    }
+
+    [Fact]
+    public async Task Faults_WhenTheyArriveAfterTheirMinuteWasRolledUp_AreInItAllTheSame()
+    {
+        using var client = service.Client();
+        var id = await RunningAsync(client, "late");
+        FaultSample At(int second, long value) => new(id, 1, _begin.AddSeconds(second), [new("guest.minorFaults", value, null, false, Origin.Emulated)]);
+        await _node!.Connection.InvokeAsync(NodeProtocol.Faults, (FaultSample[])[At(10, 1), At(50, 5), At(70, 7)]);
+        await Eventually.Async(async () => (await GetAsync(client, id)).Items.Count == 2, "both minutes are there");
+        await _node.Connection.InvokeAsync(NodeProtocol.Faults, (FaultSample[])[At(40, 4), At(80, 8)]);
+        await Eventually.Async(async () => (await GetAsync(client, id)).Items[^1].Readings[0].Value == 8, "the later one counts");
+        Assert.Equal([5, 8], (await GetAsync(client, id)).Items.Select(i => i.Readings[0].Value!.Value));
+    }
+
+    [Theory]
+    [InlineData("step=0", "step")]
+    [InlineData("step=86401", "step")]
+    [InlineData("source=a%2Fb", "source")]
+    [InlineData("source=", "source")]
+    [InlineData("to=2020-01-01T00:00:00Z", "from")]
+    [InlineData("limit=0", "limit")]
+    [InlineData("resolution=60", "resolution")]
+    public async Task Get_WithAWrongParameter_Returns422(string query, string parameter)
+    {
+        using var client = service.Client();
+        using var response = await client.GetAsync($"/v1/sandboxes/{Guid.NewGuid()}/faults?{query}");
+        Assert.Equal(HttpStatusCode.UnprocessableEntity, response.StatusCode);
+        Assert.Contains($"\"{parameter}\"", await response.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Faults_WithAnImpossibleLatency_AreRefused()
+    {
+        using var client = service.Client();
+        var id = await RunningAsync(client, "latency");
+        var now = TimeProvider.System.GetUtcNow();
+        SourceReading With(long? value, string? reason, params long[] counts) => new("io.pageFaults", value, reason, false, Origin.Simulated, new LatencyHistogram(counts, 1));
+        await _node!.Connection.InvokeAsync(NodeProtocol.Faults, (FaultSample[])[
+            new(id, 1, now.AddSeconds(-3), [With(1, null, [1])]), new(id, 1, now.AddSeconds(-2), [With(1, null, [-1, .. new long[21]])]),
+            new(id, 1, now.AddSeconds(-1), [With(null, "AgentSilent", new long[22])]), new(id, 1, now, [With(1, null, [1, .. new long[21]])])]);
+        await Eventually.Async(async () => (await GetAsync(client, id, "step=1")).Items.Count > 0, "one is stored");
+        Assert.Equal([1, .. new long[21]], (await GetAsync(client, id, "step=1")).Items.Single().Readings.Single().Latency!.Counts);
+    }
+}

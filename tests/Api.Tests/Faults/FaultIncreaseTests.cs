@@ -1,0 +1,72 @@
+using Api.Faults;
+using Contracts;
+using CsCheck;
+using Xunit;
+
+namespace Api.Tests.Faults;
+
+public sealed class FaultIncreaseTests
+{
+    private static readonly DateTimeOffset _start = new(2026, 11, 25, 12, 0, 0, TimeSpan.Zero);
+
+    private static StoredSample Sample(int second, long? value, int incarnation = 1, bool lowerBound = false, LatencyHistogram? latency = null) =>
+        new(_start.AddSeconds(second), incarnation, [new SourceReading("a", value, value is null ? "AgentSilent" : null, lowerBound, Origin.Simulated, latency)]);
+
+    private static FaultReadingView Second(StoredSample first, StoredSample second) => FaultIncrease.Of(null, [first, second], []).Last().Readings.Single();
+
+    public static TheoryData<string, StoredSample, StoredSample, long?, double?> Pairs() => new()
+    {
+        { "grown", Sample(0, 10), Sample(2, 30), 20, 10.0 },
+        { "the same", Sample(0, 10), Sample(1, 10), 0, 0.0 },
+        { "gone back", Sample(0, 10), Sample(1, 9), null, null },
+        { "another incarnation", Sample(0, 10), Sample(1, 30, incarnation: 2), null, null },
+        { "not seen before", Sample(0, null), Sample(1, 30), null, null },
+        { "not seen now", Sample(0, 10), Sample(1, null), null, null },
+        { "at the same time", Sample(0, 10), Sample(0, 30), 20, null },
+    };
+
+    [Theory]
+    [MemberData(nameof(Pairs))]
+    public void Of_TwoSamples_IsThis(string what, StoredSample first, StoredSample second, long? increase, double? perSecond) =>
+        Assert.Equal((what, increase, perSecond), (what, Second(first, second).Increase, Second(first, second).PerSecond));
+
+    [Fact]
+    public void Of_ALowerBound_StaysOne() => Assert.True(Second(Sample(0, 1), Sample(1, 2, lowerBound: true)).LowerBound);
+
+    [Fact]
+    public void Of_TheFirst_IsToldFromTheOneBefore() =>
+        Assert.Equal(5, FaultIncrease.Of(Sample(-1, 5), [Sample(0, 10)], []).Single().Readings.Single().Increase);
+
+    [Fact]
+    public void Of_SourcesAskedFor_IsThoseOnly()
+    {
+        var both = new StoredSample(_start, 1, [.. Sample(0, 1).Readings, new SourceReading("b", 2, null, false, Origin.Hardware)]);
+        Assert.Equal("b", FaultIncrease.Of(null, [both], ["b"]).Single().Readings.Single().Source);
+    }
+
+    [Fact]
+    public void Of_Latencies_AreThoseOfTheStep()
+    {
+        var earlier = new LatencyHistogram([5, 0, 0, 1, .. new long[18]], 9_000);
+        var later = earlier.Plus(new LatencyHistogram([0, 9, 0, 1, .. new long[18]], 25_000));
+        var seen = Second(Sample(0, 6, latency: earlier), Sample(1, 16, latency: later)).LatencyIncrease!;
+        Assert.Equal((10, 25_000), (seen.Count, seen.Histogram.SumNanoseconds));
+        Assert.Equal(new LatencyQuantile(1e-6, 2e-6), seen.P50);
+        Assert.Equal(new LatencyQuantile(1e-6, 2e-6), seen.P90);
+        Assert.Equal(new LatencyQuantile(4e-6, 8e-6), seen.P99);
+    }
+
+    [Fact]
+    public void Of_LatenciesThatWentBack_AreNone() =>
+        Assert.Null(Second(Sample(0, 6, latency: new LatencyHistogram([5, .. new long[21]], 9)), Sample(1, 16, latency: LatencyHistogram.Empty)).LatencyIncrease);
+
+    [Fact]
+    public void Of_AnySamples_NeverGoesBackAndAddsUpToTheGrowth() => Gen.Select(Gen.Long[-200, 1000].Select(v => v < 0 ? (long?)null : v), Gen.Int[1, 3], (value, incarnation) => (value, incarnation)).Array[1, 30].Sample(seen =>
+    {
+        var samples = seen.Select((s, second) => Sample(second, s.value, s.incarnation)).ToList();
+        var all = FaultIncrease.Of(null, samples, []).Select(v => v.Readings.Single()).ToList();
+        return all.All(r => r.Increase is null or >= 0 && r.PerSecond is null or >= 0)
+            && all.Skip(1).Select((r, i) => (r.Increase, Before: samples[i], Now: samples[i + 1])).All(p =>
+                p.Increase is null || (p.Before.Incarnation == p.Now.Incarnation && p.Increase == p.Now.Readings[0].Value - p.Before.Readings[0].Value));
+    });
+}

@@ -1,0 +1,82 @@
+using System.Reflection;
+using Contracts;
+using Worker.Faults;
+using Worker.Metrics;
+using Xunit;
+
+namespace Worker.Tests.Metrics;
+
+public sealed class FaultMetricsTests
+{
+    private static readonly Guid Sandbox = Guid.Parse("01a20ad6-bd6b-782f-8210-a147f21b09cb");
+
+    private static string Write(params SourceReading[] readings)
+    {
+        var text = new MetricText();
+        FaultMetrics.Write(text, [new FaultSample(Sandbox, 1, DateTimeOffset.UnixEpoch, readings)]);
+        return string.Join('\n', text.ToString().Split('\n').Where(line => !line.StartsWith('#')));
+    }
+
+    [Fact]
+    public void All_HasEverySourceOnce()
+    {
+        var sources = typeof(FaultSource).GetFields(BindingFlags.Public | BindingFlags.Static).Select(f => (string)f.GetValue(null)!);
+        Assert.Equal(sources.Order(), FaultMetrics.All.Select(m => m.Source).Order());
+    }
+
+    [Fact]
+    public void All_NameOnlyReasonsOfTheTable() =>
+        Assert.Empty(FaultMetrics.All.SelectMany(m => m.NullReasons).Except(NullReasons.All.Select(r => r.Code)));
+
+    [Fact]
+    public void All_KeepPrometheusConventions() => Assert.All(FaultMetrics.Metrics, m =>
+    {
+        Assert.Matches("^sandbox_[a-z_]+$", m.Name);
+        Assert.Equal(m.Kind == MetricKind.Counter, m.Name.EndsWith("_total", StringComparison.Ordinal));
+        Assert.Equal(m.Kind == MetricKind.Histogram, m.Name.EndsWith("_seconds", StringComparison.Ordinal));
+        Assert.EndsWith(".", m.Help, StringComparison.Ordinal);
+    });
+
+    [Fact]
+    public void Write_OfAValue_TellsItsBoundAndOrigin() => Assert.Equal(
+        $"sandbox_guest_page_faults_total{{sandbox=\"{Sandbox}\",severity=\"major\",bound=\"lower\",origin=\"emulated\"}} 7\n",
+        Write(new SourceReading(FaultSource.GuestMajor, 7, null, true, Origin.Emulated)));
+
+    [Fact]
+    public void Write_OfWhatCannotBeObserved_IsNoValueButItsReason() => Assert.Equal(
+        $"sandbox_fault_source_unobserved{{sandbox=\"{Sandbox}\",source=\"smmu.tlbHits\",reason=\"NoSmmu\"}} 1\n",
+        Write(new SourceReading(FaultSource.SmmuTlbHits, null, "NoSmmu", false, Origin.Emulated)));
+
+    [Fact]
+    public void Write_OfATotalAndItsTypes_KeepsThemApart() => Assert.Equal(
+        $"""
+        sandbox_smmu_events_total{$"{{sandbox=\"{Sandbox}\",bound=\"exact\",origin=\"emulated\"}}"} 3
+        sandbox_smmu_events_by_type_total{$"{{sandbox=\"{Sandbox}\",type=\"F_TRANSLATION\",bound=\"exact\",origin=\"emulated\"}}"} 3
+
+        """,
+        Write(new SourceReading(FaultSource.SmmuEvents, 3, null, false, Origin.Emulated), new SourceReading("smmu.events.F_TRANSLATION", 3, null, false, Origin.Emulated)));
+
+    [Fact]
+    public void Write_OfASourceThatNobodyKnows_IsNothing() => Assert.Equal("", Write(new SourceReading("evil\"} 1", 3, null, false, Origin.Emulated)));
+
+    [Fact]
+    public void Add_OfAHistogram_CountsUpToEachBound()
+    {
+        var text = new MetricText();
+        text.Begin(new Metric("sandbox_x_seconds", MetricKind.Histogram, "X."));
+        text.Add(new LatencyHistogram([1, 2, .. new long[19], 4], 2_500_000_000), ("a", "b\"\\\n"));
+        var lines = text.ToString().Split('\n');
+        Assert.Equal("""sandbox_x_seconds_bucket{a="b\"\\\n",le="1E-06"} 1""", lines[2]);
+        Assert.Equal("""sandbox_x_seconds_bucket{a="b\"\\\n",le="2E-06"} 3""", lines[3]);
+        Assert.Equal("""sandbox_x_seconds_bucket{a="b\"\\\n",le="1.048576"} 3""", lines[22]);
+        Assert.Equal("""sandbox_x_seconds_bucket{a="b\"\\\n",le="+Inf"} 7""", lines[23]);
+        Assert.Equal(["""sandbox_x_seconds_sum{a="b\"\\\n"} 2.5""", """sandbox_x_seconds_count{a="b\"\\\n"} 7""", ""], lines[24..]);
+    }
+
+    [Fact]
+    public void Document_ListsEverySourceAsTheCodeHasIt()
+    {
+        var document = File.ReadAllText(Path.Combine(Environment.GetEnvironmentVariable("SANDBOX_REPOSITORY")!, "docs/metrics.md"));
+        Assert.Contains(MetricsDocument.Markdown(), document, StringComparison.Ordinal);
+    }
+}

@@ -1,0 +1,52 @@
+using System.Net;
+using System.Net.Sockets;
+using Microsoft.Extensions.Logging.Abstractions;
+using Worker.Faults;
+using Worker.Metrics;
+using Xunit;
+
+namespace Worker.Tests.Metrics;
+
+public sealed class MetricsListenerTests
+{
+    private static int FreePort()
+    {
+        using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+        socket.Bind(new IPEndPoint(IPAddress.Loopback, 0));
+        return ((IPEndPoint)socket.LocalEndPoint!).Port;
+    }
+
+    [Theory]
+    [InlineData("127.0.0.1:9464", "http://127.0.0.1:9464/")]
+    [InlineData("0.0.0.0:9464", "http://*:9464/")]
+    [InlineData("[::]:9464", "http://*:9464/")]
+    [InlineData("[::1]:9464", "http://[::1]:9464/")]
+    public void Prefix_OfAnAddress_IsThis(string address, string prefix) => Assert.Equal(prefix, MetricsListener.Prefix(IPEndPoint.Parse(address)));
+
+    [Theory]
+    [InlineData("localhost:9464")]
+    [InlineData("127.0.0.1")]
+    [InlineData("9464")]
+    [InlineData("")]
+    public void Problems_WhenTheAddressIsNone_SaysSo(string address) =>
+        Assert.Contains(new WorkerOptions { MetricsAddress = address }.LocalProblems(), p => p.Contains("Worker__MetricsAddress", StringComparison.Ordinal));
+
+    [Fact]
+    public async Task Get_OnlyMetricsAreAnswered()
+    {
+        var ct = TestContext.Current.CancellationToken;
+        var address = $"127.0.0.1:{FreePort()}";
+        using var sampling = new FaultSampling(null!, TimeProvider.System, NullLogger<FaultSampling>.Instance);
+        using var listener = new MetricsListener(new WorkerOptions { MetricsAddress = address }, sampling, NullLogger<MetricsListener>.Instance);
+        await listener.StartAsync(ct);
+        using var client = new HttpClient(new SocketsHttpHandler()) { BaseAddress = new Uri($"http://{address}") };
+        using var metrics = await client.GetAsync("/metrics", ct);
+        Assert.Equal(("text/plain", HttpStatusCode.OK), (metrics.Content.Headers.ContentType!.MediaType, metrics.StatusCode));
+        Assert.Contains("# TYPE sandbox_guest_page_faults_total counter\n", await metrics.Content.ReadAsStringAsync(ct), StringComparison.Ordinal);
+        using var elsewhere = await client.GetAsync("/etc/passwd", ct);
+        using var posted = await client.PostAsync("/metrics", null, ct);
+        Assert.Equal((HttpStatusCode.NotFound, HttpStatusCode.MethodNotAllowed), (elsewhere.StatusCode, posted.StatusCode));
+        await listener.StopAsync(ct);
+        await Assert.ThrowsAsync<HttpRequestException>(() => client.GetAsync("/metrics", ct));
+    }
+}

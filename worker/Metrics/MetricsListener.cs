@@ -1,0 +1,63 @@
+using System.Net;
+using System.Text;
+using Contracts;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Worker.Faults;
+
+namespace Worker.Metrics;
+
+// GET /metrics for Prometheus, where Worker__MetricsAddress says; nowhere without it. Read only and without sign-in, as exporters are: whoever reaches the address
+// reads counts by sandbox id. Guarantees: a request that fails costs nobody else anything; one is answered at a time. A crash of the listener ends no guest.
+public sealed class MetricsListener(WorkerOptions options, FaultSampling sampling, ILogger<MetricsListener> log) : BackgroundService
+{
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        if (options.MetricsEndPoint() is not { } address)
+            return;
+        using var listener = new HttpListener();
+        listener.Prefixes.Add(Prefix(address));
+        try
+        {
+            listener.Start();
+        }
+        catch (HttpListenerException problem)
+        {
+            log.LogError("Nobody can read metrics at {Address}: {Problem}", address, problem.Message);
+            return;
+        }
+        using var stop = stoppingToken.Register(listener.Stop);
+        while (!stoppingToken.IsCancellationRequested)
+            await AnswerAsync(listener, stoppingToken);
+    }
+
+    /// <summary>Any name that the host is called by will do where it listens on every address.</summary>
+    internal static string Prefix(IPEndPoint address) =>
+        $"http://{(address.Address.Equals(IPAddress.Any) || address.Address.Equals(IPAddress.IPv6Any) ? "*" : address.Address.AddressFamily == System.Net.Sockets.AddressFamily.InterNetworkV6 ? $"[{address.Address}]" : address.Address.ToString())}:{address.Port}/";
+
+    private async Task AnswerAsync(HttpListener listener, CancellationToken ct)
+    {
+        try
+        {
+            var context = await listener.GetContextAsync();
+            using var response = context.Response;
+            if (context.Request.HttpMethod is not ("GET" or "HEAD") || context.Request.Url?.AbsolutePath != "/metrics")
+            {
+                response.StatusCode = context.Request.Url?.AbsolutePath == "/metrics" ? 405 : 404;
+                return;
+            }
+            var text = new MetricText();
+            FaultMetrics.Write(text, sampling.Last.Samples);
+            var bytes = Encoding.UTF8.GetBytes(text.ToString());
+            response.ContentType = MetricText.ContentType;
+            response.ContentLength64 = bytes.Length;
+            if (context.Request.HttpMethod == "GET")
+                await response.OutputStream.WriteAsync(bytes, ct);
+        }
+        catch (Exception problem) when (problem is HttpListenerException or IOException or ObjectDisposedException or InvalidOperationException or OperationCanceledException)
+        {
+            if (!ct.IsCancellationRequested)
+                log.LogDebug("A request for metrics failed: {Problem}", problem.Message);
+        }
+    }
+}
