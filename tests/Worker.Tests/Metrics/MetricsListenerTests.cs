@@ -16,6 +16,20 @@ public sealed class MetricsListenerTests
         return ((IPEndPoint)socket.LocalEndPoint!).Port;
     }
 
+    private static bool CanConnect(int port)
+    {
+        using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+        try
+        {
+            socket.Connect(IPAddress.Loopback, port);
+            return true;
+        }
+        catch (SocketException)
+        {
+            return false;
+        }
+    }
+
     [Theory]
     [InlineData("127.0.0.1:9464", "http://127.0.0.1:9464/")]
     [InlineData("0.0.0.0:9464", "http://*:9464/")]
@@ -40,6 +54,7 @@ public sealed class MetricsListenerTests
         using var listener = new MetricsListener(new WorkerOptions { MetricsAddress = address }, sampling, NullLogger<MetricsListener>.Instance);
         await listener.StartAsync(ct);
         using var client = new HttpClient(new SocketsHttpHandler()) { BaseAddress = new Uri($"http://{address}") };
+        await Eventually.TrueAsync(() => CanConnect(client.BaseAddress.Port), "it listens");
         using var metrics = await client.GetAsync("/metrics", ct);
         Assert.Equal(("text/plain", HttpStatusCode.OK), (metrics.Content.Headers.ContentType!.MediaType, metrics.StatusCode));
         Assert.Contains("# TYPE sandbox_guest_page_faults_total counter\n", await metrics.Content.ReadAsStringAsync(ct), StringComparison.Ordinal);
