@@ -21,7 +21,17 @@ using Worker.Vms.Qemu;
 // Verbs: none runs the node; "check" prints what it can do, "reasons" every reason code, "metrics" every fault source; of a stopped worker "shut-down --state-directory DIR" ends all
 // guests and keeps what is known of them for the next worker, "destroy-all --state-directory DIR" leaves nothing.
 var configuration = new ConfigurationBuilder().AddEnvironmentVariables().Build();
-var options = configuration.GetSection(WorkerOptions.Section).Get<WorkerOptions>() ?? new WorkerOptions();
+WorkerOptions options;
+try
+{
+    options = configuration.GetSection(WorkerOptions.Section).Get<WorkerOptions>(binder => binder.ErrorOnUnknownConfiguration = true) ?? new WorkerOptions();
+}
+catch (InvalidOperationException problem)
+{
+    // The binder's, for a value of a wrong type and for a name that no setting has.
+    Fail($"a setting is wrong: {problem.Message}");
+    return 2;
+}
 return args switch
 {
     [] => await RunAsync(),
@@ -101,15 +111,20 @@ async Task<int> CheckAsync()
     Print($"host        {facts.OperatingSystem}, kernel {facts.Kernel}, {facts.Architecture}, {facts.HostCpus} CPUs ({facts.CpuModel}), {facts.HostMemoryMib} MiB");
     Print($"vmm         {facts.VmmVersion ?? "no QEMU"}, {(facts.KvmtoolVersion is { } kvmtool ? $"kvmtool {kvmtool}" : "no kvmtool")}");
     Print($"guests run  by {facts.Acceleration}: {facts.AccelerationReason}");
+    Print($"origin      {(node.Hardware.Origin == Origin.Hardware ? "Hardware" : "Emulated: this host is a virtual machine")}");
     Print($"offers      {facts.VcpuCapacity} vCPUs, {facts.MemoryCapacityMib} MiB, viommu {string.Join(", ", facts.Viommus)}");
     Print($"isolation   own user: {(facts.OwnUidPerVm ? "yes" : "no")}, own cgroup: {(facts.CgroupPerVm ? "yes" : "no")}, limits: {facts.CgroupLimitsReason ?? "yes"}");
     foreach (var image in images)
         Print($"image       {image.Manifest.Name} {image.Digest} kernel {image.Manifest.KernelVersion}");
     foreach (var line in ReadinessTable.Lines(InventoryReport.Of(node.Hardware, node.Qemu, TimeProvider.System.GetUtcNow())))
         Print(line);
+    foreach (var line in OfferedTable.Lines(options.Passthrough, options.EmulatedDevices, node.Hardware, HostUseScan.Read(HostTree.Machine)))
+        Print(line);
     foreach (var problem in facts.Problems)
         Print($"problem     {problem.Reason}: {problem.Message} {problem.Remedy}");
     var canRun = facts.CanRun(images.Count);
+    if (!node.Cgroups.WasThere)
+        node.Cgroups.RemoveParent();
     Print($"sandboxes   {(canRun ? "can run here" : "cannot run here")}");
     return canRun ? 0 : 1;
 }

@@ -28,12 +28,13 @@ public sealed record NodeReport(
 
 /// <summary>The machine. <c>VcpuCapacity</c> and <c>MemoryCapacityMib</c> are what the node offers to sandboxes, overcommit included.
 /// <c>Problems</c> are findings of the self checks that a person should read, each a failure with a remedy.
-/// <c>VmmVersion</c> is QEMU's, <c>Viommus</c> what it can give a guest; <c>KvmtoolVersion</c>: null where there is no kvmtool that could run.</summary>
+/// <c>VmmVersion</c> is QEMU's, <c>Viommus</c> what it can give a guest; <c>KvmtoolVersion</c>: null where there is no kvmtool that could run.
+/// <c>Origin</c>: Emulated for a machine that QEMU emulates, whose KVM is no hardware either; null where the worker does not say.</summary>
 public sealed record NodeFacts(
     string Architecture, string Kernel, string OperatingSystem, string CpuModel, int HostCpus, long HostMemoryMib,
     int VcpuCapacity, long MemoryCapacityMib, Acceleration Acceleration, string AccelerationReason, string? VmmVersion,
     IReadOnlyList<Viommu> Viommus, bool OwnUidPerVm, bool CgroupPerVm, string? CgroupLimitsReason, string BootId,
-    IReadOnlyList<Failure> Problems, string? KvmtoolVersion);
+    IReadOnlyList<Failure> Problems, string? KvmtoolVersion, Origin? Origin = null);
 
 /// <summary>One assignable function. <c>HeldBy</c> is the sandbox whose tenancy has not been fully cleaned yet; null means clean and free.
 /// <c>Quarantine</c>: why the node hands it out no more. <c>Viommus</c>: the IOMMUs that QEMU can put it behind; <c>FitsKvmtool</c>: whether kvmtool can assign it.</summary>

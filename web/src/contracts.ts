@@ -59,7 +59,7 @@ export interface NodeFacts {
   architecture: string; kernel: string; operatingSystem: string; cpuModel: string; hostCpus: number; hostMemoryMib: number;
   vcpuCapacity: number; memoryCapacityMib: number; acceleration: Acceleration; accelerationReason: string; vmmVersion: string | null;
   viommus: Viommu[]; ownUidPerVm: boolean; cgroupPerVm: boolean; cgroupLimitsReason: string | null; bootId: string; problems: Failure[];
-  kvmtoolVersion: string | null;
+  kvmtoolVersion: string | null; origin?: Origin | null;
 }
 
 export interface NodeView {

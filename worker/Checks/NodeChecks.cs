@@ -43,6 +43,8 @@ public static class NodeChecks
             foreach (var directory in (string[])[options.RuntimeRoot, Path.Combine(options.ImagesDirectory, "image")])
                 if (BlockingDirectory(directory) is { } blocking)
                     problems.Add(NodeReasons.DirectoryNotTraversable.ToFailure(now, $"It is {blocking}, on the way to {directory}."));
+        if (StateDirectoryProblem(options.StateDirectory) is { } unwritable)
+            problems.Add(NodeReasons.StateDirectoryUnwritable.ToFailure(now, $"It is {options.StateDirectory}: {unwritable}"));
         if (cgroups.Unavailable is { } why)
             problems.Add(NodeReasons.NoCgroupPerVm.ToFailure(now, $"It is so: {why}."));
         var seccomp = HostFacts.HasSeccomp(HostTree.Machine);
@@ -70,12 +72,13 @@ public static class NodeChecks
             !node.HasVmm ? 0 : options.MemoryCapacityMib ?? Math.Max(0, node.Host.MemoryMib - reserveMib),
             node.Acceleration, node.AccelerationReason, node.Qemu.Version is { } version ? $"QEMU {version}" : null,
             Viommus(node.Qemu), node.OwnUserPerVm, node.Cgroups.Unavailable is null, node.Cgroups.LimitsReason, node.Host.BootId,
-            [.. node.Problems, .. moreProblems], node.KvmtoolVersion);
+            [.. node.Problems, .. moreProblems], node.KvmtoolVersion, node.Hardware.Origin);
     }
 
     /// <summary>Whether a sandbox could run: a VMM that can run arm64 guests, room for one, and an image.</summary>
     public static bool CanRun(this NodeFacts facts, int images) =>
-        facts.VcpuCapacity > 0 && (facts.VmmVersion ?? facts.KvmtoolVersion) is not null && images > 0 && !facts.Problems.Any(problem => (problem.Reason == NodeReasons.QemuMissing.Code && facts.KvmtoolVersion is null) || problem.Reason == NodeReasons.CpuModelMissing.Code);
+        facts.VcpuCapacity > 0 && (facts.VmmVersion ?? facts.KvmtoolVersion) is not null && images > 0 && !facts.Problems.Any(problem => (problem.Reason == NodeReasons.QemuMissing.Code && facts.KvmtoolVersion is null) || problem.Reason == NodeReasons.CpuModelMissing.Code
+            || problem.Reason == NodeReasons.DirectoryNotTraversable.Code || problem.Reason == NodeReasons.StateDirectoryUnwritable.Code);
 
     public static IReadOnlyList<Viommu> Viommus(QemuFacts qemu) => qemu.Version is null
         ? []
@@ -96,6 +99,25 @@ public static class NodeChecks
             yield return NodeReasons.CpuModelMissing.ToFailure(now, $"It is QEMU {qemu.Version}.");
         foreach (var model in NeededDevices.Concat(devices.Select(d => d.Kind).Distinct()).Where(model => !qemu.Devices.Contains(model)))
             yield return NodeReasons.DeviceModelMissing.ToFailure(now, $"QEMU {qemu.Version} has no {model}.");
+    }
+
+    /// <summary>By an attempt that leaves nothing behind: what a file system takes is told by nothing else.</summary>
+    private static string? StateDirectoryProblem(string directory)
+    {
+        var there = new DirectoryInfo(directory);
+        while (there is { Exists: false, Parent: { } parent })
+            there = parent;
+        try
+        {
+            var attempt = Path.Combine(there.FullName, $".sandbox-check-{Guid.NewGuid():N}");
+            Directory.CreateDirectory(attempt);
+            Directory.Delete(attempt);
+            return null;
+        }
+        catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
+        {
+            return problem.Message;
+        }
     }
 
     private static string? BlockingDirectory(string path)

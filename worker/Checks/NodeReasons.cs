@@ -17,6 +17,7 @@ public static class NodeReasons
     public static readonly Reason NoImage = Add("NoImage", "The node has no guest image.", BuildImage);
     public static readonly Reason ImageMissing = Add("ImageMissing", "There is no such image on the node.", BuildImage);
     public static readonly Reason ImageCorrupt = Add("ImageCorrupt", "The image is not what its image.json says, or that cannot be read.", BuildImage);
+    public static readonly Reason StateDirectoryUnwritable = Add("StateDirectoryUnwritable", "The worker cannot write to its state directory.", "Run the worker as a user who can, or name another directory in Worker__StateDirectory.");
     public static readonly Reason ImageBeingVerified = Add("ImageBeingVerified", "A large file of the image is being read for its digest; the image is offered after that.", "Nothing; it takes about a second for each half GiB.");
     public static readonly Reason ImageUnreadable = Add("ImageUnreadable", "The users of VMs may not read a file of the image.", BuildImage);
     public static readonly Reason ConsoleUnavailable = Add("ConsoleUnavailable", "A sandbox's console could not be opened: the sandbox goes on without.", "Look at space, owner and mode of the worker's state directory, then restart the worker.");

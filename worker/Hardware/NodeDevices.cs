@@ -70,6 +70,9 @@ public sealed class NodeDevices(EmulatedDevices emulated, AssignedDevices assign
         return clean.Count == models.Count;
     }
 
+    /// <summary>Of devices that were released: a sentence for each that is quarantined or is not there any more.</summary>
+    public IReadOnlyList<string> NotClean(IReadOnlyList<string> addresses) => [.. addresses.Where(IsAssigned).Select(assigned.NotClean).OfType<string>()];
+
     public IReadOnlyList<Failure> Problems => assigned.Problem is { } problem ? [problem] : [];
 
     /// <summary>Whether sandboxes have functions of the host, whose cleaning may take minutes.</summary>

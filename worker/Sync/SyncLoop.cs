@@ -106,10 +106,12 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeD
 
     private async Task SyncAsync(HubConnection connection, CancellationToken ct)
     {
-        await connection.InvokeAsync(NodeProtocol.Inventory, InventoryReport.Of(devices.Inventory, node.Qemu, time.GetUtcNow()), ct);
+        var inventory = new InventoryNews(devices, node.Qemu, time);
         while (true)
         {
             var report = reports.Build();
+            if (inventory.Next() is { } news)
+                await connection.InvokeAsync(NodeProtocol.Inventory, news, ct);
             using (var limit = CancellationTokenSource.CreateLinkedTokenSource(ct))
             {
                 limit.CancelAfter(CallLimit);
@@ -207,7 +209,8 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeD
             {
                 // The first attempts and then one a minute: an API that is being restarted is no news.
                 if (attempt.AttemptNumber is 0 or 5 || attempt.AttemptNumber % 30 == 29)
-                    log.LogWarning("The API cannot be reached, trying on: {Problem}", attempt.Outcome.Exception?.Message);
+                    log.LogWarning("{What}, trying on: {Problem}", attempt.Outcome.Exception is HttpRequestException { StatusCode: System.Net.HttpStatusCode.Unauthorized }
+                        ? "The API does not know this node's token; if another machine has replaced this node, stop this worker" : "The API cannot be reached", attempt.Outcome.Exception?.Message);
                 return ValueTask.CompletedTask;
             },
         })

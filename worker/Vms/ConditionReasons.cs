@@ -17,6 +17,7 @@ public static class ConditionReasons
     public static readonly ConditionReason VmmConfirmed = Add(ConditionType.VmmRunning, ConditionStatus.True, "VmmConfirmed", "The VMM runs and answers.");
     public static readonly ConditionReason DevicesPrepared = Add(ConditionType.DevicesReady, ConditionStatus.True, "DevicesPrepared", "The devices are clean and given to the guest.");
     public static readonly ConditionReason Released = Add(ConditionType.DevicesReady, ConditionStatus.False, "Released", "The devices are clean and given back.");
+    public static readonly ConditionReason NotCleaned = Add(ConditionType.DevicesReady, ConditionStatus.False, "NotCleaned", "The run's devices were given back, and not all of them are clean.");
     public static readonly ConditionReason AgentReady = Add(ConditionType.GuestReady, ConditionStatus.True, "AgentReady", "The guest's user space is up.");
     public static readonly ConditionReason BootTimeout = Add(ConditionType.GuestReady, ConditionStatus.False, "BootTimeout", "The guest's agent has not said Ready in time; see the serial console.");
     public static readonly ConditionReason NoAgentToBeReady = Add(ConditionType.GuestReady, ConditionStatus.Unknown, NullReasons.NoAgentInImage, "The image has no agent that could say so.");

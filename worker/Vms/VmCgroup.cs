@@ -13,8 +13,11 @@ public sealed class CgroupTree
     public const string Leaf = "sandbox-worker";
     private readonly string? _parent;
 
-    private CgroupTree(string? parent, string? unavailable, string? limitsReason) =>
-        (_parent, Unavailable, LimitsReason) = (parent, unavailable, limitsReason);
+    private CgroupTree(string? parent, string? unavailable, string? limitsReason, bool wasThere = false) =>
+        (_parent, Unavailable, LimitsReason, WasThere) = (parent, unavailable, limitsReason, wasThere);
+
+    /// <summary>Whether the node's cgroup had been made before.</summary>
+    public bool WasThere { get; }
 
     /// <summary>Why VMs get no cgroup; null when they do.</summary>
     public string? Unavailable { get; }
@@ -31,10 +34,15 @@ public sealed class CgroupTree
         var parent = Path.Join(above, nodeName);
         try
         {
+            var wasThere = Directory.Exists(parent);
             Directory.CreateDirectory(parent);
+            // Another user may have made it.
+            var attempt = Path.Combine(parent, "attempt");
+            Directory.CreateDirectory(attempt);
+            VmCgroup.TryRemove(attempt);
             if (IsLeaf(own))
                 EnableControllers(above);
-            return new CgroupTree(parent, null, EnableControllers(parent));
+            return new CgroupTree(parent, null, EnableControllers(parent), wasThere);
         }
         catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
         {

@@ -155,6 +155,8 @@ public sealed partial class VmRunner
         File.Delete(VmProcess.PidFile(_directory));
         if (!await _around.Devices.ReleaseAsync(_directory, Id, record.HeldDevices, ct))
             return false;
+        if (_around.Devices.NotClean(record.HeldDevices) is [_, ..] unclean)
+            ended = ended.With(ConditionReasons.NotCleaned.At(Now, string.Join(' ', unclean)));
         Save(ended);
         _around.Users.Return(record.User);
         _around.Log.LogInformation("Sandbox {Sandbox}: incarnation {Incarnation} ended: {Cause}", Id, record.Incarnation, cause);

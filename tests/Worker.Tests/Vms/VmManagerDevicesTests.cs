@@ -96,6 +96,27 @@ public sealed class VmManagerDevicesTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Stop_WhenTheDeviceCannotBeCleaned_SaysSoInsteadOfClean()
+    {
+        await RunAsync(Gpu, Nvme);
+        _host.Kernel.RefusesReset.Add(Nvme);
+        Apply(Planned(_id, DesiredState.Stopped, devices: [Gpu, Nvme]));
+        var stopped = await UntilAsync(_id, VmState.Stopped);
+        var condition = stopped.Sandbox.Conditions.Single(c => c.Type == ConditionType.DevicesReady);
+        Assert.Equal(("NotCleaned", ConditionStatus.False), (condition.Reason, condition.Status));
+        Assert.Contains($"{Nvme} is quarantined: {AssignmentReasons.ResetFailed.Code}.", condition.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain(Gpu, condition.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Start_WhenTheDeviceIsNotThere_IsNotToldToBeCleanAndGivenBack()
+    {
+        Apply(Planned(_id, devices: "00ff:00:00.0"));
+        var failed = await UntilAsync(_id, VmState.Failed);
+        Assert.DoesNotContain(failed.Sandbox.Conditions, c => c.Reason == "Released");
+    }
+
+    [Fact]
     public async Task Start_WhenPreparationFails_FailsWithItsReasonAndTheDeviceIsQuarantined()
     {
         _host.Kernel.RefusesReset.Add(Nvme);

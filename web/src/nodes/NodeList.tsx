@@ -2,7 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import type { NodeView, Page } from "../contracts";
 import { get } from "../http/client";
 import { keys } from "../http/keys";
-import { PhaseBadge } from "../page/badges";
+import { OriginBadge, PhaseBadge } from "../page/badges";
 import { ErrorNote } from "../page/ErrorNote";
 import { Link } from "../page/router";
 import { Age } from "../page/time";
@@ -57,7 +57,7 @@ function NodeRow({ node }: { node: NodeView }) {
           <div>
             <dt>Guests run by</dt>
             <dd title={facts.accelerationReason} data-testid="acceleration">
-              {facts.acceleration === "Kvm" ? "KVM" : <span className="origin Emulated">TCG, emulated</span>}
+              {facts.acceleration !== "Kvm" ? <span className="origin Emulated">TCG, emulated</span> : facts.origin && facts.origin !== "Hardware" ? <>KVM of an emulated host <OriginBadge origin={facts.origin} /></> : "KVM"}
             </dd>
           </div>
         )}

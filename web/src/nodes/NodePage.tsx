@@ -3,7 +3,7 @@ import { useEffect, useState } from "react";
 import type { Capability, FunctionFacts, NodeInventory, NodeReadinessView } from "../contracts";
 import { ApiError, get } from "../http/client";
 import { keys } from "../http/keys";
-import { PhaseBadge } from "../page/badges";
+import { OriginBadge, PhaseBadge } from "../page/badges";
 import { ErrorNote } from "../page/ErrorNote";
 import { Link } from "../page/router";
 import { FullTime } from "../page/time";
@@ -54,9 +54,10 @@ function Readiness({ node }: { node: NodeReadinessView }) {
 }
 
 function Host({ inventory }: { inventory: NodeInventory }) {
+  const emulated = inventory.functions.map((each) => each.verdict.origin).find((origin) => origin !== "Hardware");
   return (
     <section className="panel" aria-labelledby="host-title" data-testid="host">
-      <header><h2 id="host-title">Host</h2><span className="soft small">read <FullTime at={inventory.readAt} /></span></header>
+      <header><h2 id="host-title">Host</h2>{emulated && <OriginBadge origin={emulated} />}<span className="soft small">read <FullTime at={inventory.readAt} /></span></header>
       <dl className="facts body">
         {inventory.cpus.map((cpu) => <div key={`${cpu.implementer}-${cpu.part}`}><dt>Cores</dt><dd>{cpu.count} {cpu.name ?? <>of implementer <code>0x{cpu.implementer.toString(16)}</code>, part <code>0x{cpu.part.toString(16)}</code></>}</dd></div>)}
         {inventory.numa.map((numa) => <div key={numa.number}><dt>NUMA node {numa.number}</dt><dd>CPUs {numa.cpus ?? "unknown"}, {numa.memoryMib === null ? "memory unknown" : gib(numa.memoryMib)}{hugePagesWords(numa.hugePages)}</dd></div>)}

@@ -19,6 +19,8 @@ public sealed class AssignedDevices(
     TimeProvider time, ILogger log)
 {
     private static readonly TimeSpan LookPeriod = TimeSpan.FromSeconds(10);
+    /// <summary>Where no function is offered: for readiness only.</summary>
+    private static readonly TimeSpan IdleLookPeriod = TimeSpan.FromSeconds(30);
     private readonly Lock _lock = new();
     private readonly DeviceTenancy _tenancy = new(tree, host, vmm);
     private readonly DeviceLedger _ledger = new(Path.Combine(stateDirectory, "devices"));
@@ -51,9 +53,7 @@ public sealed class AssignedDevices(
 
     public IReadOnlyList<OfferedView> Views()
     {
-        if (rules.Count == 0)
-            return [];
-        _look.IfOlderThan(LookPeriod, LookLimit, Look);
+        _look.IfOlderThan(rules.Count == 0 ? IdleLookPeriod : LookPeriod, LookLimit, Look);
         var host = Inventory;
         lock (_lock)
             return [.. _offered.Select(d => new OfferedView(d, QuarantineOf(d), SvaChain.Judge(d.Function, host, vmm)))];
@@ -160,6 +160,16 @@ public sealed class AssignedDevices(
                 Quarantine(at, (fresh ? AssignmentReasons.NotOffered : AssignmentReasons.ScanHangs).With());
         }
         LetGo(sandbox, address);
+    }
+
+    /// <summary>What keeps a released device from being clean; null when nothing does.</summary>
+    public string? NotClean(string address)
+    {
+        Failure? quarantine;
+        bool offered;
+        lock (_lock)
+            (quarantine, offered) = (_quarantines.GetValueOrDefault(address), _offered.Any(d => d.Address == address));
+        return quarantine is not null ? $"{address} is quarantined: {quarantine.Reason}." : offered ? null : $"{address} is not there any more.";
     }
 
     /// <summary>Cleans a device whose quarantine an operator has lifted; ends when it is free or quarantined again. False when there was nothing to lift:
