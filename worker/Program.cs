@@ -16,8 +16,10 @@ using Worker.Sync;
 using Worker.Vms;
 using Worker.Vms.Kvmtool;
 using Worker.Vms.Qemu;
+using Worker.Vms.Simulated;
 
-// Verbs: none runs the node; "check" prints what it can do, "reasons" every reason code of its verdicts; of a stopped worker "shut-down --state-directory DIR" ends all
+// Verbs: none runs the node; "check" prints what it can do, "reasons" every reason code of its verdicts; "simulate FILE" is the process of
+// one simulated VM, started by a worker; of a stopped worker "shut-down --state-directory DIR" ends all
 // guests and keeps what is known of them for the next worker, "destroy-all --state-directory DIR" leaves nothing.
 var configuration = new ConfigurationBuilder().AddEnvironmentVariables().Build();
 var options = configuration.GetSection(WorkerOptions.Section).Get<WorkerOptions>() ?? new WorkerOptions();
@@ -26,6 +28,7 @@ return args switch
     [] => await RunAsync(),
     ["check"] => await CheckAsync(),
     ["reasons"] => PrintReasons(),
+    [SimulationProcess.Verb, var model] => await SimulationProcess.RunAsync(model, TimeProvider.System),
     ["destroy-all", "--state-directory", var directory] => await EndAllAsync(directory, manager => manager.DestroyAllAsync(TimeSpan.FromSeconds(20))),
     ["shut-down", "--state-directory", var directory] => await EndAllAsync(directory, manager => manager.ShutDownAllAsync(TimeSpan.FromSeconds(20))),
     _ => Usage(),
@@ -142,6 +145,7 @@ static VmManager NewManager(WorkerOptions options, NodeCapabilities node, ImageC
     {
         [Vmm.Qemu] = new QemuVmm(node, images, hostSmmu, options.TraceTlb, TimeProvider.System, log),
         [Vmm.Kvmtool] = new KvmtoolVmm(kvmtool, images, hostSmmu, node.Hardware.Origin, TimeProvider.System, log),
+        [Vmm.Simulated] = new SimulatedVmm(SimulationProgram.Own, TimeProvider.System, log),
     });
     return new VmManager(options.RuntimeRoot, new VmSurroundings(
         vmm, devices, new UserIds(node.OwnUserPerVm, options.FirstUser ?? UserIds.FirstOf(options.StateDirectory), options.UserCount), node.Cgroups,

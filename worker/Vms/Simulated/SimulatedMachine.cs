@@ -31,7 +31,7 @@ internal sealed class SimulatedMachine
 {
     private const ulong HostOrigin = 0x8_0000_0000;
     private const ushort Vmid = 7;
-    private const uint FirstStream = 8;
+    private const uint FirstStream = 8, Domain = 1;
     private const int HostMibBeside = 32;
     private readonly Agenda _agenda;
     private readonly Accelerator[] _devices;
@@ -64,8 +64,9 @@ internal sealed class SimulatedMachine
             _devices[index].Pause(true);
         }
         Driver.TryBind(Process);
-        if (Virtio is not null)
-            MapAhead();
+        foreach (var device in _devices)
+            Virtio?.Serve(VirtioIommu.AttachRequest(Domain, device.StreamId));
+        Share(Buffer, model.Pages);
     }
 
     public MachineModel Model { get; }
@@ -199,17 +200,22 @@ internal sealed class SimulatedMachine
                 device.EnablePages();
     }
 
-    /// <summary>Without page requests everything has to be there before the device starts: mapped at the process's own addresses, in one domain of all devices.</summary>
-    private void MapAhead()
+    /// <summary>Pages that devices may use from now on. Only without page requests that takes anything: they are there before the device starts, mapped at the
+    /// process's own addresses, in one domain of all devices.</summary>
+    public void Share(ulong address, int pages)
     {
-        foreach (var device in _devices)
-            Virtio!.Serve(VirtioIommu.AttachRequest(1, device.StreamId));
-        for (var page = 0; page < Model.Pages; page++)
-        {
-            var address = Buffer + ((ulong)page << Model.Shift1);
-            if (Process.Fault(address, write: true) != FaultOutcome.Ready)
-                return;
-            Virtio!.Serve(VirtioIommu.MapRequest(1, address, address + Process.PageBytes - 1, Descriptor.AddressOf(Process.Tables.Get(address), Model.Shift1), VirtioIommu.MapRead | VirtioIommu.MapWrite));
-        }
+        if (Virtio is not { } virtio)
+            return;
+        for (var page = address; page < address + ((ulong)pages << Model.Shift1); page += Process.PageBytes)
+            if (Process.Fault(page, write: true) == FaultOutcome.Ready)
+                virtio.Serve(VirtioIommu.MapRequest(
+                    Domain, page, page + Process.PageBytes - 1, Descriptor.AddressOf(Process.Tables.Get(page), Model.Shift1), VirtioIommu.MapRead | VirtioIommu.MapWrite));
+    }
+
+    /// <summary>Pages that the process gives up.</summary>
+    public void Unshare(ulong address, int pages)
+    {
+        Virtio?.Serve(VirtioIommu.UnmapRequest(Domain, address, address + ((ulong)pages << Model.Shift1) - 1));
+        Driver.Unmap(Process, address, pages, keepArea: false);
     }
 }

@@ -1,3 +1,5 @@
+using System.Text.Json.Serialization;
+using Contracts;
 using Worker.Vms.Simulated.Iommu;
 using Worker.Vms.Simulated.Workloads;
 
@@ -5,6 +7,7 @@ namespace Worker.Vms.Simulated.Pci;
 
 /// <summary>How a device gets at memory that is not there yet: by ATS and page requests (PRI), or by transactions that the SMMU stalls. <c>Mapped</c>: not at all, it
 /// stands behind virtio-iommu and works on what was mapped ahead.</summary>
+[JsonConverter(typeof(NamedEnum<FaultModel>))]
 internal enum FaultModel : byte { Pri, Stall, Mapped }
 
 /// <summary>A device's own numbers. <c>Interval</c>: nanoseconds from one access to the next. <c>Credits</c>: PRI's Outstanding Page Request Allocation.
