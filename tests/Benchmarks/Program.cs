@@ -9,6 +9,7 @@ var benchmarks = new (string Name, Func<Report, Task> Run)[]
     ("memory", WorkerMemory.RunAsync),
     ("trace", TraceCost.RunAsync),
     ("scan", HostScan.RunAsync),
+    ("simulation", Simulation.RunAsync),
 };
 if (args is ["bare-endpoint", var connectionFile, var url])
     return await BareEndpoint.ServeAsync(connectionFile, url);

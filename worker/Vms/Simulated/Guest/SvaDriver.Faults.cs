@@ -18,7 +18,7 @@ internal sealed partial class SvaDriver
 
     private readonly Fault[] _faults = new Fault[MaxFaults];
     private long _busyUntil;
-    private int _faultsInUse;
+    private int _faultsInUse, _faultsUsed;
 
     public int FaultsInHand => _faultsInUse;
     public long Answers { get; private set; }
@@ -137,6 +137,7 @@ internal sealed partial class SvaDriver
         var taken = _faults[index];
         (taken.InUse, taken.IsWhole, taken.StreamId, taken.Pasid, taken.Group, taken.Stag, taken.Count, taken.Next) = (true, false, stream, pasid, group, stag, 0, 0);
         _faultsInUse++;
+        _faultsUsed = Math.Max(_faultsUsed, index + 1);
         return index;
     }
 
@@ -152,7 +153,7 @@ internal sealed partial class SvaDriver
     {
         if (_faultsInUse == 0)
             return -1;
-        for (var index = 0; index < MaxFaults; index++)
+        for (var index = 0; index < _faultsUsed; index++)
             if (_faults[index] is { InUse: true, IsWhole: false } fault && fault.StreamId == stream && fault.Group == group)
                 return index;
         return -1;

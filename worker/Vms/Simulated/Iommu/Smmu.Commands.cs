@@ -151,7 +151,7 @@ internal sealed partial class Smmu
         for (var slot = 0; slot < ContextSlots; slot++)
             if ((stream is null || _contexts[slot].StreamId == stream) && (substream is null || _contexts[slot].SubstreamId == substream || (substream == 0 && _contexts[slot].SubstreamId < 0)))
                 _contextCached[slot] = false;
-        for (var index = 0; index < MaxWalks; index++)
+        for (var index = 0; index < _walksUsed; index++)
             if (_walks[index].Running && (stream is null || _walks[index].Context.StreamId == stream)
                 && (substream is null || _walks[index].Context.SubstreamId == substream || (substream == 0 && _walks[index].Context.SubstreamId < 0)))
                 Overtake(ref _walks[index]);
@@ -162,7 +162,7 @@ internal sealed partial class Smmu
     {
         if (_freeWalks.Count == MaxWalks)
             return;
-        for (var index = 0; index < MaxWalks; index++)
+        for (var index = 0; index < _walksUsed; index++)
         {
             ref var walk = ref _walks[index];
             if (walk.Running && (walk.Context.Tag & mask) == bits

@@ -37,6 +37,8 @@ internal sealed partial class Smmu
     private readonly bool[] _contextCached = new bool[ContextSlots];
     private readonly Walk[] _walks = new Walk[MaxWalks];
     private readonly Stack<int> _freeWalks = new(MaxWalks);
+    /// <summary>No walk beyond it was ever begun.</summary>
+    private int _walksUsed;
 
     private struct Walk
     {
@@ -112,6 +114,7 @@ internal sealed partial class Smmu
     private void BeginWalk(in Transaction transaction, in TranslationContext context)
     {
         var index = _freeWalks.Pop();
+        _walksUsed = Math.Max(_walksUsed, index + 1);
         ref var walk = ref _walks[index];
         (walk.Transaction, walk.Context, walk.Running, walk.Overtaken) = (transaction, context, true, false);
         TableWalk.Run(_memory, context, transaction.Address, Wanted(transaction), out walk.Result);
