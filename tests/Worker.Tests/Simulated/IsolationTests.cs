@@ -42,7 +42,8 @@ public sealed class IsolationTests
                     new ContextDescriptor(true, (ushort)(pasid + 1), _tables[vm, pasid].Root, 12, 48, false, true, false, false).Write(_guests[vm], contexts + ((ulong)(pasid + 1) * 64));
                 }
                 _devices[vm] = new Accelerator(
-                    vm, (uint)vm, 12, AcceleratorModel.Default with { Faults = FaultModel.Stall }, new Idle(), _smmu, _clock, _agenda, SimulatedTimings.Default, faults, new SeededRandom(1)) { Reached = access => _reached = access.Output };
+                    vm, (uint)vm, 12, AcceleratorModel.Default with { Faults = FaultModel.Stall }, new Idle(), _smmu, _clock, _agenda, SimulatedTimings.Default, faults, new SeededRandom(1))
+                { Reached = access => _reached = access.Output };
             }
         }
 

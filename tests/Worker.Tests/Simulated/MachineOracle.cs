@@ -69,7 +69,11 @@ internal sealed class MachineOracle
         var (shift1, shift2) = (_machine.Model.Shift1, _machine.Model.Shift2);
         var now = PlainWalk.Both(_machine.Memory, space.Tables.Root, shift1, _root2, shift2, access.Address);
         if (now is { } found && found.Physical == access.Output && (found.Writable || !access.Write))
+        {
+            if (found.Writable && _machine.Guest.References(space.Tables.Get(access.Address) & 0x0000_FFFF_FFFF_F000 & ~((1UL << shift1) - 1)) != 1)
+                Violate($"PASID {access.Pasid} may write to a page that it shares");
             return;
+        }
         var page = access.Address & ~((1UL << shift1) - 1);
         foreach (var pending in _machine.Driver.Pending)
         {
@@ -78,10 +82,24 @@ internal sealed class MachineOracle
             if (pending.ProtectsWrites && now is { } shared && shared.Physical == access.Output)
                 return;
             foreach (var gone in pending.Gone)
-                if (gone.Address == page && _machine.Guest.ToPhysical(gone.Frame + (access.Address - page)) == access.Output && !(access.Write && pending.Then == Then.GoOnWithFault && !ForkPends(space)))
+                if (gone.Address == page && _machine.Guest.ToPhysical(gone.Frame + (access.Address - page)) == access.Output && !(access.Write && pending.Then == Then.GoOnWithFault && !ForkPends(space)) && !IsUsedAnew(gone))
                     return;
         }
         Violate($"PASID {access.Pasid} {(access.Write ? "wrote" : "read")} {access.Address:x} at {access.Output:x}, which is {(now is { } is_ ? $"{is_.Physical:x}{(is_.Writable ? "" : ", read-only")}" : "not mapped")}");
+    }
+
+    /// <summary>Whether a page that devices may still reach was given to somebody else. A child that shares it since a fork has it at the same address.</summary>
+    private bool IsUsedAnew(GonePage gone)
+    {
+        if (_machine.Guest.References(gone.Frame) == 0)
+            return true;
+        var (shift1, shift2) = (_machine.Model.Shift1, _machine.Model.Shift2);
+        for (var pasid = 1; pasid < _machine.Driver.Pasids; pasid++)
+            for (var page = 0; _machine.Driver.SpaceOf(pasid) is { HasExited: false } space && page < _machine.Model.Pages; page++)
+                if (_machine.Buffer + ((ulong)page << shift1) is var address && address != gone.Address
+                    && PlainWalk.Both(_machine.Memory, space.Tables.Root, shift1, _root2, shift2, address) is { } found && found.Physical == _machine.Guest.ToPhysical(gone.Frame))
+                    return true;
+        return false;
     }
 
     private bool ForkPends(ProcessAddressSpace space) => _machine.Driver.Pending.Any(pending => pending.Space == space && pending.ProtectsWrites);

@@ -36,6 +36,7 @@ internal sealed class SimulatedMachine
     private readonly Agenda _agenda;
     private readonly Accelerator[] _devices;
     private readonly Workload[] _workloads;
+    private bool _paused;
 
     public SimulatedMachine(MachineModel model)
     {
@@ -99,9 +100,10 @@ internal sealed class SimulatedMachine
         }
     }
 
-    /// <summary>No device begins anything more; what is under way goes on.</summary>
+    /// <summary>No device begins anything more, and no process acts; what is under way goes on.</summary>
     public void Pause()
     {
+        _paused = true;
         foreach (var device in _devices)
             device.Pause(true);
     }
@@ -180,7 +182,8 @@ internal sealed class SimulatedMachine
                 EnablePages((uint)due.Subject);
                 break;
             case Activity.ProcessActs:
-                _workloads[index].Act();
+                if (!_paused)
+                    _workloads[index].Act();
                 _agenda.After(_workloads[index].ActsEvery, Activity.ProcessActs, index);
                 break;
         }
