@@ -24,8 +24,8 @@ internal static class SimulatedFaults
         var noSmmu = smmu ? null : NullReasons.NoSmmu;
         yield return Read(FaultSource.SmmuEvents, counted?.Events, noSmmu);
         if (smmu && reason is null)
-            foreach (var (type, count) in status!.Events.OrderBy(e => e.Key, StringComparer.Ordinal).Take(SmmuTypes))
-                yield return Read($"{FaultSource.SmmuEvents}.{(IsType(type) ? type : SmmuCounts.Unknown)}", count);
+            foreach (var (type, count) in status!.Events.Where(e => IsType(e.Key)).OrderBy(e => e.Key, StringComparer.Ordinal).Take(SmmuTypes))
+                yield return Read($"{FaultSource.SmmuEvents}.{type}", count);
         yield return Read(FaultSource.SmmuEventsLost, counted?.EventsLost, noSmmu);
         yield return Read(FaultSource.SmmuTlbHits, counted?.TlbHits, noSmmu);
         yield return Read(FaultSource.SmmuTlbMisses, counted?.TlbMisses, noSmmu);

@@ -99,6 +99,7 @@ public sealed class TableWalkTests
     public static TheoryData<string, int, bool, int> Faults => new()
     {
         { "unmapped", 0x10, false, 2 },
+        { "not valid", 0x10, false, 2 },
         { "no access flag", 0x12, false, 2 },
         { "read-only", 0x13, false, 2 },
         { "privileged", 0x13, false, 2 },
@@ -123,6 +124,7 @@ public sealed class TableWalkTests
         ground.Stage1.TrySet(Address, kind switch
         {
             "unmapped" => 0,
+            "not valid" => page & ~Descriptor.Valid,
             "no access flag" => page & ~Descriptor.AccessFlag,
             "read-only" => page | Descriptor.ReadOnly,
             "privileged" => page & ~Descriptor.Unprivileged,
