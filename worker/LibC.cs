@@ -6,7 +6,7 @@ namespace Worker;
 // The few system calls that .NET does not offer. Every function answers -1 and sets errno, as libc does.
 internal static unsafe partial class LibC
 {
-    public const int SigKill = 9;
+    public const int SigKill = 9, SigTerm = 15;
     public const short PollIn = 1;
     private const long PidfdSendSignalNumber = 424;
     private const long PidfdOpenNumber = 434;

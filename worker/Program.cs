@@ -17,8 +17,10 @@ using Worker.Sync;
 using Worker.Vms;
 using Worker.Vms.Kvmtool;
 using Worker.Vms.Qemu;
+using Worker.Vms.Simulated;
 
-// Verbs: none runs the node; "check" prints what it can do, "reasons" every reason code, "metrics" every fault source; of a stopped worker "shut-down --state-directory DIR" ends all
+// Verbs: none runs the node; "check" prints what it can do, "reasons" every reason code, "metrics" every fault source; "simulate FILE" is the process of
+// one simulated VM, started by a worker; of a stopped worker "shut-down --state-directory DIR" ends all
 // guests and keeps what is known of them for the next worker, "destroy-all --state-directory DIR" leaves nothing.
 var configuration = new ConfigurationBuilder().AddEnvironmentVariables().Build();
 WorkerOptions options;
@@ -38,6 +40,7 @@ return args switch
     ["check"] => await CheckAsync(),
     ["reasons"] => PrintReasons(),
     ["metrics"] => PrintMetrics(),
+    [SimulationProcess.Verb, var model] => await SimulationProcess.RunAsync(model, TimeProvider.System),
     ["destroy-all", "--state-directory", var directory] => await EndAllAsync(directory, (manager, limit) => manager.DestroyAllAsync(limit)),
     ["shut-down", "--state-directory", var directory] => await EndAllAsync(directory, (manager, limit) => manager.ShutDownAllAsync(limit)),
     _ => Usage(),
@@ -162,6 +165,7 @@ static VmManager NewManager(WorkerOptions options, NodeCapabilities node, ImageC
     {
         [Vmm.Qemu] = new QemuVmm(node, images, hostSmmu, options.TraceTlb, TimeProvider.System, log),
         [Vmm.Kvmtool] = new KvmtoolVmm(kvmtool, images, hostSmmu, node.Hardware.Origin, TimeProvider.System, log),
+        [Vmm.Simulated] = new SimulatedVmm(SimulationProgram.Own, TimeProvider.System, log),
     });
     return new VmManager(options.RuntimeRoot, new VmSurroundings(
         vmm, devices, new UserIds(node.OwnUserPerVm, options.FirstUser ?? UserIds.FirstOf(options.StateDirectory), options.UserCount), node.Cgroups,

@@ -32,7 +32,7 @@ public sealed class WorkerOptions
     /// <summary>Whether the SMMU's TLB lookups are traced as well: one line of log for each translation.</summary>
     public bool TraceTlb { get; set; }
     public int ScratchDiskMib { get; set; } = 256;
-    /// <summary>Accelerators that QEMU emulates. Null: four edu and two nvme, or none where <see cref="Passthrough"/> names real ones.</summary>
+    /// <summary>Accelerators that QEMU emulates, and those of kind simulated. Null: four edu, two nvme and two simulated, or none where <see cref="Passthrough"/> names real ones.</summary>
     public List<EmulatedDeviceOptions>? Devices { get; set; }
     /// <summary>Functions of the host that are given to guests.</summary>
     public List<PassthroughOptions> Passthrough { get; set; } = [];
@@ -47,8 +47,11 @@ public sealed class WorkerOptions
         .. Enumerable.Range(0, 2).Select(n => new EmulatedDeviceOptions { Name = $"nvme-{n}", Kind = "nvme", Class = "nvme" }),
     ];
 
-    /// <summary>What the node emulates, by its settings.</summary>
-    public IReadOnlyList<EmulatedDeviceOptions> EmulatedDevices => Devices is { Count: > 0 } some ? some : Passthrough.Count > 0 ? [] : DefaultDevices;
+    public static readonly IReadOnlyList<EmulatedDeviceOptions> DefaultSimulatedDevices =
+        [.. Enumerable.Range(0, 2).Select(n => new EmulatedDeviceOptions { Name = $"sva-{n}", Kind = EmulatedDeviceOptions.Simulated, Class = "sva" })];
+
+    /// <summary>What the node emulates and simulates, by its settings.</summary>
+    public IReadOnlyList<EmulatedDeviceOptions> EmulatedDevices => Devices is { Count: > 0 } some ? some : Passthrough.Count > 0 ? [] : [.. DefaultDevices, .. DefaultSimulatedDevices];
 
     /// <summary>Everything wrong with the settings, one sentence each.</summary>
     public IEnumerable<string> Problems()
@@ -84,8 +87,8 @@ public sealed class WorkerOptions
         var names = new HashSet<string>(StringComparer.Ordinal);
         foreach (var device in Devices ?? [])
         {
-            if (!IsName(device.Name) || !IsName(device.Class) || device.Kind is not ("edu" or "nvme"))
-                yield return $"device '{device.Name}': name and class take 1 to 63 of a-z 0-9 -, kind is edu or nvme";
+            if (!IsName(device.Name) || !IsName(device.Class) || device.Kind is not ("edu" or "nvme" or EmulatedDeviceOptions.Simulated))
+                yield return $"device '{device.Name}': name and class take 1 to 63 of a-z 0-9 -, kind is edu, nvme or simulated";
             else if (!names.Add(device.Name))
                 yield return $"device '{device.Name}' is configured twice";
         }
@@ -97,6 +100,9 @@ public sealed class WorkerOptions
 
 public sealed class EmulatedDeviceOptions
 {
+    /// <summary>The kind that no VMM emulates: a device of the simulated machine.</summary>
+    public const string Simulated = "simulated";
+
     public string Name { get; set; } = "";
     public string Kind { get; set; } = "";
     public string Class { get; set; } = "";

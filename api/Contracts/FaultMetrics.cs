@@ -18,12 +18,14 @@ public sealed record FaultMetric(
 /// <summary>The one table of fault sources, and how samples become metrics. Pure.</summary>
 public static class FaultMetrics
 {
-    private const string ByAcceleration = "hardware under KVM, emulated under TCG; emulated on an emulated host", OfHost = "hardware; emulated on an emulated host",
-        OfSmmu = "emulated; of the host where the SMMU is accelerated", AgentLine = "one line a second from the guest", NoMeasurableCost = "not measurable",
+    private const string ByAcceleration = "hardware under KVM, emulated under TCG; emulated on an emulated host; simulated", OfHost = "hardware; emulated on an emulated host",
+        OfSmmu = "emulated; of the host where the SMMU is accelerated; simulated", AgentLine = "one line a second from the guest", NoMeasurableCost = "not measurable",
         TranslationCost = "one line of QEMU's log for each look-up: NVMe reads took 1.3 times as long, so it is off unless Worker__TraceTlb is true";
-    private static readonly string[] AgentReasons = ["NoAgentInImage", "NoAgentUnderKvmtool", "GuestNotReady", "AgentSilent", "NotReportedByAgent"];
-    private static readonly string[] VmmReasons = ["VmmGone", "VmmNotConfirmed"];
-    private static readonly string[] TlbReasons = ["NoSmmu", "TraceOff", "TraceEventMissing", "TraceCostTooHigh", "TraceLogFull", "TlbInHardware"];
+    private static readonly string[] AgentReasons = ["NoAgentInImage", "NoAgentUnderKvmtool", "GuestNotReady", "AgentSilent", "NotReportedByAgent", "NotSimulated"];
+    private const string TheMachine = "the simulated machine, which is asked once a second", Simulated = "simulated", OfItself = "none: what counts is simulated too";
+    private static readonly string[] SimulatedReasons = ["NoSmmu", "NotSimulated", "GuestNotReady", "AgentSilent", "NotReportedByAgent"];
+    private static readonly string[] VmmReasons = ["VmmGone", "VmmNotConfirmed", "NotSimulated"];
+    private static readonly string[] TlbReasons = ["NoSmmu", "TraceOff", "TraceEventMissing", "TraceCostTooHigh", "TraceLogFull", "TlbInHardware", "GuestNotReady", "AgentSilent", "NotReportedByAgent"];
 
     /// <summary>1 for each source that cannot be observed, with its reason: its metric is then absent, and not 0.</summary>
     public static readonly Metric Unobserved = new("sandbox_fault_source_unobserved", MetricKind.Gauge, "1 for each fault source of a sandbox that cannot be observed now, by reason.");
@@ -39,11 +41,21 @@ public static class FaultMetrics
         new(FaultSource.VmmMajor, "sandbox_vmm_page_faults_total", "Page faults of the VMM's process, the guest's memory among it.", [("severity", "major")], null, null,
             "/proc/PID/stat majflt", OfHost, "one read a second", VmmReasons),
         new(FaultSource.SmmuEvents, "sandbox_smmu_events_total", "Events of the SMMU that the guest sees.", [], "sandbox_smmu_events_by_type_total", null,
-            "QEMU's trace of its SMMU", OfSmmu, NoMeasurableCost, ["NoSmmu", "TraceOff", "TraceEventMissing", "TraceLogFull"]),
+            "QEMU's trace of its SMMU", OfSmmu, NoMeasurableCost, ["NoSmmu", "TraceOff", "TraceEventMissing", "TraceLogFull", "GuestNotReady", "AgentSilent", "NotReportedByAgent"]),
         new(FaultSource.SmmuTlbHits, "sandbox_smmu_tlb_hits_total", "Look-ups that the SMMU's TLB answered.", [], null, null, "QEMU's trace of its SMMU", OfSmmu, TranslationCost, TlbReasons),
         new(FaultSource.SmmuTlbMisses, "sandbox_smmu_tlb_misses_total", "Look-ups that needed a walk.", [], null, null, "QEMU's trace of its SMMU", OfSmmu, TranslationCost, TlbReasons),
         new(FaultSource.HostSmmuEvents, "sandbox_host_smmu_events_total", "Events of the host's SMMU for the sandbox's functions; always a lower bound.", [], "sandbox_host_smmu_events_by_type_total", null,
             "the host's kernel log, which limits its rate", OfHost, "one reader of /dev/kmsg a node", ["NoAssignedDevice", "KernelLogUnreadable", "KernelLogNamesNoDevice"]),
+        new(FaultSource.SmmuEventsLost, "sandbox_smmu_events_lost_total", "Events that found the SMMU's queue full.", [], null, null, TheMachine, Simulated, OfItself, SimulatedReasons),
+        new(FaultSource.VirtioIommuEvents, "sandbox_virtio_iommu_events_total", "Fault events of virtio-iommu.", [], null, null, TheMachine, Simulated, OfItself, SimulatedReasons),
+        new(FaultSource.IoPageFaults, "sandbox_io_page_faults_total", "Recoverable page faults of devices: groups of page requests, or stalled transactions.", [], null, "sandbox_io_page_fault_duration_seconds",
+            TheMachine, Simulated, OfItself, SimulatedReasons),
+        new(FaultSource.IoPageFaultsSuccess, "sandbox_io_page_faults_answered_total", "Recoverable page faults of devices that the guest has answered.", [("outcome", "success")], null, null, TheMachine, Simulated, OfItself, SimulatedReasons),
+        new(FaultSource.IoPageFaultsInvalid, "sandbox_io_page_faults_answered_total", "Recoverable page faults of devices that the guest has answered.", [("outcome", "invalid")], null, null, TheMachine, Simulated, OfItself, SimulatedReasons),
+        new(FaultSource.IoPageFaultsFailure, "sandbox_io_page_faults_answered_total", "Recoverable page faults of devices that the guest has answered.", [("outcome", "failure")], null, null, TheMachine, Simulated, OfItself, SimulatedReasons),
+        new(FaultSource.IoPageRequestsLost, "sandbox_io_page_requests_lost_total", "Page requests that found the PRI queue full.", [], null, null, TheMachine, Simulated, OfItself, SimulatedReasons),
+        new(FaultSource.AtsRequests, "sandbox_ats_requests_total", "Translation requests of devices (ATS).", [], null, null, TheMachine, Simulated, OfItself, SimulatedReasons),
+        new(FaultSource.AtsHits, "sandbox_ats_hits_total", "Translation requests that were answered with a translation.", [], null, null, TheMachine, Simulated, OfItself, SimulatedReasons),
     ];
 
     /// <summary>Every metric of the table, with its parts and latencies.</summary>

@@ -13,7 +13,8 @@ namespace Contracts;
 /// <param name="Labels">At most 32; keys 1 to 63 of <c>A-Za-z0-9._/-</c>, values at most 255 characters.</param>
 /// <param name="UserData">At most 16384 bytes of UTF-8 without NUL. A text that starts with <c>#!</c> is run once at first boot.</param>
 /// <param name="SshKeys">At most 16 OpenSSH public keys of at most 1024 characters.</param>
-/// <param name="Vmm">qemu (default) or kvmtool, which gives a guest no IOMMU: it takes viommu none only.</param>
+/// <param name="Vmm">qemu (default); kvmtool, which gives a guest no IOMMU: it takes viommu none only; or simulated, which runs no guest but a model of one: it takes
+/// classes of simulated devices, at least one, viommu smmuv3 or virtio, and as <c>UserData</c> a JSON document that says what is simulated.</param>
 /// <param name="Node">Name of the only node that may run it; null: any.</param>
 public sealed record SandboxCreate(
     string? Name, string? Image, int? Vcpus, int? MemoryMib, IReadOnlyList<AcceleratorRequest>? Accelerators, Viommu? Viommu,
@@ -61,7 +62,7 @@ public sealed record NodeView(
     int VcpusUsed, long MemoryUsedMib, int SandboxCount, int DeviceCount);
 
 /// <summary>One assignable function of a node. <c>VendorId</c> and <c>DeviceId</c> are hexadecimal. The holder is named only to its own project;
-/// <c>Quarantine</c>: why the device is handed out no more. <c>Viommus</c> and <c>FitsKvmtool</c>: which VMM can give it to a guest behind what. <c>Verdict</c>: null until the node has judged it.</summary>
+/// <c>Quarantine</c>: why the device is handed out no more. <c>Viommus</c> and <c>FitsKvmtool</c>: which VMM can give it to a guest behind what; one of origin simulated is for vmm simulated only. <c>Verdict</c>: null until the node has judged it.</summary>
 public sealed record DeviceView(
     Guid Id, Guid NodeId, string NodeName, string Address, string Class, string VendorId, string DeviceId, string Description,
     Origin Origin, DevicePhase Phase, Guid? SandboxId, string? SandboxName, Failure? Quarantine, Verdict? Verdict,

@@ -42,9 +42,10 @@ public enum DevicePhase { Available, Assigned, Cleaning, Quarantined }
 [JsonConverter(typeof(NamedEnum<Acceleration>))]
 public enum Acceleration { Kvm, Tcg }
 
-/// <summary>The program that runs a guest. <c>Qemu</c>; <c>Kvmtool</c> (<c>lkvm</c>): arm64 with KVM only, no IOMMU and no agent in the guest.</summary>
+/// <summary>The program that runs a guest. <c>Qemu</c>; <c>Kvmtool</c> (<c>lkvm</c>): arm64 with KVM only, no IOMMU and no agent in the guest;
+/// <c>Simulated</c>: a model of a guest with shared addresses, its IOMMU and its device, that runs no program; for devices of origin simulated only.</summary>
 [JsonConverter(typeof(NamedEnum<Vmm>))]
-public enum Vmm { Qemu, Kvmtool }
+public enum Vmm { Qemu, Kvmtool, Simulated }
 
 /// <summary>How far Shared Virtual Addressing works for a device. <c>GuestSvaDeviceFaults</c>: a guest shares addresses and the device's own driver
 /// resumes its faults; <c>GuestSvaPrefaultOnly</c>: it shares addresses of memory that is present; <c>HostSvaStall</c>: only processes of the host do, by stall;

@@ -5,10 +5,17 @@ namespace Api.Sandboxes;
 /// <summary>Which node takes a sandbox, and which devices. Pure: it sees a picture of the fleet and changes only that picture.</summary>
 public static class Placement
 {
-    /// <summary><c>Viommus</c>: what QEMU can put it behind.</summary>
+    /// <summary><c>Viommus</c>: what QEMU can put it behind. A simulated device and the VMM that simulates it are for each other only.</summary>
     public sealed record FreeDevice(Guid Id, string Class, IReadOnlySet<Viommu> Viommus, bool FitsKvmtool)
     {
-        public bool Suits(Request request) => request.Vmm == Vmm.Kvmtool ? FitsKvmtool : Viommus.Contains(request.Viommu);
+        public bool IsSimulated { get; init; }
+
+        public bool Suits(Request request) => request.Vmm switch
+        {
+            Vmm.Simulated => IsSimulated,
+            Vmm.Kvmtool => !IsSimulated && FitsKvmtool,
+            _ => !IsSimulated && Viommus.Contains(request.Viommu),
+        };
     }
 
     public const string OtherNodeWanted = "OtherNodeWanted";

@@ -111,31 +111,34 @@ public sealed class SandboxScheduler(IServiceScopeFactory scopes, NodePlans plan
             .ToDictionaryAsync(g => g.Key, ct);
         var devices = (await db.Devices.AsNoTracking()
             .Where(d => d.SandboxId == null && d.Phase == DevicePhase.Available && d.Present).OrderBy(d => d.Address).ToListAsync(ct)).ToLookup(d => d.NodeId);
+        var simulating = (await db.Devices.AsNoTracking().Where(d => d.Present && d.Origin == Origin.Simulated).Select(d => d.NodeId).Distinct().ToListAsync(ct)).ToHashSet();
         var images = (await db.NodeImages.AsNoTracking().ToListAsync(ct)).ToLookup(i => i.NodeId, i => i.Name);
         return nodes.Select(n => new Placement.NodePicture
         {
             Id = n.Id,
             Name = n.Name,
             Phase = n.Phase,
-            Vmms = Vmms(n.Facts!),
+            Vmms = Vmms(n.Facts!, simulating.Contains(n.Id)),
             Viommus = n.Facts!.Viommus.ToHashSet(),
             Images = images[n.Id].ToHashSet(),
             FreeVcpus = n.Facts.VcpuCapacity - (used.TryGetValue(n.Id, out var u) ? u.Vcpus : 0),
             FreeMemoryMib = n.Facts.MemoryCapacityMib - (u?.Mib ?? 0),
-            FreeDevices = devices[n.Id].Select(d => new Placement.FreeDevice(d.Id, d.Class, d.Viommus.ToHashSet(), d.FitsKvmtool)).ToList(),
+            FreeDevices = devices[n.Id].Select(d => new Placement.FreeDevice(d.Id, d.Class, d.Viommus.ToHashSet(), d.FitsKvmtool) { IsSimulated = d.Origin == Origin.Simulated }).ToList(),
         }).ToList();
     }
 
-    private static HashSet<Vmm> Vmms(NodeFacts facts)
+    /// <summary>Every worker can simulate; one that offers devices for it wants to.</summary>
+    private static HashSet<Vmm> Vmms(NodeFacts facts, bool simulates)
     {
         var vmms = new HashSet<Vmm>();
         if (facts.VmmVersion is not null) vmms.Add(Vmm.Qemu);
         if (facts.KvmtoolVersion is not null) vmms.Add(Vmm.Kvmtool);
+        if (simulates) vmms.Add(Vmm.Simulated);
         return vmms;
     }
 
     private static string Describe(List<Placement.NodePicture> fleet) => string.Join(';', fleet.Select(n =>
         $"{n.Id}:{n.Phase}:{n.FreeVcpus}:{n.FreeMemoryMib}:{string.Join(',', n.FreeDevices.Select(Describe))}:{string.Join(',', n.Images.Order(StringComparer.Ordinal))}:{string.Join(',', n.Viommus.Order())}:{string.Join(',', n.Vmms.Order())}"));
 
-    private static string Describe(Placement.FreeDevice device) => $"{device.Id}/{string.Join('+', device.Viommus.Order())}/{device.FitsKvmtool}";
+    private static string Describe(Placement.FreeDevice device) => $"{device.Id}/{string.Join('+', device.Viommus.Order())}/{device.FitsKvmtool}/{device.IsSimulated}";
 }

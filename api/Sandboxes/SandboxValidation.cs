@@ -33,11 +33,16 @@ public static partial class SandboxValidation
         if (create.Vcpus is { } vcpus and (< 1 or > MaxVcpus)) Refuse("vcpus", $"takes 1 to {MaxVcpus}, not {vcpus}");
         if (create.MemoryMib is { } mib and (< MinMemoryMib or > MaxMemoryMib)) Refuse("memoryMib", $"takes {MinMemoryMib} to {MaxMemoryMib}, not {mib}");
         if (create.Viommu is { } viommu && !Enum.IsDefined(viommu)) Refuse("viommu", "takes smmuv3, virtio or none");
-        if (create.Vmm is { } vmm && !Enum.IsDefined(vmm)) Refuse("vmm", "takes qemu or kvmtool");
+        if (create.Vmm is { } vmm && !Enum.IsDefined(vmm)) Refuse("vmm", "takes qemu, kvmtool or simulated");
         if (create.Vmm == Vmm.Kvmtool && create.Viommu is Viommu.Smmuv3 or Viommu.Virtio)
         {
             Refuse("vmm", "kvmtool gives a guest no IOMMU; take qemu, or viommu none");
             Refuse("viommu", "takes none with vmm kvmtool");
+        }
+        if (create.Vmm == Vmm.Simulated)
+        {
+            if (create.Viommu == Viommu.None) Refuse("viommu", "takes smmuv3 or virtio with vmm simulated");
+            if (create.Accelerators is null or []) Refuse("accelerators", "takes at least one with vmm simulated, which is a model of a device's DMA");
         }
         if (create.Node is not null && !Name().IsMatch(create.Node)) Refuse("node", "takes the name of a node (GET /v1/nodes)");
         CheckAccelerators(create.Accelerators, Refuse);

@@ -64,7 +64,7 @@ public sealed class PlacementTests
     public void Refusal_OfKvmtool_DoesNotAskWhichIommusQemuHas() =>
         Assert.Null(Placement.Refusal(Wants(0, Vmm.Kvmtool), new Placement.NodePicture { Id = Guid.Empty, Name = "n", Phase = NodePhase.Ready, Vmms = new HashSet<Vmm> { Vmm.Kvmtool }, Viommus = new HashSet<Viommu>(), Images = new HashSet<string> { "guest" }, FreeVcpus = 1, FreeMemoryMib = 128, FreeDevices = [] }));
 
-    /// <summary>Devices: one letter each. q: QEMU without an IOMMU; s: QEMU behind an SMMUv3; k: kvmtool.</summary>
+    /// <summary>Devices: one letter each. q: QEMU without an IOMMU; s: QEMU behind an SMMUv3; k: kvmtool; m: simulated, whatever else it says that it fits.</summary>
     [Theory]
     [InlineData(Vmm.Qemu, 1, "q", null)]
     [InlineData(Vmm.Qemu, 1, "s", "NoSuitableDevice")]
@@ -78,11 +78,16 @@ public sealed class PlacementTests
     [InlineData(Vmm.Kvmtool, 1, "qk", null)]
     [InlineData(Vmm.Kvmtool, 2, "kqk", null)]
     [InlineData(Vmm.Kvmtool, 1, "", "NoFreeDevice")]
+    [InlineData(Vmm.Simulated, 1, "qsk", "NoSuitableDevice")]
+    [InlineData(Vmm.Simulated, 2, "qmkm", null)]
+    [InlineData(Vmm.Simulated, 1, "", "NoFreeDevice")]
+    [InlineData(Vmm.Qemu, 1, "m", "NoSuitableDevice")]
+    [InlineData(Vmm.Kvmtool, 1, "m", "NoSuitableDevice")]
     public void Choose_ByWhatDevicesFit(Vmm vmm, int wanted, string free, string? reason)
     {
-        var devices = free.Select(f => f switch { 'q' => Edu(viommus: Viommu.None), 's' => Edu(viommus: Viommu.Smmuv3), _ => Edu(fitsKvmtool: true) }).ToArray();
+        var devices = free.Select(f => f switch { 'q' => Edu(viommus: Viommu.None), 's' => Edu(viommus: Viommu.Smmuv3), 'm' => Edu(true, Viommu.None, Viommu.Smmuv3) with { IsSimulated = true }, _ => Edu(fitsKvmtool: true) }).ToArray();
         var request = Wants(wanted, vmm);
-        var result = Placement.Choose(request, [Node(vmms: [Vmm.Qemu, Vmm.Kvmtool], devices: devices)]);
+        var result = Placement.Choose(request, [Node(vmms: [Vmm.Qemu, Vmm.Kvmtool, Vmm.Simulated], devices: devices)]);
         if (reason is not null) Assert.Equal(reason, ReasonOf(result));
         else Assert.All(Assert.IsType<Placement.Placed>(result).Devices, d => Assert.True(d.Suits(request)));
     }

@@ -22,6 +22,7 @@ public sealed class StandInNode(WebApplicationFactory<Api.Data.SandboxDb> api, s
     public Dictionary<string, Failure> Quarantined { get; } = [];
     public IReadOnlyList<Viommu> DeviceViommus { get; set; } = [Viommu.Smmuv3, Viommu.None];
     public bool FitsKvmtool { get; set; }
+    public Origin DeviceOrigin { get; set; } = Origin.Emulated;
     public string? QemuVersion { get; set; } = "7.2";
     public string? KvmtoolVersion { get; set; }
     /// <summary>Whether devices stay as they are whatever is said of a sandbox: cleaning takes its time.</summary>
@@ -40,7 +41,7 @@ public sealed class StandInNode(WebApplicationFactory<Api.Data.SandboxDb> api, s
 
     public NodeReport Report() => new(NodeProtocol.Version, "test", TimeProvider.System.GetUtcNow(), Plan.Revision,
         new NodeFacts("arm64", "6.12", "Debian", "Neoverse N1", 8, 16384, 64, 16384, Acceleration.Tcg, "NoKvm", QemuVersion, [Viommu.Smmuv3, Viommu.None], true, true, null, "boot", [], KvmtoolVersion),
-        Held.Select(d => new ReportedDevice(d.Key, "edu", "1234", "11e8", "edu", Origin.Emulated, d.Value,
+        Held.Select(d => new ReportedDevice(d.Key, "edu", "1234", "11e8", "edu", DeviceOrigin, d.Value,
             Quarantined.ContainsKey(d.Key) ? DevicePhase.Quarantined : d.Value is null ? DevicePhase.Available : DevicePhase.Assigned, Quarantined.GetValueOrDefault(d.Key), _verdict, DeviceViommus, FitsKvmtool)).ToList(),
         [new ReportedImage("guest", "sha256:00", "arm64", "6.12", true, 1)], Sandboxes.Values.ToList(), Installation);
 

@@ -78,6 +78,31 @@ public sealed class VmmTests(ServiceFixture service) : IClassFixture<ServiceFixt
     }
 
     [Fact]
+    public async Task Create_OfASimulationWithoutIommuOrDevice_IsRefusedAtEach()
+    {
+        using var response = await Client.PostAsJsonAsync("/v1/sandboxes", new { name = "s", image = "guest", vmm = "simulated", viommu = "none" });
+        Assert.Equal((HttpStatusCode.UnprocessableEntity, "validation_failed"), (response.StatusCode, await response.CodeAsync()));
+        using var problem = JsonDocument.Parse(await response.Content.ReadAsStringAsync());
+        Assert.Equal(["accelerators", "viommu"], problem.RootElement.GetProperty("errors").EnumerateObject().Select(e => e.Name).Order(StringComparer.Ordinal));
+    }
+
+    [Fact]
+    public async Task Place_OfASimulation_TakesSimulatedDevicesOnly_AndTheyNobodyElse()
+    {
+        var accelerators = new[] { new { @class = "edu" } };
+        var id = (await CreateAsync(new { name = "simulation", image = "guest", vmm = "simulated", accelerators, userData = """{"seed":7}""" })).Id;
+        await RefusedAsync(id, "VmmNotOnNode");
+        (Node.DeviceOrigin, Node.DeviceViommus, Node.FitsKvmtool, Node.KvmtoolVersion) = (Origin.Simulated, [Viommu.Smmuv3, Viommu.None], true, "3.18.0");
+        await Node.SyncAsync();
+        var planned = await PlannedAsync(id);
+        Assert.Equal((Vmm.Simulated, Viommu.Smmuv3, 1, """{"seed":7}"""), (planned.Spec.Vmm, planned.Spec.Viommu, planned.Spec.Devices.Count, planned.Spec.UserData));
+        Assert.Equal((Origin.Simulated, Vmm.Simulated), ((await Client.FindAsync(id))!.Origin, (await Client.FindAsync(id))!.Vmm));
+        // Whatever a node says that they fit besides.
+        foreach (var vmm in (string[])["qemu", "kvmtool"])
+            await RefusedAsync((await CreateAsync(new { name = vmm, image = "guest", vmm, accelerators })).Id, "NoSuitableDevice");
+    }
+
+    [Fact]
     public async Task Place_OfQemu_WaitsForADeviceThatFitsItsIommu()
     {
         Node.DeviceViommus = [Viommu.None];

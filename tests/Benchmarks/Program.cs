@@ -10,6 +10,7 @@ var benchmarks = new (string Name, Func<Report, Task> Run)[]
     ("trace", TraceCost.RunAsync),
     ("scan", HostScan.RunAsync),
     ("faults", FaultHistory.RunAsync),
+    ("simulation", Simulation.RunAsync),
 };
 if (args is ["bare-endpoint", var connectionFile, var url])
     return await BareEndpoint.ServeAsync(connectionFile, url);

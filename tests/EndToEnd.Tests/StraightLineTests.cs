@@ -49,6 +49,27 @@ public sealed class StraightLineTests(RunningService service)
     }
 
     [Fact]
+    public async Task Create_OfASimulatedMachine_TellsItsPageFaultsAsSimulatedEverywhere()
+    {
+        using var response = await service.Client.PostAsJsonAsync("/v1/sandboxes", new { name = "simulated", image = "guest", memoryMib = 256, vmm = "Simulated", accelerators = new[] { new { @class = "sva" } }, userData = "{\"workload\":\"forkAndWrite\",\"seed\":7}" });
+        Assert.True(response.IsSuccessStatusCode, await response.Content.ReadAsStringAsync());
+        var id = (await response.Content.ReadFromJsonAsync<SandboxView>())!.Id;
+        var view = await service.UntilAsync(id, v => v.Phase == Phase.Running && Is(v, ConditionType.SvaReady, ConditionStatus.True), "its probe passes");
+        Assert.Equal((Origin.Simulated, VerdictClass.GuestSvaDeviceFaults, Origin.Simulated), (view.Origin, view.Verdict!.Class, view.Verdict.Origin));
+        Assert.Equal(Origin.Simulated, Assert.Single(view.Devices).Origin);
+        var sample = await Eventually.GetAsync(async () => (await service.FaultsAsync(id)).FirstOrDefault(s => s.Readings.Any(r => r is { Source: FaultSource.IoPageFaults, LatencyIncrease.Count: > 0 })), "page requests are served", RunningService.Patience);
+        Assert.All(sample.Readings, r => Assert.Equal(Origin.Simulated, r.Origin));
+        Assert.NotNull(sample.Readings.Single(r => r.Source == FaultSource.IoPageFaults).LatencyIncrease!.P99);
+        foreach (var metrics in (string[])[await service.Client.GetStringAsync("/metrics"), await service.Client.GetStringAsync(service.WorkerMetrics)])
+        {
+            Assert.Contains($"\nsandbox_io_page_fault_duration_seconds_count{{sandbox=\"{id}\",bound=\"exact\",origin=\"simulated\"}} ", metrics, StringComparison.Ordinal);
+            Assert.All(metrics.Split('\n').Where(l => l.Contains(id.ToString(), StringComparison.Ordinal) && !l.StartsWith("sandbox_fault_source_unobserved", StringComparison.Ordinal)), l => Assert.Contains("origin=\"simulated\"", l, StringComparison.Ordinal));
+        }
+        await service.DeleteAsync(id);
+        await service.NothingIsLeftAsync(id);
+    }
+
+    [Fact]
     public async Task Worker_WhenKilled_GuestRunsOnAndTheNextOneAdoptsIt()
     {
         var view = await RunningAsync("adopted", "edu");

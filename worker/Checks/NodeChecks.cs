@@ -97,7 +97,7 @@ public static class NodeChecks
         }
         if (acceleration == Acceleration.Tcg && !qemu.Cpus.Contains("neoverse-n1"))
             yield return NodeReasons.CpuModelMissing.ToFailure(now, $"It is QEMU {qemu.Version}.");
-        foreach (var model in NeededDevices.Concat(devices.Select(d => d.Kind).Distinct()).Where(model => !qemu.Devices.Contains(model)))
+        foreach (var model in NeededDevices.Concat(devices.Select(d => d.Kind).Where(kind => kind != EmulatedDeviceOptions.Simulated).Distinct()).Where(model => !qemu.Devices.Contains(model)))
             yield return NodeReasons.DeviceModelMissing.ToFailure(now, $"QEMU {qemu.Version} has no {model}.");
     }
 

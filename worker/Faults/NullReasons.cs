@@ -6,7 +6,7 @@ public static class NullReasons
     public const string NoAgentInImage = "NoAgentInImage", NoAgentUnderKvmtool = "NoAgentUnderKvmtool", GuestNotReady = "GuestNotReady", AgentSilent = "AgentSilent",
         NotReportedByAgent = "NotReportedByAgent", VmmGone = "VmmGone", VmmNotConfirmed = "VmmNotConfirmed", NoSmmu = "NoSmmu", TraceOff = "TraceOff",
         TraceEventMissing = "TraceEventMissing", TraceCostTooHigh = "TraceCostTooHigh", TraceLogFull = "TraceLogFull", TlbInHardware = "TlbInHardware",
-        NoAssignedDevice = "NoAssignedDevice", KernelLogUnreadable = "KernelLogUnreadable", KernelLogNamesNoDevice = "KernelLogNamesNoDevice";
+        NoAssignedDevice = "NoAssignedDevice", KernelLogUnreadable = "KernelLogUnreadable", KernelLogNamesNoDevice = "KernelLogNamesNoDevice", NotSimulated = "NotSimulated";
 
     public static readonly IReadOnlyList<(string Code, string Meaning)> All =
     [
@@ -28,5 +28,6 @@ public static class NullReasons
         (NoAssignedDevice, "The sandbox has no function of the host, so the host's SMMU has no events of it."),
         (KernelLogUnreadable, "The host's kernel log (/dev/kmsg) cannot be read."),
         (KernelLogNamesNoDevice, "Kernels before 6.18 do not name the function in the SMMU's events."),
+        (NotSimulated, "The simulated machine has nothing of this kind, as it was asked for."),
     ];
 }

@@ -7,8 +7,19 @@ namespace Worker.Hardware;
 // The guest's probe completes the chain (Vms/SvaCondition.cs).
 public static class DeviceVerdict
 {
-    /// <summary>PCI identity of a kind, four hexadecimal digits each.</summary>
-    public static (string VendorId, string DeviceId) IdentityOf(string kind) => kind == "edu" ? ("1234", "11e8") : ("1b36", "0010");
+    /// <summary>PCI identity of a kind, four hexadecimal digits each. No vendor has 0000: what is simulated is nobody's device.</summary>
+    public static (string VendorId, string DeviceId) IdentityOf(string kind) => kind switch { "edu" => ("1234", "11e8"), EmulatedDeviceOptions.Simulated => ("0000", "0001"), _ => ("1b36", "0010") };
+
+    /// <summary>Of a device that exists in the simulated machine only: what is simulated there.</summary>
+    public static Verdict Simulated() => new(VerdictReasons.SimulatedDevice.Class, VerdictReasons.SimulatedDevice.Code, VerdictReasons.SimulatedDevice.Message, Origin.Simulated,
+    [
+        SvaReasons.DeviceSharesAddresses.ToLink("It is simulated, with PRI or stall."),
+        SvaReasons.AloneBehindRootPort.ToLink(),
+        SvaReasons.SmmuNests.ToLink("It is simulated, with a PRI queue and stall."),
+        SvaReasons.KernelNotInvolved.ToLink(),
+        SvaReasons.SimulatedMachine.ToLink(),
+        SvaReasons.GuestUnprobed.ToLink(),
+    ]);
 
     // vmmHasDevice: Null when the VMM could not be asked.
     public static Verdict Emulated(string kind, bool? vmmHasDevice)

@@ -4,7 +4,7 @@ using Worker.Vms;
 
 namespace Worker.Hardware;
 
-// The accelerators that QEMU emulates, from the node's configuration.
+// The accelerators that QEMU emulates, and those that are simulated, from the node's configuration.
 // Guarantees: a device is held by at most one sandbox; it is given back only after its scratch file was seen to be gone.
 // On a crash: what is held is rebuilt from the records of the adopted sandboxes.
 public sealed class EmulatedDevices(IReadOnlyList<EmulatedDeviceOptions> configured, int scratchMib)

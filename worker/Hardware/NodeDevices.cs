@@ -6,7 +6,7 @@ using Worker.Vms;
 
 namespace Worker.Hardware;
 
-// All that the node hands out: what QEMU emulates, under the names of the settings, and the host's own functions, under their PCI addresses.
+// All that the node hands out: what QEMU emulates and what is simulated, under the names of the settings, and the host's own functions, under their PCI addresses.
 // A name with a colon is an address, and no setting's name has one. fitsKvmtool: whether a function's memory fits into kvmtool's window.
 public sealed class NodeDevices(EmulatedDevices emulated, AssignedDevices assigned, QemuFacts qemu, Acceleration acceleration, Func<string, bool> fitsKvmtool)
 {
@@ -44,6 +44,8 @@ public sealed class NodeDevices(EmulatedDevices emulated, AssignedDevices assign
     public async Task<IReadOnlyList<HeldDevice>> PrepareAsync(RuntimeDirectory directory, IReadOnlyList<string> addresses, Vmm vmm, uint? user, CancellationToken ct)
     {
         var models = emulated.Describe(directory, addresses);
+        if (addresses.FirstOrDefault(address => models.Any(model => model.Address == address && model.Kind == EmulatedDeviceOptions.Simulated) != (vmm == Vmm.Simulated)) is { } other)
+            throw new VmStartException(StartReasons.DeviceOfOtherVmm, $"It is {other}, and the VMM {vmm}.");
         emulated.Prepare(models, user);
         var ready = new List<HeldDevice>(models);
         foreach (var address in addresses.Where(IsAssigned))
@@ -87,7 +89,7 @@ public sealed class NodeDevices(EmulatedDevices emulated, AssignedDevices assign
     public JudgedDevice? Judge(string address)
     {
         if (emulated.Configured.FirstOrDefault(d => d.Name == address) is { } model)
-            return new JudgedDevice(DeviceVerdict.IdentityOf(model.Kind).VendorId, DeviceVerdict.IdentityOf(model.Kind).DeviceId, DeviceVerdict.Emulated(model.Kind, qemu.Has(model.Kind)));
+            return new JudgedDevice(DeviceVerdict.IdentityOf(model.Kind).VendorId, DeviceVerdict.IdentityOf(model.Kind).DeviceId, VerdictOf(model));
         return assigned.Views().FirstOrDefault(v => v.Device.Address == address) is { } view
             ? new JudgedDevice(Hex(view.Device.Function.Vendor), Hex(view.Device.Function.Device), view.Verdict)
             : null;
@@ -109,11 +111,17 @@ public sealed class NodeDevices(EmulatedDevices emulated, AssignedDevices assign
     private ReportedDevice Describe(EmulatedDeviceOptions device, Guid? holder, DevicePhase phase)
     {
         var (vendor, id) = DeviceVerdict.IdentityOf(device.Kind);
+        if (device.Kind == EmulatedDeviceOptions.Simulated)
+            return new ReportedDevice(
+                device.Name, device.Class, vendor, id, "Simulated PCI Express function with ATS, PASID and page faults", Origin.Simulated, holder, phase, null, VerdictOf(device), [], false);
         var description = device.Kind == "edu" ? "QEMU edu device with a 64-bit DMA engine" : "QEMU NVMe controller with one scratch namespace";
         return new ReportedDevice(
             device.Name, device.Class, vendor, id, description, Origin.Emulated, holder, phase, null,
-            DeviceVerdict.Emulated(device.Kind, qemu.Has(device.Kind)), NodeChecks.Viommus(qemu), false);
+            VerdictOf(device), NodeChecks.Viommus(qemu), false);
     }
+
+    private Verdict VerdictOf(EmulatedDeviceOptions device) =>
+        device.Kind == EmulatedDeviceOptions.Simulated ? DeviceVerdict.Simulated() : DeviceVerdict.Emulated(device.Kind, qemu.Has(device.Kind));
 
     private ReportedDevice Describe(OfferedView view, Guid? holder, DevicePhase phase)
     {

@@ -22,6 +22,7 @@ public static class ConditionReasons
     public static readonly ConditionReason BootTimeout = Add(ConditionType.GuestReady, ConditionStatus.False, "BootTimeout", "The guest's agent has not said Ready in time; see the serial console.");
     public static readonly ConditionReason NoAgentToBeReady = Add(ConditionType.GuestReady, ConditionStatus.Unknown, NullReasons.NoAgentInImage, "The image has no agent that could say so.");
     public static readonly ConditionReason NoAgentUnderKvmtool = Add(ConditionType.GuestReady, ConditionStatus.Unknown, NullReasons.NoAgentUnderKvmtool, "kvmtool gives a guest no port through which an agent could say so.");
+    public static readonly ConditionReason SimulatedGuestReady = Add(ConditionType.GuestReady, ConditionStatus.True, "SimulatedGuestReady", "The simulated guest has bound its process to the device; no program runs in it.");
     public static readonly ConditionReason NoAccelerator = Add(ConditionType.SvaReady, ConditionStatus.False, "NoAccelerator", "The sandbox has no accelerator whose addresses could be shared.");
     public static readonly ConditionReason NoIommuInGuest = Add(ConditionType.SvaReady, ConditionStatus.False, "NoIommuInGuest", "The guest has no IOMMU.");
     public static readonly ConditionReason KvmtoolHidesCapabilities = Add(ConditionType.SvaReady, ConditionStatus.False, "KvmtoolHidesCapabilities", "kvmtool shows a guest neither ATS nor PASID nor PRI of a device, and no IOMMU.");

@@ -79,13 +79,18 @@ public sealed class ProcessHandle : IDisposable
         }
     }
 
-    public void Kill()
+    public void Kill() => Signal(LibC.SigKill);
+
+    /// <summary>Asks it to end.</summary>
+    public void Terminate() => Signal(LibC.SigTerm);
+
+    private void Signal(int signal)
     {
         var descriptor = _descriptor;
         if (descriptor >= 0)
-            _ = LibC.PidfdSendSignal(descriptor, LibC.SigKill);
+            _ = LibC.PidfdSendSignal(descriptor, signal);
         else if (_identity.IsAlive)
-            _ = LibC.Kill(_identity.Pid, LibC.SigKill);
+            _ = LibC.Kill(_identity.Pid, signal);
     }
 
     public void Dispose()

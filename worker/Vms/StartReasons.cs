@@ -30,6 +30,8 @@ public static class StartReasons
     public static readonly Reason BarSizeUnsupported = Add("BarSizeUnsupported", "A memory region of the device has a size that kvmtool does not map: it takes powers of two.", "Create the sandbox with vmm qemu.");
     public static readonly Reason BarWindowTooSmall = Add("BarWindowTooSmall", "The memory regions of the devices do not fit into the VMM's window.", "Create the sandbox with fewer devices; instead of kvmtool, which has 768 MiB, with vmm qemu; QEMU itself can enlarge its 512 GiB from 10.0 on (highmem-mmio-size).");
     public static readonly Reason StateDirectoryTooDeep = Add("StateDirectoryTooDeep", "lkvm's socket would need a longer path than a socket's address holds.", "Give the worker a state directory (Worker__StateDirectory) whose path is so many bytes shorter.");
+    public static readonly Reason SimulationUnreadable = Add("SimulationUnreadable", "The user data is no description of a simulation.", "Leave it out, or write a JSON object as docs/simulated.md says.");
+    public static readonly Reason DeviceOfOtherVmm = Add("DeviceOfOtherVmm", "Simulated devices are for vmm simulated, and it takes no others.", "Create the sandbox with the class of a device whose origin fits its vmm.");
 
     public static IReadOnlyList<Reason> All => Table;
 

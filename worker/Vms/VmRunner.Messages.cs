@@ -68,7 +68,7 @@ public sealed partial class VmRunner
             GuestReadyAt = record.GuestReadyAt ?? at,
         })
             .With(ConditionReasons.VmmConfirmed.At(Now))
-            .With(ConditionReasons.AgentReady.At(at, $"Its kernel is {facts.Kernel}."));
+            .With(_spec?.Vmm == Vmm.Simulated ? ConditionReasons.SimulatedGuestReady.At(at) : ConditionReasons.AgentReady.At(at, $"Its kernel is {facts.Kernel}."));
         if (before.Guest is null || before.State != record.State)
             Save(record);
         if (record.ConfiguredBootId is not null || _spec is not { } spec)

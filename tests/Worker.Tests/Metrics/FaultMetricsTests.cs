@@ -29,6 +29,33 @@ public sealed class FaultMetricsTests
         Assert.Empty(FaultMetrics.All.SelectMany(m => m.NullReasons).Except(NullReasons.All.Select(r => r.Code)));
 
     [Fact]
+    public void All_NameEveryReasonThatMakesTheSourceNull()
+    {
+        var now = DateTimeOffset.UnixEpoch;
+        AgentStats?[] stats = [null, new AgentStats(1, 1, 1), new AgentStats(1, -1, -1)];
+        SmmuReading?[] traces = [null, .. new string?[] { null, NullReasons.TraceEventMissing, NullReasons.TraceLogFull, NullReasons.TraceCostTooHigh }.Select(r => new SmmuReading(SmmuCounts.Zero, r == NullReasons.TraceCostTooHigh ? null : r, r, r))];
+        HostSmmuReading[] hosts = [HostSmmuReading.None, .. new string?[] { null, NullReasons.KernelLogUnreadable, NullReasons.KernelLogNamesNoDevice }.Select(r => new HostSmmuReading(new Dictionary<string, long>(), r))];
+        var real = from hasAgent in (bool[])[true, false]
+                   from said in stats
+                   from at in (DateTimeOffset[])[now, now.AddHours(-1)]
+                   from vmm in ((long, long)?[])[null, (1, 1)]
+                   from viommu in Enum.GetValues<Viommu>()
+                   from trace in traces
+                   from host in hosts
+                   from reading in FaultReadings.Of(new FaultInputs(hasAgent, said, at, vmm, viommu, Acceleration.Kvm, trace, host, Origin.Hardware), now)
+                   select reading;
+        var simulated = from viommu in Enum.GetValues<Viommu>()
+                        from reason in (string?[])[null, NullReasons.GuestNotReady, NullReasons.AgentSilent]
+                        from reading in SimulatedFaults.Of(null, reason, viommu)
+                        select reading;
+        var kvmtool = from confirmed in (bool[])[true, false]
+                      from reading in KvmtoolFaults.Sample(Sandbox, 1, confirmed, null, HostSmmuReading.None, Origin.Hardware, now).Readings
+                      select reading;
+        var missing = real.Concat(simulated).Concat(kvmtool).Where(r => r.NullReason is not null && FaultMetrics.SourceOf(r.Source)?.NullReasons.Contains(r.NullReason) != true).Select(r => $"{r.Source}: {r.NullReason}");
+        Assert.Empty(missing.Distinct());
+    }
+
+    [Fact]
     public void All_KeepPrometheusConventions() => Assert.All(FaultMetrics.Metrics, m =>
     {
         Assert.Matches("^sandbox_[a-z_]+$", m.Name);

@@ -5,7 +5,7 @@ import { keys } from "../http/keys";
 import { OriginBadge, PhaseBadge } from "../page/badges";
 import { ErrorNote } from "../page/ErrorNote";
 import { Link } from "../page/router";
-import { verdictWords, viommuWords } from "../sandboxes/words";
+import { verdictWords, viommuWords, vmmWords } from "../sandboxes/words";
 import { quarantineNote } from "./quarantine";
 import { QuarantineActions } from "./QuarantineActions";
 
@@ -69,7 +69,7 @@ function DeviceRow({ device }: { device: DeviceView }) {
       <td>{device.sandboxId ? <Link to={`/sandboxes/${device.sandboxId}`}>{device.sandboxName ?? device.sandboxId}</Link> : <span className="soft">nobody</span>}</td>
       <td><OriginBadge origin={device.origin} /></td>
       <td>{device.verdict ? <span title={device.verdict.message}>{verdictWords[device.verdict.class]}<br /><code className="small soft">{device.verdict.reason}</code></span> : <span className="soft">not judged</span>}</td>
-      <td className="small">{[...device.viommus.map((one) => (one === "None" ? "QEMU" : `QEMU, ${viommuWords[one]}`)), ...(device.fitsKvmtool ? ["kvmtool"] : [])].map((one) => <span key={one}>{one}<br /></span>)}</td>
+      <td className="small">{[...device.viommus.map((one) => (one === "None" ? "QEMU" : `QEMU, ${viommuWords[one]}`)), ...(device.fitsKvmtool ? ["kvmtool"] : []), ...(device.origin === "Simulated" ? [vmmWords.Simulated] : [])].map((one) => <span key={one}>{one}<br /></span>)}</td>
       <td><QuarantineActions device={device} /></td>
     </tr>
   );

@@ -17,6 +17,8 @@ export function FaultPanel({ sandboxId }: { sandboxId: string }) {
   const now = useNow();
   const last = samples.at(-1);
   const stale = last !== undefined && now - Date.parse(last.at) > staleMilliseconds;
+  // Not every kind of sandbox has every layer.
+  const shown = lanes.filter((lane) => lane.sources.some((one) => bySource.has(one.source)));
   return (
     <section className="panel" aria-labelledby="faults-title" data-testid="fault-chart" data-samples={samples.length}>
       <header>
@@ -30,10 +32,10 @@ export function FaultPanel({ sandboxId }: { sandboxId: string }) {
       </header>
       {problem !== null && <div className="body"><ErrorNote error={problem} what="The history could not be read." /></div>}
       {samples.length === 0 && <p className="empty">No sample in the last 15 minutes. While the guest runs, one comes each second.</p>}
-      {samples.length > 0 && lanes.map((lane, index) => (
+      {samples.length > 0 && shown.map((lane, index) => (
         <div className="lane" key={lane.id} data-testid={`lane-${lane.id}`}>
           <LaneKey lane={lane} bySource={bySource} stale={stale} />
-          <LanePlot lane={lane} samples={samples} windowSeconds={windowSeconds} axis={index === lanes.length - 1} />
+          <LanePlot lane={lane} samples={samples} windowSeconds={windowSeconds} axis={index === shown.length - 1} />
         </div>
       ))}
       {others.length > 0 && (

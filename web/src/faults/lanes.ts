@@ -22,6 +22,14 @@ export const lanes: readonly Lane[] = [
     ],
   },
   {
+    id: "io", title: "Device page faults",
+    sources: [
+      { source: "io.pageFaults.success", label: "served", token: "--trace-1" },
+      { source: "io.pageFaults.invalid", label: "refused", token: "--trace-2" },
+      { source: "io.pageFaults.failure", label: "failed", token: "--trace-3" },
+    ],
+  },
+  {
     id: "hostSmmu", title: "Host's SMMU",
     sources: [{ source: "hostSmmu.events", label: "events", token: "--trace-2" }],
   },

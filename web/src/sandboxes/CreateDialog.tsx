@@ -7,12 +7,12 @@ import { Dialog } from "../page/Dialog";
 import { ErrorNote } from "../page/ErrorNote";
 import { navigate } from "../page/router";
 import { AcceleratorFields } from "./AcceleratorFields";
-import { bodyOf, type Draft, emptyDraft, messagesFor, withVmm } from "./draft";
+import { bodyOf, type Draft, emptyDraft, messagesFor, takesViommu, withVmm } from "./draft";
 import { Field } from "./Field";
 import { viommuWords, vmmWords } from "./words";
 
 const viommus: readonly Viommu[] = ["Smmuv3", "Virtio", "None"];
-const vmms: readonly Vmm[] = ["Qemu", "Kvmtool"];
+const vmms: readonly Vmm[] = ["Qemu", "Kvmtool", "Simulated"];
 const known = ["name", "image", "vcpus", "memoryMib", "accelerators", "viommu", "lease", "labels", "userData", "sshKeys", "vmm", "node"];
 
 export function CreateDialog({ onClose }: { onClose: () => void }) {
@@ -86,6 +86,7 @@ export function CreateDialog({ onClose }: { onClose: () => void }) {
                 ))}
               </div>
               {draft.vmm === "Kvmtool" && <span className="hint">No IOMMU and no agent in the guest</span>}
+              {draft.vmm === "Simulated" && <span className="hint">No guest runs: a model of shared addresses, for classes of simulated devices</span>}
               {wrong("vmm").map((message) => <span key={message} className="wrong" id="wrong-vmm">{message}</span>)}
             </fieldset>
             <Field id="node" label="Node" className="half" wrong={wrong("node")}>
@@ -100,7 +101,7 @@ export function CreateDialog({ onClose }: { onClose: () => void }) {
               <legend>IOMMU in the guest</legend>
               <div className="choice" style={{ minHeight: "2.25rem", alignItems: "center" }}>
                 {viommus.map((one) => (
-                  <label key={one}><input type="radio" name="viommu" checked={draft.viommu === one} disabled={draft.vmm === "Kvmtool" && one !== "None"} onChange={() => change("viommu", one)} />{viommuWords[one]}</label>
+                  <label key={one}><input type="radio" name="viommu" checked={draft.viommu === one} disabled={!takesViommu(draft.vmm, one)} onChange={() => change("viommu", one)} />{viommuWords[one]}</label>
                 ))}
               </div>
               {wrong("viommu").map((message) => <span key={message} className="wrong" id="wrong-viommu">{message}</span>)}
@@ -122,7 +123,7 @@ export function CreateDialog({ onClose }: { onClose: () => void }) {
             <Field id="labels" label="Labels" className="half" wrong={wrong("labels")} hint="key=value, one a line">
               {(aria) => <textarea {...aria} rows={2} value={draft.labels} onChange={(event) => change("labels", event.target.value)} spellCheck={false} />}
             </Field>
-            <Field id="userData" label="User data" className="full" wrong={wrong("userData")} hint="A text that starts with #! is run once at the first boot; at most 16 KiB">
+            <Field id="userData" label="User data" className="full" wrong={wrong("userData")} hint={draft.vmm === "Simulated" ? 'What is simulated, as JSON: {"workload": "hotSet", "seed": 7}; empty: streaming' : "A text that starts with #! is run once at the first boot; at most 16 KiB"}>
               {(aria) => <textarea {...aria} rows={3} value={draft.userData} onChange={(event) => change("userData", event.target.value)} spellCheck={false} />}
             </Field>
             <Field id="sshKeys" label="SSH public keys" className="full" wrong={wrong("sshKeys")} hint="One a line">

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { bodyOf, emptyDraft, messagesFor, withVmm } from "./draft";
+import { bodyOf, emptyDraft, messagesFor, takesViommu, withVmm } from "./draft";
 
 describe("the body of a create", () => {
   it("leaves out what was left empty", () => {
@@ -26,6 +26,12 @@ describe("the body of a create", () => {
 });
 
 describe("choosing the VMM", () => {
+  it("knows which IOMMU each VMM takes", () => {
+    expect((["Smmuv3", "Virtio", "None"] as const).map((one) => [takesViommu("Qemu", one), takesViommu("Kvmtool", one), takesViommu("Simulated", one)]))
+      .toEqual([[true, false, true], [true, false, true], [true, true, false]]);
+    expect(withVmm(withVmm(emptyDraft, "Kvmtool"), "Simulated").viommu).toBe("Smmuv3");
+  });
+
   it("takes the IOMMU away with kvmtool and brings it back with QEMU", () => {
     const kvmtool = withVmm(emptyDraft, "Kvmtool");
     expect([kvmtool.vmm, kvmtool.viommu]).toEqual(["Kvmtool", "None"]);

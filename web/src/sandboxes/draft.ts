@@ -24,7 +24,12 @@ export const emptyDraft: Draft = {
   leaseAmount: "", leaseUnit: "3600", onExpiry: "Delete", labels: "", userData: "", sshKeys: "",
 };
 
-/** Chooses the VMM. One that gives a guest no IOMMU takes the IOMMU with it, and the other brings the default back. */
+/** What a VMM can give a guest: kvmtool no IOMMU, and the simulated machine nothing without one. */
+export function takesViommu(vmm: Vmm, viommu: Viommu): boolean {
+  return vmm === "Kvmtool" ? viommu === "None" : vmm !== "Simulated" || viommu !== "None";
+}
+
+/** Chooses the VMM. One that gives a guest no IOMMU takes the IOMMU with it, and the others bring the default back. */
 export function withVmm(draft: Draft, vmm: Vmm): Draft {
   if (vmm === draft.vmm) return draft;
   return { ...draft, vmm, viommu: vmm === "Kvmtool" ? "None" : emptyDraft.viommu };

@@ -15,7 +15,7 @@ export const linkWords: Record<VerdictLinkName, string> = {
 
 export const viommuWords: Record<Viommu, string> = { Smmuv3: "SMMUv3", Virtio: "virtio-iommu", None: "none" };
 
-export const vmmWords: Record<Vmm, string> = { Qemu: "QEMU", Kvmtool: "kvmtool" };
+export const vmmWords: Record<Vmm, string> = { Qemu: "QEMU", Kvmtool: "kvmtool", Simulated: "simulated machine" };
 
 export function acceleratorWords(sandbox: Pick<SandboxView, "accelerators">): string {
   return sandbox.accelerators.map((one) => (one.count === 1 ? one.class : `${one.count} × ${one.class}`)).join(", ");

@@ -32,7 +32,7 @@ public static class SvaReasons
     public static readonly SvaReason GroupDirect = Fail(VerdictLinkName.IommuGroup, "GroupHasDirectRegion", "Firmware demands a 1:1 mapping for the group; the kernel refuses to give it to user space.", "Ask the vendor for firmware without the reserved memory region (RMR) of this device.");
     public static readonly SvaReason GroupInUse = Fail(VerdictLinkName.IommuGroup, "GroupSharedWithHost", "Another endpoint of the group works for a driver of the host.", "Bind the whole group to vfio-pci, or use a slot whose path has ACS.");
     public static readonly SvaReason GroupUnread = Unknown(VerdictLinkName.IommuGroup, "ReservedRegionsUnread", "The group's reserved regions could not be read.", "Run the worker as root.");
-    public static readonly SvaReason AloneBehindRootPort = Pass(VerdictLinkName.IommuGroup, "AloneBehindRootPort", "Each emulated accelerator is alone behind a root port of its own.");
+    public static readonly SvaReason AloneBehindRootPort = Pass(VerdictLinkName.IommuGroup, "AloneBehindRootPort", "Each emulated or simulated accelerator is alone behind a root port of its own.");
 
     public static readonly SvaReason SmmuNests = Pass(VerdictLinkName.Smmu, "SmmuNestsWithSubstreams", "The SMMU nests two stages, takes ATS and has substream IDs.");
     public static readonly SvaReason SmmuStalls = Pass(VerdictLinkName.Smmu, "SmmuStalls", "The SMMU can stall a faulting transaction until the host has resolved it.");
@@ -49,7 +49,7 @@ public static class SvaReasons
     public static readonly SvaReason KernelOptionOff = Fail(VerdictLinkName.Kernel, "KernelOptionOff", "The kernel was built without what guest SVA needs.", "Build one with deploy's configuration fragment; Debian's own kernels leave these off.");
     public static readonly SvaReason KernelTooOld = Fail(VerdictLinkName.Kernel, "KernelTooOld", "PASIDs reach a guest from Linux 6.15 on.", "Use Linux 6.15 or newer.");
     public static readonly SvaReason KernelUnread = Unknown(VerdictLinkName.Kernel, "KernelConfigUnread", "The kernel's configuration can be read neither from /proc/config.gz nor from /boot.", "Build the kernel with IKCONFIG_PROC, or install its configuration in /boot.");
-    public static readonly SvaReason KernelNotInvolved = Pass(VerdictLinkName.Kernel, "NotInvolved", "The host's kernel takes no part in the DMA of an emulated device.");
+    public static readonly SvaReason KernelNotInvolved = Pass(VerdictLinkName.Kernel, "NotInvolved", "The host's kernel takes no part in the DMA of an emulated or simulated device.");
 
     public static readonly SvaReason VmmReady = Pass(VerdictLinkName.Vmm, "VmmAcceleratesSmmu", "The VMM gives a guest the host's SMMU (arm-smmuv3 with accel) and assigns by iommufd.");
     public static readonly SvaReason VmmMissing = Fail(VerdictLinkName.Vmm, "VmmMissing", "The node has no QEMU.", "Install qemu-system-arm.");
@@ -57,6 +57,7 @@ public static class SvaReasons
     public static readonly SvaReason VmmNoIommufd = Fail(VerdictLinkName.Vmm, "VmmHasNoIommufd", "The installed QEMU's vfio-pci has no property iommufd.", "Install QEMU 11.1 or newer, built with iommufd.");
     public static readonly SvaReason KvmtoolHidesCapabilities = Fail(VerdictLinkName.Vmm, "KvmtoolHidesCapabilities", "kvmtool shows a guest neither ATS nor PASID nor PRI of a device, and no IOMMU.", "Create the sandbox with vmm qemu and viommu smmuv3.");
     public static readonly SvaReason ModelPresent = Pass(VerdictLinkName.Vmm, "DeviceModelPresent", "The installed QEMU has the device's model.");
+    public static readonly SvaReason SimulatedMachine = Pass(VerdictLinkName.Vmm, "SimulatedMachine", "The worker simulates the device, its SMMU and a guest's kernel itself; no guest runs.");
     public static readonly SvaReason ModelMissing = Fail(VerdictLinkName.Vmm, "DeviceModelMissing", "The installed QEMU has not the device's model.", "Install qemu-system-arm from Debian.");
     public static readonly SvaReason VmmNotProbed = Unknown(VerdictLinkName.Vmm, "VmmNotProbed", "QEMU could not be asked for its devices.", "Install qemu-system-arm.");
 

@@ -1,0 +1,48 @@
+using Contracts;
+using Worker.Vms.Simulated;
+using Worker.Vms.Simulated.Pci;
+
+namespace Worker.Faults;
+
+// Pure: what a simulation has told to readings, all of origin simulated. What it has no part for is null: the simulator's own page faults are not its guest's.
+internal static class SimulatedFaults
+{
+    // status: Null while nothing was told. reason: Why nothing of it is shown.
+    public static IEnumerable<SourceReading> Of(SimulationStatus? status, string? reason, Viommu viommu)
+    {
+        var (smmu, pages, ats) = (viommu == Viommu.Smmuv3, status?.Faults != FaultModel.Mapped && viommu == Viommu.Smmuv3, status?.Faults == FaultModel.Pri);
+        var counted = status?.Counters;
+        SourceReading Read(string source, long? value, string? none = null, LatencyHistogram? latency = null) => (none ?? reason) is { } why
+            ? new SourceReading(source, null, why, false, Origin.Simulated)
+            : value is >= 0
+                ? new SourceReading(source, value, null, false, Origin.Simulated, latency is { IsWellFormed: true } ? latency : null)
+                : new SourceReading(source, null, NullReasons.NotReportedByAgent, false, Origin.Simulated);
+        yield return Read(FaultSource.GuestMinor, counted?.GuestFaults);
+        foreach (var absent in (string[])[FaultSource.GuestMajor, FaultSource.VmmMinor, FaultSource.VmmMajor])
+            yield return Read(absent, null, NullReasons.NotSimulated);
+        yield return Read(FaultSource.HostSmmuEvents, null, NullReasons.NoAssignedDevice);
+        var noSmmu = smmu ? null : NullReasons.NoSmmu;
+        yield return Read(FaultSource.SmmuEvents, counted?.Events, noSmmu);
+        if (smmu && reason is null)
+            foreach (var (type, count) in status!.Events.Where(e => IsType(e.Key)).OrderBy(e => e.Key, StringComparer.Ordinal).Take(SmmuTypes))
+                yield return Read($"{FaultSource.SmmuEvents}.{type}", count);
+        yield return Read(FaultSource.SmmuEventsLost, counted?.EventsLost, noSmmu);
+        yield return Read(FaultSource.SmmuTlbHits, counted?.TlbHits, noSmmu);
+        yield return Read(FaultSource.SmmuTlbMisses, counted?.TlbMisses, noSmmu);
+        yield return Read(FaultSource.VirtioIommuEvents, counted?.Events, smmu ? NullReasons.NotSimulated : null);
+        // While nothing was told, which of the two it is is not known either.
+        var (noPages, noAts) = (pages ? null : NullReasons.NotSimulated, status is null || ats ? noSmmu : NullReasons.NotSimulated);
+        yield return Read(FaultSource.IoPageFaults, counted?.PageFaults, noPages, status?.PageFaultLatency);
+        yield return Read(FaultSource.IoPageFaultsSuccess, counted?.PageFaultsSuccess, noPages);
+        yield return Read(FaultSource.IoPageFaultsInvalid, counted?.PageFaultsInvalid, noPages);
+        yield return Read(FaultSource.IoPageFaultsFailure, counted?.PageFaultsFailure, noPages);
+        yield return Read(FaultSource.IoPageRequestsLost, counted?.PageRequestsLost, noAts);
+        yield return Read(FaultSource.AtsRequests, counted?.AtsRequests, noAts);
+        yield return Read(FaultSource.AtsHits, counted?.AtsTranslated, noAts);
+    }
+
+    private const int SmmuTypes = 32, MaxTypeLength = 40;
+
+    /// <summary>The file is the VM's user's: names of types go into samples.</summary>
+    private static bool IsType(string type) => type.Length is > 0 and <= MaxTypeLength && type.All(c => char.IsAsciiLetterUpper(c) || char.IsAsciiDigit(c) || c == '_');
+}

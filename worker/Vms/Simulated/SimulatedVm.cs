@@ -1,0 +1,116 @@
+using Contracts;
+using Microsoft.Extensions.Logging;
+using Worker.Faults;
+
+namespace Worker.Vms.Simulated;
+
+// One running simulation, started or adopted: its process, and the file in which it tells its counters. Guarantees: it is confirmed only by a file of this
+// incarnation's own directory; counters never go back, and one that was not told anew for five seconds is null. To stop it is to ask the process to end.
+internal sealed class SimulatedVm : IVm
+{
+    private static readonly TimeSpan Period = TimeSpan.FromMilliseconds(200), SilentAfter = TimeSpan.FromSeconds(5);
+    private readonly VmLaunch _launch;
+    private readonly ProcessHandle _process;
+    private readonly VmTell _tell;
+    private readonly TimeProvider _time;
+    private readonly ILogger _log;
+    private readonly Dictionary<string, long> _highest = new(StringComparer.Ordinal);
+    private readonly CancellationTokenSource _end = new();
+    private readonly Task _supervising;
+    private volatile Told? _told;
+    private volatile bool _configure;
+
+    private sealed record Told(SimulationStatus Status, long At);
+
+    public SimulatedVm(VmLaunch launch, ProcessHandle process, VmTell tell, TimeProvider time, ILogger log)
+    {
+        (_launch, _process, _tell, _time, _log) = (launch, process, tell, time, log);
+        _supervising = Task.Run(SuperviseAsync);
+    }
+
+    public ProcessIdentity Process => _process.Identity;
+    public bool HasExited => _process.HasExited;
+
+    /// <summary>What a guest is told was told by its model: nothing is run.</summary>
+    public Task SendAsync(AgentCommand command, CancellationToken ct)
+    {
+        if (command is AgentConfigure)
+            _configure = true;
+        else
+            _process.Terminate();
+        return Task.CompletedTask;
+    }
+
+    public Task RequestPowerOffAsync(CancellationToken ct)
+    {
+        _process.Terminate();
+        return Task.CompletedTask;
+    }
+
+    public Task QuitAsync(CancellationToken ct) => RequestPowerOffAsync(ct);
+
+    public void Kill()
+    {
+        _process.Kill();
+        _launch.Cgroup?.KillAll();
+    }
+
+    public FaultSample Sample(DateTimeOffset now)
+    {
+        var told = _told;
+        var reason = told is null ? NullReasons.GuestNotReady : _time.GetElapsedTime(told.At) > SilentAfter ? NullReasons.AgentSilent : null;
+        return new FaultSample(_launch.Directory.Id, _launch.Incarnation, now, [.. SimulatedFaults.Of(told?.Status, reason, _launch.Spec.Viommu).Select(reading => FaultCollector.Hold(_highest, reading))]);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await _end.CancelAsync();
+        await _supervising;
+        _process.Dispose();
+        _end.Dispose();
+    }
+
+    /// <summary>Nobody awaits it before the end: what it did not expect must at least be read.</summary>
+    private async Task SuperviseAsync()
+    {
+        try
+        {
+            while (!HasExited)
+            {
+                await LookAsync(_end.Token);
+                await Task.Delay(Period, _time, _end.Token);
+            }
+        }
+        catch (OperationCanceledException) when (_end.IsCancellationRequested)
+        {
+        }
+        catch (Exception problem)
+        {
+            _log.LogCritical(problem, "Sandbox {Sandbox}: its simulation is no longer supervised", _launch.Directory.Id);
+        }
+    }
+
+    private async Task LookAsync(CancellationToken ct)
+    {
+        if (SimulatedVmm.ReadStatus(_launch.Directory) is { } status && status.Sequence != _told?.Status.Sequence)
+        {
+            var first = _told is null;
+            _told = new Told(status, _time.GetTimestamp());
+            if (first)
+                await IntroduceAsync(status, ct);
+        }
+        if (_configure)
+        {
+            _configure = false;
+            await _tell(new VmAgentSaid(_launch.Incarnation, new AgentConfigured(false, null), _time.GetUtcNow()), ct);
+        }
+    }
+
+    private async Task IntroduceAsync(SimulationStatus status, CancellationToken ct)
+    {
+        await _tell(new VmConfirmed(_launch.Incarnation), ct);
+        var ready = new AgentReady(AgentProtocol.Version, "simulated", "none: the guest is simulated", status.BootId, status.VirtualNanoseconds / 1_000_000, 0, null);
+        await _tell(new VmAgentSaid(_launch.Incarnation, ready, _time.GetUtcNow()), ct);
+        await _tell(new VmAgentSaid(_launch.Incarnation, new AgentProbe(status.Probe), _time.GetUtcNow()), ct);
+    }
+}
