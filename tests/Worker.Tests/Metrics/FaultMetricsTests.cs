@@ -45,7 +45,7 @@ public sealed class FaultMetricsTests
                    from reading in FaultReadings.Of(new FaultInputs(hasAgent, said, at, vmm, viommu, Acceleration.Kvm, trace, host, Origin.Hardware), now)
                    select reading;
         var simulated = from viommu in Enum.GetValues<Viommu>()
-                        from reason in (string?[])[null, NullReasons.GuestNotReady, NullReasons.AgentSilent]
+                        from reason in (string[])[NullReasons.GuestNotReady, NullReasons.AgentSilent]
                         from reading in SimulatedFaults.Of(null, reason, viommu)
                         select reading;
         var kvmtool = from confirmed in (bool[])[true, false]
