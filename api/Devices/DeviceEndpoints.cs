@@ -32,7 +32,7 @@ public static class DeviceEndpoints
     {
         if (limit is < 1 or > Paging.MaxLimit) return Paging.LimitProblem();
         var rows = await DeviceViews.ReadAsync(
-            db.Devices.AsNoTracking().Where(d => (d.Present || d.SandboxId != null) && (after == null || d.Id > after)), db, http.User.ProjectId(), limit + 1, ct);
+            db.Devices.AsNoTracking().Where(DeviceViews.Shown).Where(d => after == null || d.Id > after), db, http.User.ProjectId(), limit + 1, ct);
         return Results.Ok(new Page<DeviceView>(rows.Take(limit).ToList(), rows.Count > limit ? rows[limit - 1].Id.ToString() : null));
     }
 
