@@ -66,6 +66,15 @@ public sealed class SvaConditionTests
     }
 
     [Fact]
+    public void Judge_WhenTheGuestsFirmwareDemandsADirectRegion_TellsWhatToChoose()
+    {
+        var verdict = Judge(Viommu.Smmuv3, ["edu"], [Probe(ProbeOutcome.Failed, "GuestDirectRegion")]).Verdict!;
+        var guest = verdict.Links.Single(l => l.Link == VerdictLinkName.Guest);
+        Assert.Equal(("GuestDirectRegion", LinkStatus.Fail, "GuestDirectRegion"), (verdict.Reason, guest.Status, guest.Reason));
+        Assert.Contains("viommu virtio", guest.Remedy, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Judge_OfADeviceThatGuestsHaveUsed_DoesNotDenyIt() =>
         Assert.DoesNotContain("No guest has used", DeviceVerdict.Emulated("edu", true).Links.Single(l => l.Reason == "NotProbed").Message, StringComparison.Ordinal);
 

@@ -63,6 +63,7 @@ public static class SvaReasons
     public static readonly SvaReason GuestUnprobed = Unknown(VerdictLinkName.Guest, "NotProbed", "No guest's probe counts here: what a guest finds is kept with its sandbox and not with the device.", "Read the verdict of a sandbox that has or had the device (GET /v1/sandboxes/{id}), or start one.");
     public static readonly SvaReason GuestShares = Pass(VerdictLinkName.Guest, "SharedAddressProbePassed", "The device read and wrote a process's buffer at the process's own address.");
     public static readonly SvaReason NoIommuInGuest = Fail(VerdictLinkName.Guest, "NoIommuInGuest", "The guest sees no IOMMU, so a device cannot be given a process's addresses.", "Create the sandbox with viommu smmuv3 or virtio.");
+    public static readonly SvaReason GuestDirectRegion = Fail(VerdictLinkName.Guest, ProbeReasons.GuestDirectRegion, "The guest's firmware tables demand a 1:1 mapping for the function, as QEMU's do behind its accelerated SMMU, so the guest's kernel gives it to no user space.", "Create the sandbox with viommu virtio, or use the device by its own kernel driver in the guest: no user space of this guest can have it by VFIO.");
     public static readonly SvaReason NoProbeForDevice = Unknown(VerdictLinkName.Guest, ProbeReasons.NoProbeForDevice, "The agent cannot drive this device's DMA engine.", "Run the device's own driver and a workload of its vendor in the guest.");
 
     public static IReadOnlyList<SvaReason> All => Table;
