@@ -15,7 +15,7 @@ public sealed class Device
     public Origin Origin { get; set; }
     public DevicePhase Phase { get; set; }
     public Guid? SandboxId { get; set; }
-    /// <summary>Of the node's last report: why the node hands it out no more.</summary>
+    /// <summary>Of the node's last report: why the node hands it out no more; or that it has vanished.</summary>
     public Failure? Quarantine { get; set; }
     /// <summary>Why an operator has taken it out; of a held device it takes effect after the tenancy.</summary>
     public Failure? OperatorQuarantine { get; set; }
@@ -24,7 +24,7 @@ public sealed class Device
     public List<Viommu> Viommus { get; set; } = [];
     public bool FitsKvmtool { get; set; }
     public Verdict? Verdict { get; set; }
-    /// <summary>In the node's last report. A device that went missing keeps its row (and its tenant) until the node shows it again.</summary>
+    /// <summary>In the node's last report. A device that went missing keeps its row, and its tenant while that may run.</summary>
     public bool Present { get; set; }
     public uint Version { get; set; }
 }

@@ -25,22 +25,26 @@ public static class DeviceEndpoints
         routes.MapPost("/v1/devices/{id:guid}/release", (Guid id, HttpContext http, DeviceQuarantines quarantines, CancellationToken ct) => quarantines.ReleaseAsync(id, http.User, ct))
             .WithTags("Devices").WithSummary("End a quarantine. One that the node set itself ends once the node has cleaned the device again.")
             .Produces<DeviceView>().ProducesProblem(404).ProducesProblem(409);
-        routes.MapGet("/v1/device-classes", ClassesAsync).WithTags("Devices").WithSummary("What a sandbox may ask for, and how many are free now.");
+        routes.MapGet("/v1/device-classes", ClassesAsync).WithTags("Devices").WithSummary("What a sandbox may ask for, and how many could be handed out now: available, on a node that is Ready.");
     }
 
     private static async Task<IResult> ListAsync(HttpContext http, SandboxDb db, CancellationToken ct, int limit = Paging.MaxLimit, Guid? after = null)
     {
         if (limit is < 1 or > Paging.MaxLimit) return Paging.LimitProblem();
         var rows = await DeviceViews.ReadAsync(
-            db.Devices.AsNoTracking().Where(d => (d.Present || d.SandboxId != null) && (after == null || d.Id > after)), db, http.User.ProjectId(), limit + 1, ct);
+            db.Devices.AsNoTracking().Where(DeviceViews.Shown).Where(d => after == null || d.Id > after), db, http.User.ProjectId(), limit + 1, ct);
         return Results.Ok(new Page<DeviceView>(rows.Take(limit).ToList(), rows.Count > limit ? rows[limit - 1].Id.ToString() : null));
     }
 
     private static async Task<Page<DeviceClassView>> ClassesAsync(SandboxDb db, CancellationToken ct)
     {
-        var devices = await db.Devices.AsNoTracking().Where(d => d.Present).Select(d => new { d.Class, d.Origin, d.Phase, d.SandboxId, d.Description }).ToListAsync(ct);
+        var devices = await (
+            from d in db.Devices.AsNoTracking()
+            join n in db.Nodes on d.NodeId equals n.Id
+            where d.Present
+            select new { d.Class, d.Origin, d.Description, Free = n.Phase == NodePhase.Ready && d.Phase == DevicePhase.Available && d.SandboxId == null }).ToListAsync(ct);
         return new Page<DeviceClassView>(devices.GroupBy(d => (d.Class, d.Origin)).OrderBy(g => g.Key).Select(g => new DeviceClassView(
             g.Key.Class, Descriptions.GetValueOrDefault(g.Key.Class) ?? g.First().Description, g.Key.Origin,
-            g.Count(), g.Count(d => d.Phase == DevicePhase.Available && d.SandboxId == null))).ToList(), null);
+            g.Count(), g.Count(d => d.Free))).ToList(), null);
     }
 }

@@ -25,9 +25,9 @@ public static class DeviceLifecycle
         return new(quarantinedByOperator ? DevicePhase.Quarantined : DevicePhase.Available, false);
     }
 
-    /// <summary>One that its node no longer shows: a holder that is gone for good gives it back, any other keeps it until the node shows it again.</summary>
-    public static Next Missing(DevicePhase phase, Guid? sandbox, bool holderExists) =>
-        sandbox is not null && !holderExists ? new(DevicePhase.Cleaning, false) : new(phase, sandbox is not null);
+    /// <summary>One that its node no longer shows: a holder whose guest may still run keeps it; any other has lost it, and nobody gets it until the node shows it again.</summary>
+    public static Next Missing(DevicePhase phase, Guid? sandbox, Phase? holder) =>
+        sandbox is not null && !SandboxLifecycle.MayRelease(holder, heldByIt: false) ? new(phase, true) : new(DevicePhase.Quarantined, false);
 
     /// <summary>An operator takes it out: at once when it is free, else when its node says that its tenancy is over.</summary>
     public static DevicePhase Quarantine(DevicePhase phase) => phase == DevicePhase.Available ? DevicePhase.Quarantined : phase;

@@ -37,12 +37,15 @@ public sealed class DeviceQuarantines(SandboxDb db, NodePlans plans, TimeProvide
 
     public Task<IResult> ReleaseAsync(Guid id, ClaimsPrincipal user, CancellationToken ct) => ChangeAsync(id, user, (device, node, now) =>
     {
-        var (outcome, phase) = DeviceLifecycle.Lift(device.Phase, device.Present, device.OperatorQuarantine is not null, device.Quarantine?.At, device.LiftQuarantineOf);
+        // What the API has set itself it takes back itself: its node knows nothing of it.
+        var vanished = DeviceVanishing.IsIt(device.Quarantine);
+        var (outcome, phase) = DeviceLifecycle.Lift(device.Phase, device.Present, vanished || device.OperatorQuarantine is not null, vanished ? null : device.Quarantine?.At, device.LiftQuarantineOf);
         if (outcome == DeviceLifecycle.Release.NotQuarantined) return ApiProblem.Of(409, "not_quarantined", "Neither an operator nor its node has quarantined it.");
         if (outcome == DeviceLifecycle.Release.Unchanged) return null;
+        if (vanished) device.Quarantine = null;
         (device.OperatorQuarantine, device.LiftQuarantineOf, device.Phase) = (null, device.Quarantine?.At, phase);
         db.Events.Add(Event.Infrastructure(EventType.DeviceQuarantine, device.Id, device.Address, "ReleasedByOperator",
-            $"{user.Identity!.Name} has released {device.Address} on {node}{(device.Quarantine is null ? "." : "; its node cleans it once more before it is handed out.")}", now));
+            $"{user.Identity!.Name} has released {device.Address} on {node}{(vanished ? ", which no longer has it." : device.Quarantine is null ? "." : "; its node cleans it once more before it is handed out.")}", now));
         return null;
     }, ct);
 

@@ -1,3 +1,4 @@
+using System.Linq.Expressions;
 using Api.Data;
 using Contracts;
 using Microsoft.EntityFrameworkCore;
@@ -7,6 +8,9 @@ namespace Api.Devices;
 /// <summary>Devices as the API answers them: the row, its node's name, and its holder for the holder's own project.</summary>
 public static class DeviceViews
 {
+    /// <summary>Not those that vanished and were released: nobody has anything to do with them.</summary>
+    public static readonly Expression<Func<Device, bool>> Shown = d => d.Present || d.SandboxId != null || d.Quarantine != null;
+
     /// <summary>The first rows by id.</summary>
     public static async Task<List<DeviceView>> ReadAsync(IQueryable<Device> devices, SandboxDb db, Guid project, int most, CancellationToken ct)
     {

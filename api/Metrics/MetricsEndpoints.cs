@@ -1,4 +1,5 @@
 using Api.Data;
+using Api.Devices;
 using Api.Faults;
 using Api.Http;
 using Contracts;
@@ -18,7 +19,7 @@ public static class MetricsEndpoints
         var project = http.User.ProjectId();
         var own = await db.Sandboxes.Where(s => s.ProjectId == project).Select(s => new { s.Id, s.Phase }).ToListAsync(ct);
         var nodes = await db.Nodes.GroupBy(n => n.Phase).Select(g => new { Phase = g.Key, Count = g.Count() }).ToListAsync(ct);
-        var devices = await db.Devices.Select(d => new { d.Class, d.Phase, d.Verdict, d.Origin }).ToListAsync(ct);
+        var devices = await db.Devices.Where(DeviceViews.Shown).Select(d => new { d.Class, d.Phase, d.Verdict, d.Origin }).ToListAsync(ct);
 
         var text = new MetricText();
         text.Begin(ServiceMetrics.Sandboxes);

@@ -137,8 +137,7 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Fault
             (device.Origin, device.Verdict, device.Quarantine, device.Present) = (seen.Origin, seen.Verdict, seen.Quarantine, true);
             (device.Viommus, device.FitsKvmtool) = ([.. seen.Viommus], seen.FitsKvmtool);
             device.LiftQuarantineOf = DeviceLifecycle.LiftStillWanted(device.LiftQuarantineOf, seen.Quarantine?.At);
-            var holder = device.SandboxId is { } id ? sandboxes.GetValueOrDefault(id) : null;
-            var next = DeviceLifecycle.Observe(device.SandboxId, holder is null || gone.Contains(holder) ? null : holder.Phase, seen.HeldBy, seen.Quarantine is not null, device.OperatorQuarantine is not null);
+            var next = DeviceLifecycle.Observe(device.SandboxId, HolderOf(device), seen.HeldBy, seen.Quarantine is not null, device.OperatorQuarantine is not null);
             if (!next.Keeps) device.SandboxId = null;
             if (next.Phase == device.Phase) continue;
             freed |= next.Phase == DevicePhase.Available;
@@ -147,13 +146,16 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Fault
         }
         foreach (var missing in byAddress.Values)
         {
-            var next = DeviceLifecycle.Missing(missing.Phase, missing.SandboxId, missing.SandboxId is { } held && sandboxes.TryGetValue(held, out var of) && !gone.Contains(of));
-            if (!next.Keeps) missing.SandboxId = null;
-            missing.Phase = next.Phase;
-            if (!missing.Present) continue;
-            missing.Present = false;
-            db.Events.Add(Event.Infrastructure(EventType.DevicePhase, missing.Id, missing.Address, "DeviceMissing", $"{missing.Address} is not in the report of {node.Name} any more.", now));
+            var next = DeviceLifecycle.Missing(missing.Phase, missing.SandboxId, HolderOf(missing));
+            var known = !missing.Present && (next.Keeps || missing.SandboxId is null && (missing.Quarantine is null || DeviceVanishing.IsIt(missing.Quarantine)));
+            if (known) continue;
+            (missing.Present, missing.Phase) = (false, next.Phase);
+            if (!next.Keeps) (missing.SandboxId, missing.Quarantine) = (null, DeviceVanishing.Of(missing.Address, node.Name, now));
+            db.Events.Add(Event.Infrastructure(EventType.DevicePhase, missing.Id, missing.Address, next.Keeps ? "DeviceMissing" : DeviceVanishing.Reason,
+                $"{missing.Address} is not in the report of {node.Name} any more{(next.Keeps ? "" : ", and no sandbox has it")}.", now));
         }
         return freed;
+
+        Phase? HolderOf(Device device) => device.SandboxId is { } id && sandboxes.TryGetValue(id, out var holder) && !gone.Contains(holder) ? holder.Phase : null;
     }
 }

@@ -49,12 +49,18 @@ public sealed class DeviceLifecycleTests
         }, iter: 3000);
 
     [Theory]
-    [InlineData(DevicePhase.Assigned, true, true, DevicePhase.Assigned, true)]
-    [InlineData(DevicePhase.Assigned, true, false, DevicePhase.Cleaning, false)]
-    [InlineData(DevicePhase.Available, false, false, DevicePhase.Available, false)]
-    [InlineData(DevicePhase.Quarantined, false, false, DevicePhase.Quarantined, false)]
-    public void Missing_Table(DevicePhase phase, bool assigned, bool holderExists, DevicePhase expected, bool keeps) =>
-        Assert.Equal(new(expected, keeps), DeviceLifecycle.Missing(phase, assigned ? _a : null, holderExists));
+    [InlineData(DevicePhase.Assigned, true, Phase.Scheduled, DevicePhase.Assigned, true)]
+    [InlineData(DevicePhase.Assigned, true, Phase.Running, DevicePhase.Assigned, true)]
+    [InlineData(DevicePhase.Assigned, true, Phase.Lost, DevicePhase.Assigned, true)]
+    [InlineData(DevicePhase.Cleaning, true, Phase.Deleting, DevicePhase.Cleaning, true)]
+    [InlineData(DevicePhase.Assigned, true, Phase.Stopped, DevicePhase.Quarantined, false)]
+    [InlineData(DevicePhase.Assigned, true, Phase.Failed, DevicePhase.Quarantined, false)]
+    [InlineData(DevicePhase.Cleaning, true, Phase.Pending, DevicePhase.Quarantined, false)]
+    [InlineData(DevicePhase.Assigned, true, null, DevicePhase.Quarantined, false)]
+    [InlineData(DevicePhase.Available, false, null, DevicePhase.Quarantined, false)]
+    [InlineData(DevicePhase.Quarantined, false, null, DevicePhase.Quarantined, false)]
+    public void Missing_Table(DevicePhase phase, bool assigned, Phase? holder, DevicePhase expected, bool keeps) =>
+        Assert.Equal(new(expected, keeps), DeviceLifecycle.Missing(phase, assigned ? _a : null, holder));
 
     [Theory]
     [InlineData(DevicePhase.Available, DevicePhase.Quarantined)]

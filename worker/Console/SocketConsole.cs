@@ -22,7 +22,7 @@ internal sealed class SocketConsole(string socketPath, TimeProvider time) : ICon
         await SocketFile.ConnectAsync(socket, socketPath, ct);
         await using var stream = new NetworkStream(socket, ownsSocket: false);
         Begin(console, madeAt);
-        console.Keys = new WholeWrites(stream).WriteAsync;
+        console.Keys = new KeyWrites(stream).WriteAsync;
         await ListenAsync(console, stream, madeAt.Ticks, ct);
     }
 

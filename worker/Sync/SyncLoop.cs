@@ -21,7 +21,8 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeD
 {
     private static readonly TimeSpan Period = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan LongestPause = TimeSpan.FromSeconds(60);
-    private const int MaxTyping = 256;
+    /// <summary>Of all guests together, in messages, of which one may be a single key. What waits for one guest its console bounds in bytes.</summary>
+    private const int MaxTyping = 16 * 1024;
     private static readonly TimeSpan CallLimit = TimeSpan.FromSeconds(15);
     private int _typing;
     private readonly Channel<bool> _wake = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });

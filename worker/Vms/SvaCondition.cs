@@ -34,7 +34,7 @@ public static class SvaCondition
             return (ConditionReasons.ProbeNotEnded.At(now), standing);
         if (probe.FirstOrDefault(p => p.Outcome == ProbeOutcome.Failed) is { } failed)
         {
-            var verdict = Replace(WithDevice(standing, failed), new VerdictLink(VerdictLinkName.Guest, LinkStatus.Fail, failed.Reason, failed.Message, ReadProbe));
+            var verdict = Replace(WithDevice(standing, failed), new VerdictLink(VerdictLinkName.Guest, LinkStatus.Fail, failed.Reason, failed.Message, RemedyOf(failed.Reason)));
             return (new Condition(ConditionType.SvaReady, ConditionStatus.False, failed.Reason, failed.Message, now), verdict with { Reason = failed.Reason, Message = failed.Message });
         }
         if (probe.FirstOrDefault(p => p.Outcome == ProbeOutcome.Passed) is { } passed)
@@ -42,6 +42,8 @@ public static class SvaCondition
         var skipped = ConditionReasons.NoProbeForDevice.At(now);
         return (probe.Count > 0 ? skipped with { Message = probe[0].Message } : skipped, Replace(standing, SvaReasons.NoProbeForDevice.ToLink()));
     }
+
+    private static string RemedyOf(string reason) => reason == SvaReasons.GuestDirectRegion.Code ? SvaReasons.GuestDirectRegion.Remedy! : ReadProbe;
 
     private static bool Same(string id, string told) => id.Equals(told.StartsWith("0x", StringComparison.Ordinal) ? told[2..] : told, StringComparison.OrdinalIgnoreCase);
 

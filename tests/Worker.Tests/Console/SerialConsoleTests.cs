@@ -103,6 +103,26 @@ public sealed class SerialConsoleTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Write_OfKeysTypedFasterThanTheGuestReads_LosesNone()
+    {
+        using var guest = await _server.AcceptAsync();
+        await guest.SayAsync("# ");
+        await UntilTextAsync("# ");
+        var writes = new List<Task>();
+        // Until the socket takes no more.
+        do
+            writes.Add(_console.WriteAsync(Enumerable.Repeat((byte)'p', 4096).ToArray(), Ct));
+        while (await Task.WhenAny(writes[^1], Task.Delay(100, Ct)) == writes[^1]);
+        var pasted = 4096 * writes.Count;
+        for (var i = 0; i < 200; i++)
+            writes.Add(_console.WriteAsync("k"u8.ToArray(), Ct));
+        writes.Add(_console.WriteAsync("\n"u8.ToArray(), Ct));
+        var line = await guest.HearLineAsync();
+        await Task.WhenAll(writes).WaitAsync(Limit, Ct);
+        Assert.Equal(pasted + 200, line!.Length);
+    }
+
+    [Fact]
     public async Task Write_WhenThereIsNoGuest_IsAnIoException()
     {
         await using var alone = new SerialConsole(_directory.Of("none.sock"), _directory.Of("other"), TimeProvider.System, NullLogger.Instance);

@@ -66,6 +66,19 @@ public sealed class SvaConditionTests
     }
 
     [Fact]
+    public void Judge_WhenTheGuestsFirmwareDemandsADirectRegion_TellsWhatToChoose()
+    {
+        var verdict = Judge(Viommu.Smmuv3, ["edu"], [Probe(ProbeOutcome.Failed, "GuestDirectRegion")]).Verdict!;
+        var guest = verdict.Links.Single(l => l.Link == VerdictLinkName.Guest);
+        Assert.Equal(("GuestDirectRegion", LinkStatus.Fail, "GuestDirectRegion"), (verdict.Reason, guest.Status, guest.Reason));
+        Assert.Contains("viommu virtio", guest.Remedy, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Judge_OfADeviceThatGuestsHaveUsed_DoesNotDenyIt() =>
+        Assert.DoesNotContain("No guest has used", DeviceVerdict.Emulated("edu", true).Links.Single(l => l.Reason == "NotProbed").Message, StringComparison.Ordinal);
+
+    [Fact]
     public void Judge_WhenPasidCouldNotBeRead_LinkIsUnknown() =>
         Assert.Contains(Judge(Viommu.Smmuv3, ["edu"], [Probe(ProbeOutcome.Passed, pasid: null)]).Verdict!.Links, l => l is { Link: VerdictLinkName.Device, Status: LinkStatus.Unknown });
 

@@ -54,6 +54,8 @@ internal static unsafe class EduProbe
 
     private static void Share(PciFunction function, string group, Observed observed)
     {
+        if (SysfsPci.ReservedRegions(group) is { } regions && ReservedRegions.FirstDirect(regions) is { } direct)
+            throw new ProbeException(ProbeReasons.GuestDirectRegion, $"the guest's firmware tables demand that {direct} is mapped 1:1 for the function, so the guest's kernel gives it to no user space");
         const int length = 3 * Page;
         var memory = LibC.Map(0, length, LibC.ProtectRead | LibC.ProtectWrite, LibC.MapPrivate | LibC.MapAnonymous, -1, 0);
         if (memory == -1)

@@ -49,6 +49,19 @@ internal static class SysfsPci
     /// <summary>The number of the function's IOMMU group, null when it has none.</summary>
     public static string? IommuGroup(PciFunction function) => LinkName(Path.Combine(function.Folder, "iommu_group"));
 
+    /// <summary>Null when it cannot be read: then the kernel decides.</summary>
+    public static string? ReservedRegions(string group)
+    {
+        try
+        {
+            return File.ReadAllText($"/sys/kernel/iommu_groups/{group}/reserved_regions");
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            return null;
+        }
+    }
+
     /// <summary>The driver of the IOMMU that translates for the function, by the device behind sysfs's <c>iommu</c> link.</summary>
     public static string? IommuDriver(PciFunction function) => LinkName(Path.Combine(function.Folder, "iommu", "device", "driver"));
 

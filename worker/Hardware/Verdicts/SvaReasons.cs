@@ -22,7 +22,7 @@ public static class SvaReasons
     public static readonly SvaReason PhysicalFunctionUnread = Unknown(VerdictLinkName.Device, "PhysicalFunctionUnread", "PASID lives in the physical function of this virtual function, and that could not be read.", "Keep the physical function on the host and readable.");
     public static readonly SvaReason NoPasid = Fail(VerdictLinkName.Device, "DeviceHasNoPasid", "The function has no PASID capability: one address space for the whole function.", "Use a device with ATS and PASID; without, memory can be mapped ahead.");
     public static readonly SvaReason NoAts = Fail(VerdictLinkName.Device, "DeviceHasNoAts", "The function has no ATS capability.", "Use a device with ATS and PASID; without, memory can be mapped ahead.");
-    public static readonly SvaReason CapabilitiesNotRead = Unknown(VerdictLinkName.Device, "CapabilitiesNotRead", "The function exists only inside a guest; its capabilities have not been read there.", "Start a sandbox with it and read the probe's result.");
+    public static readonly SvaReason CapabilitiesNotRead = Unknown(VerdictLinkName.Device, "CapabilitiesNotRead", "The function exists only inside a guest: the node itself cannot read its capabilities.", "Start a sandbox with it and read the probe's result.");
     public static readonly SvaReason PasidInGuest = Pass(VerdictLinkName.Device, "DeviceHasPasid", "The function has a PASID capability in the guest.");
     public static readonly SvaReason PasidUnknownInGuest = Unknown(VerdictLinkName.Device, "PasidUnknown", "The function's extended configuration space could not be read in the guest.", "Read it as root on the node.");
 
@@ -61,9 +61,10 @@ public static class SvaReasons
     public static readonly SvaReason ModelMissing = Fail(VerdictLinkName.Vmm, "DeviceModelMissing", "The installed QEMU has not the device's model.", "Install qemu-system-arm from Debian.");
     public static readonly SvaReason VmmNotProbed = Unknown(VerdictLinkName.Vmm, "VmmNotProbed", "QEMU could not be asked for its devices.", "Install qemu-system-arm.");
 
-    public static readonly SvaReason GuestUnprobed = Unknown(VerdictLinkName.Guest, "NotProbed", "No guest has used the device yet.", "Start a sandbox with it.");
+    public static readonly SvaReason GuestUnprobed = Unknown(VerdictLinkName.Guest, "NotProbed", "No guest's probe counts here: what a guest finds is kept with its sandbox and not with the device.", "Read the verdict of a sandbox that has or had the device (GET /v1/sandboxes/{id}), or start one.");
     public static readonly SvaReason GuestShares = Pass(VerdictLinkName.Guest, "SharedAddressProbePassed", "The device read and wrote a process's buffer at the process's own address.");
     public static readonly SvaReason NoIommuInGuest = Fail(VerdictLinkName.Guest, "NoIommuInGuest", "The guest sees no IOMMU, so a device cannot be given a process's addresses.", "Create the sandbox with viommu smmuv3 or virtio.");
+    public static readonly SvaReason GuestDirectRegion = Fail(VerdictLinkName.Guest, ProbeReasons.GuestDirectRegion, "The guest's firmware tables demand a 1:1 mapping for the function, as QEMU's do behind its accelerated SMMU, so the guest's kernel gives it to no user space.", "Create the sandbox with viommu virtio, or use the device by its own kernel driver in the guest: no user space of this guest can have it by VFIO.");
     public static readonly SvaReason NoProbeForDevice = Unknown(VerdictLinkName.Guest, ProbeReasons.NoProbeForDevice, "The agent cannot drive this device's DMA engine.", "Run the device's own driver and a workload of its vendor in the guest.");
 
     public static IReadOnlyList<SvaReason> All => Table;
