@@ -20,7 +20,7 @@ public static class FaultEndpoints
     private static async Task<IResult> ListAsync(Guid id, HttpContext http, SandboxDb db, NpgsqlDataSource store, FaultRetention retention, TimeProvider time, CancellationToken ct,
         DateTimeOffset? from = null, DateTimeOffset? to = null, DateTimeOffset? after = null, int? step = null, int limit = 900, string[]? source = null)
     {
-        if (limit is < 1 or > Paging.MaxLimit) return Paging.LimitProblem();
+        if (limit is < 1 or > FaultResolution.WantedPoints) return Wrong("limit", $"takes 1 to {FaultResolution.WantedPoints}");
         if (step is < 1 or > FaultResolution.MaxStepSeconds) return Wrong("step", $"takes 1 to {FaultResolution.MaxStepSeconds} seconds");
         source ??= [];
         if (source.Length > MaxSources || source.Any(s => !FaultIntake.IsName(s))) return Wrong("source", $"takes at most {MaxSources} names of sources");

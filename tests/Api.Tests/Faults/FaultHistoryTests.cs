@@ -158,6 +158,7 @@ public sealed class FaultHistoryTests(ServiceFixture service) : IClassFixture<Se
     [InlineData("source=", "source")]
     [InlineData("to=2020-01-01T00:00:00Z", "from")]
     [InlineData("limit=0", "limit")]
+    [InlineData("limit=1501", "limit")]
     [InlineData("resolution=60", "resolution")]
     public async Task Get_WithAWrongParameter_Returns422(string query, string parameter)
     {
