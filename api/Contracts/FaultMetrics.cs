@@ -46,62 +46,79 @@ public static class FaultMetrics
         new(FaultSource.SmmuTlbMisses, "sandbox_smmu_tlb_misses_total", "Look-ups that needed a walk.", [], null, null, "QEMU's trace of its SMMU", OfSmmu, TranslationCost, TlbReasons),
         new(FaultSource.HostSmmuEvents, "sandbox_host_smmu_events_total", "Events of the host's SMMU for the sandbox's functions; always a lower bound.", [], "sandbox_host_smmu_events_by_type_total", null,
             "the host's kernel log, which limits its rate", OfHost, "one reader of /dev/kmsg a node", ["NoAssignedDevice", "KernelLogUnreadable", "KernelLogNamesNoDevice"]),
-        new(FaultSource.SmmuEventsLost, "sandbox_smmu_events_lost_total", "Events that found the SMMU's queue full.", [], null, null, TheMachine, Simulated, OfItself, SimulatedReasons),
-        new(FaultSource.VirtioIommuEvents, "sandbox_virtio_iommu_events_total", "Fault events of virtio-iommu.", [], null, null, TheMachine, Simulated, OfItself, SimulatedReasons),
-        new(FaultSource.IoPageFaults, "sandbox_io_page_faults_total", "Recoverable page faults of devices: groups of page requests, or stalled transactions.", [], null, "sandbox_io_page_fault_duration_seconds",
-            TheMachine, Simulated, OfItself, SimulatedReasons),
-        new(FaultSource.IoPageFaultsSuccess, "sandbox_io_page_faults_answered_total", "Recoverable page faults of devices that the guest has answered.", [("outcome", "success")], null, null, TheMachine, Simulated, OfItself, SimulatedReasons),
-        new(FaultSource.IoPageFaultsInvalid, "sandbox_io_page_faults_answered_total", "Recoverable page faults of devices that the guest has answered.", [("outcome", "invalid")], null, null, TheMachine, Simulated, OfItself, SimulatedReasons),
-        new(FaultSource.IoPageFaultsFailure, "sandbox_io_page_faults_answered_total", "Recoverable page faults of devices that the guest has answered.", [("outcome", "failure")], null, null, TheMachine, Simulated, OfItself, SimulatedReasons),
-        new(FaultSource.IoPageRequestsLost, "sandbox_io_page_requests_lost_total", "Page requests that found the PRI queue full.", [], null, null, TheMachine, Simulated, OfItself, SimulatedReasons),
-        new(FaultSource.AtsRequests, "sandbox_ats_requests_total", "Translation requests of devices (ATS).", [], null, null, TheMachine, Simulated, OfItself, SimulatedReasons),
-        new(FaultSource.AtsHits, "sandbox_ats_hits_total", "Translation requests that were answered with a translation.", [], null, null, TheMachine, Simulated, OfItself, SimulatedReasons),
+        OfMachine(FaultSource.SmmuEventsLost, "sandbox_smmu_events_lost_total", "Events that found the SMMU's queue full."),
+        OfMachine(FaultSource.VirtioIommuEvents, "sandbox_virtio_iommu_events_total", "Fault events of virtio-iommu."),
+        OfMachine(FaultSource.IoPageFaults, "sandbox_io_page_faults_total", "Recoverable page faults of devices: groups of page requests, or stalled transactions.") with { Duration = "sandbox_io_page_fault_duration_seconds" },
+        Answered(FaultSource.IoPageFaultsSuccess, "success"),
+        Answered(FaultSource.IoPageFaultsInvalid, "invalid"),
+        Answered(FaultSource.IoPageFaultsFailure, "failure"),
+        OfMachine(FaultSource.IoPageRequestsLost, "sandbox_io_page_requests_lost_total", "Page requests that found the PRI queue full."),
+        OfMachine(FaultSource.AtsRequests, "sandbox_ats_requests_total", "Translation requests of devices (ATS)."),
+        OfMachine(FaultSource.AtsHits, "sandbox_ats_hits_total", "Translation requests that were answered with a translation."),
     ];
 
     /// <summary>Every metric of the table, with its parts and latencies.</summary>
-    public static IEnumerable<Metric> Metrics => All.SelectMany(m => (Metric?[])[
+    public static readonly IReadOnlyList<Metric> Metrics = [.. All.SelectMany(m => (Metric?[])[
         new Metric(m.Name, MetricKind.Counter, m.Help),
         m.ByType is { } byType ? new Metric(byType, MetricKind.Counter, $"{m.Help.TrimEnd('.')}, by type.") : null,
-        m.Duration is { } duration ? new Metric(duration, MetricKind.Histogram, $"How long they took: {m.Help}") : null]).OfType<Metric>().DistinctBy(m => m.Name).Append(Unobserved);
+        m.Duration is { } duration ? new Metric(duration, MetricKind.Histogram, $"How long they took: {m.Help}") : null]).OfType<Metric>().DistinctBy(m => m.Name), Unobserved];
+
+    private static readonly Dictionary<string, FaultMetric> BySource = All.ToDictionary(m => m.Source, StringComparer.Ordinal);
+
+    /// <summary>What one reading tells one metric.</summary>
+    private readonly record struct Line(string Metric, string Sandbox, FaultMetric Source, SourceReading Reading);
 
     /// <summary>The latest samples of sandboxes. Each series has the label <c>bound</c>, exact or lower, and its origin.</summary>
     public static void Write(MetricText text, IReadOnlyCollection<FaultSample> samples)
     {
+        var lines = samples.SelectMany(LinesOf).ToLookup(line => line.Metric);
         foreach (var metric in Metrics)
         {
             text.Begin(metric);
-            foreach (var sample in samples)
-                foreach (var reading in sample.Readings)
-                    if (SourceOf(reading.Source) is { } source)
-                        Write(text, metric, source, sample.SandboxId.ToString(), reading);
-        }
-    }
-
-    private static void Write(MetricText text, Metric metric, FaultMetric source, string sandbox, SourceReading reading)
-    {
-        var (bound, origin) = (("bound", reading.LowerBound ? "lower" : "exact"), ("origin", Lower(reading.Origin)));
-        var isTotal = reading.Source == source.Source;
-        if (metric == Unobserved)
-        {
-            if (reading.NullReason is { } reason)
-                text.Add(1, ("sandbox", sandbox), ("source", reading.Source), ("reason", reason));
-        }
-        else if (metric.Name == source.Duration)
-        {
-            if (reading.Latency is { } latency && isTotal)
-                text.Add(latency, [("sandbox", sandbox), .. source.Labels, bound, origin]);
-        }
-        else if (reading.Value is { } value && metric.Name == (isTotal ? source.Name : source.ByType))
-        {
-            text.Add(value, isTotal
-                ? [("sandbox", sandbox), .. source.Labels, bound, origin]
-                : [("sandbox", sandbox), ("type", reading.Source[(source.Source.Length + 1)..]), bound, origin]);
+            foreach (var line in lines[metric.Name])
+                Write(text, line);
         }
     }
 
     /// <summary>The row of a source or, for smmu.events.F_TRANSLATION, of what it is a part of; null of none.</summary>
     public static FaultMetric? SourceOf(string source) =>
-        All.FirstOrDefault(m => m.Source == source) ?? All.FirstOrDefault(m => m.ByType is not null && source.StartsWith(m.Source + ".", StringComparison.Ordinal));
+        BySource.GetValueOrDefault(source) ?? All.FirstOrDefault(m => m.ByType is not null && source.StartsWith(m.Source + ".", StringComparison.Ordinal));
+
+    private static IEnumerable<Line> LinesOf(FaultSample sample)
+    {
+        var sandbox = sample.SandboxId.ToString();
+        foreach (var reading in sample.Readings)
+        {
+            if (SourceOf(reading.Source) is not { } source)
+                continue;
+            var isTotal = reading.Source == source.Source;
+            if (reading.NullReason is not null)
+                yield return new Line(Unobserved.Name, sandbox, source, reading);
+            if (reading.Value is not null && (isTotal ? source.Name : source.ByType) is { } name)
+                yield return new Line(name, sandbox, source, reading);
+            if (reading.Latency is not null && isTotal && source.Duration is { } duration)
+                yield return new Line(duration, sandbox, source, reading);
+        }
+    }
+
+    private static void Write(MetricText text, Line line)
+    {
+        var (metric, sandbox, source, reading) = line;
+        var (bound, origin) = (("bound", reading.LowerBound ? "lower" : "exact"), ("origin", Lower(reading.Origin)));
+        if (metric == Unobserved.Name)
+            text.Add(1, ("sandbox", sandbox), ("source", reading.Source), ("reason", reading.NullReason!));
+        else if (metric == source.Duration)
+            text.Add(reading.Latency!, [("sandbox", sandbox), .. source.Labels, bound, origin]);
+        else if (metric == source.ByType)
+            text.Add(reading.Value!.Value, ("sandbox", sandbox), ("type", reading.Source[(source.Source.Length + 1)..]), bound, origin);
+        else
+            text.Add(reading.Value!.Value, [("sandbox", sandbox), .. source.Labels, bound, origin]);
+    }
+
+    private static FaultMetric OfMachine(string source, string name, string help) => new(source, name, help, [], null, null, TheMachine, Simulated, OfItself, SimulatedReasons);
+
+    private static FaultMetric Answered(string source, string outcome) =>
+        OfMachine(source, "sandbox_io_page_faults_answered_total", "Recoverable page faults of devices that the guest has answered.") with { Labels = [("outcome", outcome)] };
 
     private static string Lower(Origin origin) => origin switch { Origin.Hardware => "hardware", Origin.Emulated => "emulated", _ => "simulated" };
 }
