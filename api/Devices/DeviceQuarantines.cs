@@ -22,7 +22,7 @@ public sealed class DeviceQuarantines(SandboxDb db, NodePlans plans, TimeProvide
     public Task<IResult> QuarantineAsync(Guid id, string? message, ClaimsPrincipal user, CancellationToken ct)
     {
         if (message is { Length: > MaxMessage } || message?.Any(char.IsControl) is true)
-            return Task.FromResult(ApiProblem.Validation(new Dictionary<string, string[]> { ["message"] = [$"takes at most {MaxMessage} characters, none of them control characters"] }));
+            return Task.FromResult(ApiProblem.Validation("message", $"takes at most {MaxMessage} characters, none of them control characters"));
         return ChangeAsync(id, user, (device, node, now) =>
         {
             // The first who took it out stays its reason.

@@ -12,7 +12,7 @@ public static class EventEndpoints
 
     private static async Task<IResult> ListAsync(HttpContext http, SandboxDb db, CancellationToken ct, long after = 0, int limit = 100, Guid? subject = null)
     {
-        if (after < 0) return ApiProblem.Validation(new Dictionary<string, string[]> { ["after"] = ["takes a number of at least 0"] });
+        if (after < 0) return ApiProblem.Validation("after", "takes a number of at least 0");
         if (limit is < 1 or > Paging.MaxLimit) return Paging.LimitProblem();
         var rows = await Of(db, http.User.ProjectId(), after).Where(e => subject == null || e.SubjectId == subject).Take(limit + 1).ToListAsync(ct);
         http.Response.Headers["X-Event-Number"] = (await LastNumberAsync(db, ct)).ToString(System.Globalization.CultureInfo.InvariantCulture);

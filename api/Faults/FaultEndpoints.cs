@@ -20,13 +20,13 @@ public static class FaultEndpoints
     private static async Task<IResult> ListAsync(Guid id, HttpContext http, SandboxDb db, NpgsqlDataSource store, FaultRetention retention, TimeProvider time, CancellationToken ct,
         DateTimeOffset? from = null, DateTimeOffset? to = null, DateTimeOffset? after = null, int? step = null, int limit = 900, string[]? source = null)
     {
-        if (limit is < 1 or > FaultResolution.WantedPoints) return Wrong("limit", $"takes 1 to {FaultResolution.WantedPoints}");
-        if (step is < 1 or > FaultResolution.MaxStepSeconds) return Wrong("step", $"takes 1 to {FaultResolution.MaxStepSeconds} seconds");
+        if (limit is < 1 or > FaultResolution.WantedPoints) return ApiProblem.Validation("limit", $"takes 1 to {FaultResolution.WantedPoints}");
+        if (step is < 1 or > FaultResolution.MaxStepSeconds) return ApiProblem.Validation("step", $"takes 1 to {FaultResolution.MaxStepSeconds} seconds");
         source ??= [];
-        if (source.Length > MaxSources || source.Any(s => !FaultIntake.IsName(s))) return Wrong("source", $"takes at most {MaxSources} names of sources");
+        if (source.Length > MaxSources || source.Any(s => !FaultIntake.IsName(s))) return ApiProblem.Validation("source", $"takes at most {MaxSources} names of sources");
         var now = time.GetUtcNow();
         var (since, until) = (from ?? now.AddMinutes(-15), to ?? now.AddMinutes(1));
-        if (since > until) return Wrong("from", "takes a time before to");
+        if (since > until) return ApiProblem.Validation("from", "takes a time before to");
         var project = http.User.ProjectId();
         if (!await db.Sandboxes.AnyAsync(s => s.Id == id && s.ProjectId == project, ct)) return ApiProblem.SandboxNotFound();
         var resolution = FaultResolution.Choose(since, until, step, retention.OldestSample(now));
@@ -36,6 +36,4 @@ public static class FaultEndpoints
         var items = FaultIncrease.Of(before, samples.Take(limit), source).ToList();
         return Results.Ok(new FaultHistoryView(items, samples.Count > limit ? items[^1].At.UtcDateTime.ToString("O") : null, resolution.StepSeconds));
     }
-
-    private static IResult Wrong(string parameter, string problem) => ApiProblem.Validation(new Dictionary<string, string[]> { [parameter] = [problem] });
 }

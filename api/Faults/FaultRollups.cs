@@ -14,13 +14,17 @@ public sealed class FaultRollups(NpgsqlDataSource source, TimeProvider time, Fau
     private static readonly TimeSpan Most = TimeSpan.FromMinutes(30);
     private readonly TimeProvider clock = time;
 
+    /// <summary>Around a SELECT of these columns: of each minute the last sample stays, whoever comes first.</summary>
+    public const string Insert = "INSERT INTO fault_minutes (sandbox_id, minute, incarnation, at, readings)",
+        KeepLast = "ON CONFLICT (sandbox_id, minute, incarnation) DO UPDATE SET at = excluded.at, readings = excluded.readings WHERE excluded.at > fault_minutes.at";
+
     // For each sandbox a walk over its own samples: the index has them in this order.
-    private const string Roll = """
-        INSERT INTO fault_minutes (sandbox_id, minute, incarnation, at, readings)
+    private const string Roll = $"""
+        {Insert}
         SELECT s.id, l.minute, l.incarnation, l.at, l.readings FROM sandboxes s CROSS JOIN LATERAL (
           SELECT DISTINCT ON (minute, incarnation) date_trunc('minute', at) AS minute, incarnation, at, readings
           FROM fault_samples WHERE sandbox_id = s.id AND at >= $1 AND at < $2 ORDER BY minute, incarnation, at DESC) l
-        ON CONFLICT (sandbox_id, minute, incarnation) DO UPDATE SET at = excluded.at, readings = excluded.readings WHERE excluded.at > fault_minutes.at
+        {KeepLast}
         """;
 
     protected override async Task PassAsync(CancellationToken ct)

@@ -12,10 +12,10 @@ public sealed class FaultStore(FaultIntake intake, FaultLatest latest, NpgsqlDat
     private const int MaxBatch = 20_000;
     private static readonly TimeSpan Interval = TimeSpan.FromSeconds(1);
 
-    private const string Late = """
-        INSERT INTO fault_minutes (sandbox_id, minute, incarnation, at, readings)
+    private const string Late = $"""
+        {FaultRollups.Insert}
         SELECT sandbox, date_trunc('minute', at), incarnation, at, readings::jsonb FROM unnest($1, $2, $3, $4) AS late (sandbox, at, incarnation, readings)
-        ON CONFLICT (sandbox_id, minute, incarnation) DO UPDATE SET at = excluded.at, readings = excluded.readings WHERE excluded.at > fault_minutes.at
+        {FaultRollups.KeepLast}
         """;
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)

@@ -11,6 +11,8 @@ public static partial class ApiProblem
     public static IResult Of(int status, string code, string detail, IReadOnlyDictionary<string, string[]>? errors = null) =>
         Results.Problem(statusCode: status, title: Title(status), detail: detail, extensions: Extensions(code, errors));
 
+    public static IResult Validation(string field, string problem) => Validation(new Dictionary<string, string[]> { [field] = [problem] });
+
     public static IResult Validation(IReadOnlyDictionary<string, string[]> errors) =>
         Of(StatusCodes.Status422UnprocessableEntity, "validation_failed", "Some fields are not valid; errors names each with what it takes.", errors);
 

@@ -4,5 +4,5 @@ public static class Paging
 {
     public const int MaxLimit = 1000;
 
-    public static IResult LimitProblem() => ApiProblem.Validation(new Dictionary<string, string[]> { ["limit"] = [$"takes 1 to {MaxLimit}"] });
+    public static IResult LimitProblem() => ApiProblem.Validation("limit", $"takes 1 to {MaxLimit}");
 }

@@ -51,7 +51,7 @@ public sealed class NodeJoining(SandboxDb db, TimeProvider time)
     public async Task<IResult> JoinAsync(ClaimsPrincipal caller, NodeJoin? join, CancellationToken ct)
     {
         if (join?.Installation is not { } installation || installation == Guid.Empty)
-            return ApiProblem.Validation(new Dictionary<string, string[]> { ["installation"] = ["takes the id of the worker's state directory"] });
+            return ApiProblem.Validation("installation", "takes the id of the worker's state directory");
         var id = Guid.Parse(caller.FindFirstValue(Schemes.JoinTokenClaim)!);
         for (var attempt = 1; ; attempt++)
         {

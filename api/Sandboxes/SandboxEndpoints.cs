@@ -92,11 +92,11 @@ public static class SandboxEndpoints
         int limit = 100, Guid? after = null, string? phase = null, Guid? node = null, string? @class = null, string? label = null)
     {
         if (limit is < 1 or > Paging.MaxLimit) return Paging.LimitProblem();
-        if (@class is not null && !SandboxValidation.Name().IsMatch(@class)) return ApiProblem.Validation(new Dictionary<string, string[]> { ["class"] = ["takes the name of a device class"] });
+        if (@class is not null && !SandboxValidation.Name().IsMatch(@class)) return ApiProblem.Validation("class", "takes the name of a device class");
         if (label is not null && (label.IndexOf('=', StringComparison.Ordinal) < 1 || label.Length > 512 || label.Any(char.IsControl)))
-            return ApiProblem.Validation(new Dictionary<string, string[]> { ["label"] = ["takes key=value"] });
+            return ApiProblem.Validation("label", "takes key=value");
         if (!NamedEnum.TryParse<Phase>(phase, out var inPhase) && phase is not null)
-            return ApiProblem.Validation(new Dictionary<string, string[]> { ["phase"] = [$"takes one of {string.Join(", ", Enum.GetNames<Phase>())}"] });
+            return ApiProblem.Validation("phase", $"takes one of {string.Join(", ", Enum.GetNames<Phase>())}");
         var number = await EventEndpoints.LastNumberAsync(db, ct);
         var project = http.User.ProjectId();
         var query = db.Sandboxes.AsNoTracking().Where(s => s.ProjectId == project);

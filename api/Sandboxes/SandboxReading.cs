@@ -15,9 +15,9 @@ public static class SandboxReading
     public static async Task<IResult> Get(Guid id, HttpContext http, SandboxDb db, EventSignal signal, TimeProvider time, CancellationToken ct, string? waitFor = null, int timeoutSeconds = 30)
     {
         if (timeoutSeconds is < 1 or > MaxTimeoutSeconds)
-            return ApiProblem.Validation(new Dictionary<string, string[]> { ["timeoutSeconds"] = [$"takes 1 to {MaxTimeoutSeconds}"] });
+            return ApiProblem.Validation("timeoutSeconds", $"takes 1 to {MaxTimeoutSeconds}");
         if (waitFor is not null && !IsTarget(waitFor))
-            return ApiProblem.Validation(new Dictionary<string, string[]> { ["waitFor"] = [$"takes a phase ({string.Join(", ", Enum.GetNames<Phase>())}), a condition ({string.Join(", ", Enum.GetNames<ConditionType>())}) or {Deleted}"] });
+            return ApiProblem.Validation("waitFor", $"takes a phase ({string.Join(", ", Enum.GetNames<Phase>())}), a condition ({string.Join(", ", Enum.GetNames<ConditionType>())}) or {Deleted}");
         var project = http.User.ProjectId();
         var until = time.GetUtcNow().AddSeconds(timeoutSeconds);
         while (true)

@@ -26,13 +26,11 @@ internal sealed class WholeWrites(Stream stream)
     }
 
     /// <summary>What went wrong, as a value: there may be nobody left to whom it could be thrown.</summary>
-    private async Task<string?> FollowAsync(Task before, ReadOnlyMemory<byte> bytes, CancellationToken ct)
+    internal static async Task<string?> WriteAsync(Stream stream, ReadOnlyMemory<byte> bytes)
     {
         try
         {
-            await before.ConfigureAwait(ConfigureAwaitOptions.ForceYielding);
-            if (!ct.IsCancellationRequested)
-                await stream.WriteAsync(bytes, CancellationToken.None);
+            await stream.WriteAsync(bytes, CancellationToken.None);
             return null;
         }
         catch (IOException failed)
@@ -42,6 +40,15 @@ internal sealed class WholeWrites(Stream stream)
         catch (ObjectDisposedException)
         {
             return "the connection is closed";
+        }
+    }
+
+    private async Task<string?> FollowAsync(Task before, ReadOnlyMemory<byte> bytes, CancellationToken ct)
+    {
+        try
+        {
+            await before.ConfigureAwait(ConfigureAwaitOptions.ForceYielding);
+            return ct.IsCancellationRequested ? null : await WriteAsync(stream, bytes);
         }
         finally
         {

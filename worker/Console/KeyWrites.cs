@@ -1,3 +1,5 @@
+using Worker.Channels;
+
 namespace Worker.Console;
 
 // Keys for one console, in the order of their calls. What waits while the other end does not read becomes one write, so that a fast typist
@@ -51,29 +53,11 @@ internal sealed class KeyWrites(Stream stream)
                     return;
                 }
             }
-            var problem = await WriteAsync([.. batch.Where(one => !one.GivenUp.IsCancellationRequested).SelectMany(one => one.Keys.ToArray())]);
+            var problem = await WholeWrites.WriteAsync(stream, (byte[])[.. batch.Where(one => !one.GivenUp.IsCancellationRequested).SelectMany(one => one.Keys.ToArray())]);
             lock (_lock)
                 _bytes -= batch.Sum(one => one.Keys.Length);
             foreach (var one in batch)
                 one.Written.TrySetResult(problem);
-        }
-    }
-
-    /// <summary>What went wrong, as a value: there may be nobody left to whom it could be thrown.</summary>
-    private async Task<string?> WriteAsync(byte[] keys)
-    {
-        try
-        {
-            await stream.WriteAsync(keys, CancellationToken.None);
-            return null;
-        }
-        catch (IOException failed)
-        {
-            return failed.Message;
-        }
-        catch (ObjectDisposedException)
-        {
-            return "the connection is closed";
         }
     }
 }

@@ -9,36 +9,43 @@ namespace Worker.Faults;
 // Guarantees: one reader of each VM's collectors. A round that fails is logged and the next one is made; the samples of the last one are kept as long as they are fresh.
 public sealed class FaultSampling(VmManager vms, TimeProvider time, ILogger<FaultSampling> log) : BackgroundService
 {
-    public static readonly TimeSpan Period = TimeSpan.FromSeconds(1), Fresh = TimeSpan.FromSeconds(5);
-    private sealed record Round(IReadOnlyList<FaultSample> Samples, long At, long Number);
-    private volatile Round? _last;
+    private static readonly TimeSpan Period = TimeSpan.FromSeconds(1), Fresh = TimeSpan.FromSeconds(5);
+    private volatile Round _last = new([], null);
+    private TaskCompletionSource<FaultSample[]> _next = NewRound();
 
-    /// <summary>The samples of the last round and its number; none when it is not fresh.</summary>
-    public (IReadOnlyList<FaultSample> Samples, long Number) Last =>
-        _last is { } last && time.GetElapsedTime(last.At) < Fresh ? (last.Samples, last.Number) : ([], 0);
+    private sealed record Round(FaultSample[] Samples, long? At);
+
+    /// <summary>The samples of the last round; none when it is not fresh.</summary>
+    public IReadOnlyList<FaultSample> Latest => _last is { At: { } at } last && time.GetElapsedTime(at) < Fresh ? last.Samples : [];
+
+    /// <summary>The samples of the next round. Who is not waiting when it ends misses it.</summary>
+    public Task<FaultSample[]> NextAsync(CancellationToken ct) => Volatile.Read(ref _next).Task.WaitAsync(ct);
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         using var timer = new PeriodicTimer(Period, time);
         try
         {
-            for (var number = 1L; await timer.WaitForNextTickAsync(stoppingToken); number++)
-                TakeRound(number);
+            while (await timer.WaitForNextTickAsync(stoppingToken))
+                TakeRound();
         }
         catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
         {
         }
     }
 
-    private void TakeRound(long number)
+    private void TakeRound()
     {
         try
         {
-            _last = new Round(vms.Sample(time.GetUtcNow()), time.GetTimestamp(), number);
+            _last = new Round([.. vms.Sample(time.GetUtcNow())], time.GetTimestamp());
+            Interlocked.Exchange(ref _next, NewRound()).SetResult(_last.Samples);
         }
         catch (Exception problem)
         {
-            log.LogError(problem, "Round {Number} of the fault samples failed", number);
+            log.LogError(problem, "A round of the fault samples failed");
         }
     }
+
+    private static TaskCompletionSource<FaultSample[]> NewRound() => new(TaskCreationOptions.RunContinuationsAsynchronously);
 }

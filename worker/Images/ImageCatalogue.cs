@@ -89,9 +89,7 @@ public sealed partial class ImageCatalogue(string directory)
     {
         try
         {
-            return NamePattern().IsMatch(name) && new FileInfo(Path.Combine(directory, name, "image.json")) is { Exists: true, Length: <= MaxManifestBytes } file
-                ? JsonSerializer.Deserialize(File.ReadAllBytes(file.FullName), ImageJson.Default.ImageManifest)?.HasAgent
-                : null;
+            return ManifestOf(name) is { } file ? Read(file, out _)?.HasAgent : null;
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException or JsonException)
         {
@@ -102,15 +100,11 @@ public sealed partial class ImageCatalogue(string directory)
     private VerifiedImage? Find(string name, bool waits, out (Reason Reason, string Detail) problem)
     {
         problem = (NodeReasons.ImageMissing, $"It is {name}.");
-        if (!NamePattern().IsMatch(name))
-            return null;
-        var folder = Path.Combine(directory, name);
-        var manifestFile = new FileInfo(Path.Combine(folder, "image.json"));
-        if (!manifestFile.Exists)
+        if (ManifestOf(name) is not { } manifestFile)
             return null;
         try
         {
-            return Verify(name, folder, manifestFile, waits, out problem);
+            return Verify(name, manifestFile, waits, out problem);
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException or JsonException)
         {
@@ -119,13 +113,23 @@ public sealed partial class ImageCatalogue(string directory)
         }
     }
 
-    private VerifiedImage? Verify(string name, string folder, FileInfo manifestFile, bool waits, out (Reason Reason, string Detail) problem)
+    private FileInfo? ManifestOf(string name) => NamePattern().IsMatch(name) && new FileInfo(Path.Combine(directory, name, "image.json")) is { Exists: true } file ? file : null;
+
+    /// <summary>Null when there is too much of it, or nothing in it.</summary>
+    private static ImageManifest? Read(FileInfo file, out byte[] bytes)
+    {
+        bytes = [];
+        if (file.Length > MaxManifestBytes)
+            return null;
+        bytes = File.ReadAllBytes(file.FullName);
+        return JsonSerializer.Deserialize(bytes, ImageJson.Default.ImageManifest);
+    }
+
+    private VerifiedImage? Verify(string name, FileInfo manifestFile, bool waits, out (Reason Reason, string Detail) problem)
     {
         problem = (NodeReasons.ImageCorrupt, $"It is {name}: image.json does not describe an arm64 image of this name with either a kernel or a disk.");
-        if (manifestFile.Length > MaxManifestBytes)
-            return null;
-        var bytes = File.ReadAllBytes(manifestFile.FullName);
-        var manifest = JsonSerializer.Deserialize(bytes, ImageJson.Default.ImageManifest);
+        var folder = manifestFile.DirectoryName!;
+        var manifest = Read(manifestFile, out var bytes);
         if (manifest?.IsWhole(name) != true)
             return null;
         foreach (var file in manifest.Files.Values)

@@ -47,7 +47,7 @@ public sealed class MetricsListener(WorkerOptions options, FaultSampling samplin
                 return;
             }
             var text = new MetricText();
-            FaultMetrics.Write(text, sampling.Last.Samples);
+            FaultMetrics.Write(text, sampling.Latest);
             var bytes = Encoding.UTF8.GetBytes(text.ToString());
             response.ContentType = MetricText.ContentType;
             response.ContentLength64 = bytes.Length;

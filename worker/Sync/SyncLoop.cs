@@ -136,13 +136,11 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeD
 
     private async Task SampleAsync(HubConnection connection, CancellationToken ct)
     {
-        using var timer = new PeriodicTimer(FaultSampling.Period, time);
-        for (var sent = 0L; await timer.WaitForNextTickAsync(ct);)
+        while (true)
         {
-            var (samples, number) = sampling.Last;
-            if (number > sent && samples.Count > 0)
-                await connection.InvokeAsync(NodeProtocol.Faults, samples.ToArray(), ct);
-            sent = number;
+            var samples = await sampling.NextAsync(ct);
+            if (samples.Length > 0)
+                await connection.InvokeAsync(NodeProtocol.Faults, samples, ct);
         }
     }
 

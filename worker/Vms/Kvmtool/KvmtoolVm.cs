@@ -18,15 +18,14 @@ internal sealed class KvmtoolVm : IVm
     private readonly Origin _hostOrigin;
     private readonly VmTell _tell;
     private readonly TimeProvider _time;
-    private readonly ILogger _log;
-    private readonly CancellationTokenSource _end = new();
-    private readonly Task _supervising;
+    private readonly VmSupervision _supervision;
     private volatile ProcessFaults? _faults;
 
     public KvmtoolVm(VmLaunch launch, ProcessHandle process, HostSmmuCounter? hostSmmu, Origin hostOrigin, VmTell tell, TimeProvider time, ILogger log)
     {
-        (_launch, _process, _hostSmmu, _hostOrigin, _tell, _time, _log) = (launch, process, hostSmmu, hostOrigin, tell, time, log);
-        _supervising = Task.Run(SuperviseAsync);
+        (_launch, _process, _hostSmmu, _hostOrigin, _tell, _time) = (launch, process, hostSmmu, hostOrigin, tell, time);
+        _supervision = new VmSupervision(launch.Directory.Id, log);
+        _supervision.Begin(SuperviseAsync);
     }
 
     public ProcessIdentity Process => _process.Identity;
@@ -48,30 +47,17 @@ internal sealed class KvmtoolVm : IVm
 
     public async ValueTask DisposeAsync()
     {
-        await _end.CancelAsync();
-        await _supervising;
+        await _supervision.DisposeAsync();
         _process.Dispose();
-        _end.Dispose();
     }
 
-    /// <summary>Nobody awaits it before the end: what it did not expect must at least be read.</summary>
-    private async Task SuperviseAsync()
+    private async Task SuperviseAsync(CancellationToken ct)
     {
-        try
+        await ConfirmAsync(ct);
+        while (!HasExited)
         {
-            await ConfirmAsync(_end.Token);
-            while (!HasExited)
-            {
-                TrimLog();
-                await Task.Delay(Period, _time, _end.Token);
-            }
-        }
-        catch (OperationCanceledException) when (_end.IsCancellationRequested)
-        {
-        }
-        catch (Exception problem)
-        {
-            _log.LogCritical(problem, "Sandbox {Sandbox}: its VMM is no longer supervised", _launch.Directory.Id);
+            TrimLog();
+            await Task.Delay(Period, _time, ct);
         }
     }
 

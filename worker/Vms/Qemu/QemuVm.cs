@@ -17,11 +17,10 @@ internal sealed class QemuVm : IVm
     private readonly VmTell _tell;
     private readonly TimeProvider _time;
     private readonly ILogger _log;
-    private readonly CancellationTokenSource _end = new();
+    private readonly VmSupervision _supervision;
     private readonly AgentChannel _agent;
     private readonly SmmuTrace? _trace;
     private readonly FaultCollector _faults;
-    private readonly Task _controlling, _listening;
     private volatile QmpClient? _qmp;
 
     public QemuVm(
@@ -35,8 +34,9 @@ internal sealed class QemuVm : IVm
             _trace = new SmmuTrace(launch.Directory.TraceLog, traceState, traceTlb, SwitchTraceAsync, time, log);
         _faults = new FaultCollector(
             launch.Directory.Id, launch.Incarnation, process.Identity.Pid, hasAgent, launch.Spec.Viommu, acceleration, _agent, _trace, hostSmmu, hostOrigin);
-        _controlling = Task.Run(() => GuardAsync(ControlAsync));
-        _listening = Task.Run(() => GuardAsync(ListenAsync));
+        _supervision = new VmSupervision(launch.Directory.Id, log);
+        _supervision.Begin(ControlAsync);
+        _supervision.Begin(ListenAsync);
     }
 
     public ProcessIdentity Process => _process.Identity;
@@ -58,32 +58,14 @@ internal sealed class QemuVm : IVm
 
     public async ValueTask DisposeAsync()
     {
-        await _end.CancelAsync();
-        await Task.WhenAll(_controlling, _listening);
+        await _supervision.DisposeAsync();
         if (_trace is not null)
             await _trace.DisposeAsync();
         await _agent.DisposeAsync();
         _process.Dispose();
-        _end.Dispose();
     }
 
     private QmpClient Control => _qmp ?? throw new IOException("the VMM's control connection is not made");
-
-    /// <summary>Nobody awaits these tasks before the end: what they did not expect must at least be read.</summary>
-    private async Task GuardAsync(Func<CancellationToken, Task> part)
-    {
-        try
-        {
-            await part(_end.Token);
-        }
-        catch (OperationCanceledException) when (_end.IsCancellationRequested)
-        {
-        }
-        catch (Exception problem)
-        {
-            _log.LogCritical(problem, "Sandbox {Sandbox}: its VMM is no longer supervised", _launch.Directory.Id);
-        }
-    }
 
     private async Task ControlAsync(CancellationToken ct)
     {

@@ -13,10 +13,8 @@ internal sealed class SimulatedVm : IVm
     private readonly ProcessHandle _process;
     private readonly VmTell _tell;
     private readonly TimeProvider _time;
-    private readonly ILogger _log;
     private readonly Dictionary<string, long> _highest = new(StringComparer.Ordinal);
-    private readonly CancellationTokenSource _end = new();
-    private readonly Task _supervising;
+    private readonly VmSupervision _supervision;
     private volatile Told? _told;
     private volatile bool _configure;
 
@@ -24,8 +22,9 @@ internal sealed class SimulatedVm : IVm
 
     public SimulatedVm(VmLaunch launch, ProcessHandle process, VmTell tell, TimeProvider time, ILogger log)
     {
-        (_launch, _process, _tell, _time, _log) = (launch, process, tell, time, log);
-        _supervising = Task.Run(SuperviseAsync);
+        (_launch, _process, _tell, _time) = (launch, process, tell, time);
+        _supervision = new VmSupervision(launch.Directory.Id, log);
+        _supervision.Begin(SuperviseAsync);
     }
 
     public ProcessIdentity Process => _process.Identity;
@@ -64,29 +63,16 @@ internal sealed class SimulatedVm : IVm
 
     public async ValueTask DisposeAsync()
     {
-        await _end.CancelAsync();
-        await _supervising;
+        await _supervision.DisposeAsync();
         _process.Dispose();
-        _end.Dispose();
     }
 
-    /// <summary>Nobody awaits it before the end: what it did not expect must at least be read.</summary>
-    private async Task SuperviseAsync()
+    private async Task SuperviseAsync(CancellationToken ct)
     {
-        try
+        while (!HasExited)
         {
-            while (!HasExited)
-            {
-                await LookAsync(_end.Token);
-                await Task.Delay(Period, _time, _end.Token);
-            }
-        }
-        catch (OperationCanceledException) when (_end.IsCancellationRequested)
-        {
-        }
-        catch (Exception problem)
-        {
-            _log.LogCritical(problem, "Sandbox {Sandbox}: its simulation is no longer supervised", _launch.Directory.Id);
+            await LookAsync(ct);
+            await Task.Delay(Period, _time, ct);
         }
     }
 
