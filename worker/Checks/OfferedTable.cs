@@ -9,7 +9,7 @@ public static class OfferedTable
     public static IEnumerable<string> Lines(IReadOnlyList<PassthroughOptions> rules, IReadOnlyList<EmulatedDeviceOptions> models, HardwareInventory host, HostUses uses)
     {
         foreach (var group in models.GroupBy(model => (model.Class, model.Kind)))
-            yield return $"offered     {group.Count()} emulated {group.Key.Kind} of class {group.Key.Class}";
+            yield return $"offered     {group.Count()} {(group.Key.Kind == EmulatedDeviceOptions.Simulated ? "" : "emulated ")}{group.Key.Kind} of class {group.Key.Class}";
         foreach (var device in AssignmentRules.Offer(rules, host, uses))
         {
             yield return $"offered     {device.Address} of class {device.Rule.Class}{(device.Rule.Access is { } access ? $" by {access}" : "")}"

@@ -17,8 +17,9 @@ public sealed class OfferedTableTests
         PassthroughOptions Rule(string address, string @class) => new() { Address = address, Class = @class };
         var lines = OfferedTable.Lines(
             [Rule(Machines.Accelerator, "gpu"), Rule("0001:01:00.0", "nvme"), Rule("0001:02:00.0", "nic"), Rule("00ff:00:00.0", "none")],
-            [new EmulatedDeviceOptions { Name = "edu-0", Kind = "edu", Class = "edu" }], host.Scan(), HostUses.None).ToList();
+            [new EmulatedDeviceOptions { Name = "edu-0", Kind = "edu", Class = "edu" }, new EmulatedDeviceOptions { Name = "sva-0", Kind = EmulatedDeviceOptions.Simulated, Class = "sva" }], host.Scan(), HostUses.None).ToList();
         Assert.Contains(lines, l => l.Contains("1 emulated edu of class edu", StringComparison.Ordinal));
+        Assert.Contains(lines, l => l.Contains(" 1 simulated of class sva", StringComparison.Ordinal));
         Assert.Contains(lines, l => l.Contains($"{Machines.Accelerator} of class gpu", StringComparison.Ordinal) && !l.Contains("ERASED", StringComparison.Ordinal));
         Assert.Contains(lines, l => l.Contains("0001:02:00.0 of class nic, refused now: NoIommuGroup", StringComparison.Ordinal));
         Assert.Contains(lines, l => l.Contains("nothing by rule 3: no function here is 00ff:00:00.0", StringComparison.Ordinal));
