@@ -37,5 +37,14 @@ internal sealed class RecordQueue(PhysicalMemory memory, ulong address, int size
             record[word] = memory.Read(at + ((ulong)word * sizeof(ulong)));
     }
 
+    public bool TryTake(Span<ulong> record)
+    {
+        if (IsEmpty)
+            return false;
+        Peek(record);
+        Advance();
+        return true;
+    }
+
     public void Advance() => _consumed = (_consumed + 1) & _wrapped;
 }

@@ -38,12 +38,10 @@ internal sealed partial class Smmu
     public bool TryTakeEvent(out EventRecord record)
     {
         record = default;
-        if (Events.IsEmpty)
-            return false;
         Span<ulong> words = stackalloc ulong[EventRecord.Words];
-        Events.Peek(words);
+        if (!Events.TryTake(words))
+            return false;
         record = EventRecord.Decode(words);
-        Events.Advance();
         while (!Events.IsFull && _unrecorded.TryDequeue(out var stag))
             Put(_stalls[stag].Record);
         return true;
@@ -52,12 +50,10 @@ internal sealed partial class Smmu
     public bool TryTakePageRequest(out PageRequest request)
     {
         request = default;
-        if (PageRequests.IsEmpty)
-            return false;
         Span<ulong> words = stackalloc ulong[PageRequest.Words];
-        PageRequests.Peek(words);
+        if (!PageRequests.TryTake(words))
+            return false;
         request = PageRequest.Decode(words);
-        PageRequests.Advance();
         return true;
     }
 
