@@ -41,7 +41,7 @@ public sealed class MigrationTests
         }
         finally
         {
-            await ExecuteAsync(Surroundings.Postgres, $"DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+            await PostgresFixture.DropAsync(name);
         }
     }
 
