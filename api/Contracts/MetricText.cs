@@ -25,6 +25,8 @@ public sealed class MetricText
 
     public void Add(long value, params ReadOnlySpan<(string Name, string Value)> labels) => Line("", labels, null, value.ToString(CultureInfo.InvariantCulture));
 
+    public void Add(TimeSpan seconds, params ReadOnlySpan<(string Name, string Value)> labels) => Line("", labels, null, seconds.TotalSeconds.ToString(CultureInfo.InvariantCulture));
+
     public void Add(LatencyHistogram histogram, params ReadOnlySpan<(string Name, string Value)> labels)
     {
         var upTo = 0L;

@@ -89,39 +89,6 @@ public sealed record SourceReading(string Source, long? Value, string? NullReaso
 /// <summary>The readings of one sandbox at one second.</summary>
 public sealed record FaultSample(Guid SandboxId, int Incarnation, DateTimeOffset At, IReadOnlyList<SourceReading> Readings);
 
-/// <summary>Names of fault sources. SMMU events appear in total and once for each type seen: <c>smmu.events.F_TRANSLATION</c>.</summary>
-public static class FaultSource
-{
-    public const string GuestMinor = "guest.minorFaults";
-    public const string GuestMajor = "guest.majorFaults";
-    public const string VmmMinor = "vmm.minorFaults";
-    public const string VmmMajor = "vmm.majorFaults";
-    public const string SmmuEvents = "smmu.events";
-    /// <summary>Events of the host's SMMU for the sandbox's assigned functions, in total and by type like <see cref="SmmuEvents"/>, which are those of the SMMU that the guest sees.</summary>
-    public const string HostSmmuEvents = "hostSmmu.events";
-    public const string SmmuTlbHits = "smmu.tlbHits";
-    public const string SmmuTlbMisses = "smmu.tlbMisses";
-    /// <summary>Event records that found the event queue full (Arm SMMUv3, IHI 0070, 7.4).</summary>
-    public const string SmmuEventsLost = "smmu.lostEvents";
-    /// <summary>Fault events of virtio-iommu (Virtual I/O Device 1.3, 5.13.6.9).</summary>
-    public const string VirtioIommuEvents = "virtioIommu.events";
-    /// <summary>Recoverable page faults of devices: groups of page requests (PCI Express, PRI) and stalled transactions (IHI 0070, 3.12.2). The value counts those that
-    /// were raised; <see cref="SourceReading.Latency"/> those that the guest has answered, from the fault to the answer.</summary>
-    public const string IoPageFaults = "io.pageFaults";
-    /// <summary>Of <see cref="IoPageFaults"/>, those answered with Success: the page is there, the device goes on.</summary>
-    public const string IoPageFaultsSuccess = "io.pageFaults.success";
-    /// <summary>Those answered with Invalid Request: there is no such page, or not for this access.</summary>
-    public const string IoPageFaultsInvalid = "io.pageFaults.invalid";
-    /// <summary>Those answered with Response Failure: the device sends no page requests any more.</summary>
-    public const string IoPageFaultsFailure = "io.pageFaults.failure";
-    /// <summary>Page requests that found the PRI queue full; the SMMU answers their groups itself (IHI 0070, 8.1).</summary>
-    public const string IoPageRequestsLost = "io.lostPageRequests";
-    /// <summary>Translation requests of devices (PCI Express, ATS).</summary>
-    public const string AtsRequests = "ats.requests";
-    /// <summary>Translation requests that were answered with a translation.</summary>
-    public const string AtsHits = "ats.hits";
-}
-
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]
 [JsonSerializable(typeof(NodeReport))]
 [JsonSerializable(typeof(NodePlan))]

@@ -9,7 +9,7 @@ namespace Api.Faults;
 /// On a crash at most one batch (a second) of samples is lost; counters are cumulative, so rates stay true.</summary>
 public sealed class FaultIntake(FaultLive live, FaultLatest latest, TimeProvider time, ILogger<FaultIntake> log)
 {
-    public const int QueueSamples = 50_000, MaxBatch = 4096, MaxReadings = 64, MaxSourceLength = 64;
+    public const int QueueSamples = 50_000, MaxBatch = 4096, MaxReadings = 128, MaxSourceLength = 64;
     /// <summary>How far a node's clock may be off: inside the day partitions that always exist.</summary>
     public static readonly TimeSpan MaxClockSkew = TimeSpan.FromHours(12);
     private readonly ConcurrentDictionary<Guid, HashSet<Guid>> owned = new();

@@ -9,6 +9,7 @@ using Worker.Vms;
 namespace Worker.Checks;
 
 // Pure: the tables of reason codes as Markdown, for docs/neoverse-node.md; a test keeps the two the same.
+// Why a fault count is null stands with the metrics (MetricsDocument).
 public static class ReasonsDocument
 {
     public static string Markdown()
@@ -24,7 +25,6 @@ public static class ReasonsDocument
         Reasons(text, "How a run ended", EndReasons.All.Select(entry => entry.Reason));
         Table(text, "Conditions of a sandbox", ["code", "condition", "status", "meaning"], ConditionReasons.All.Select(r => (string[])[r.Code, r.Type.ToString(), r.Status.ToString(), r.Message]));
         Table(text, "The guest's probe", ["code", "meaning"], ProbeReasons.All.Select(r => (string[])[r.Code, r.Meaning]));
-        Table(text, "A fault count is null", ["code", "meaning"], NullReasons.All.Select(r => (string[])[r.Code, r.Meaning]));
         Table(text, "Lines of logs", ["code", "found in", "meaning", "remedy"],
             KnownFailures.All.Select(k => (string[])[k.Code, k.Source == LogSource.Kernel ? "kernel log" : "VMM's output", k.Reason.Message, k.Reason.Remedy]));
         return text.ToString();

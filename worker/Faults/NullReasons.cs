@@ -1,12 +1,16 @@
 namespace Worker.Faults;
 
-// Why a reading has no value. The one table; docs/neoverse-node.md is written from it.
+// Why a reading has no value. The one table; docs/metrics.md is written from it.
 public static class NullReasons
 {
     public const string NoAgentInImage = "NoAgentInImage", NoAgentUnderKvmtool = "NoAgentUnderKvmtool", GuestNotReady = "GuestNotReady", AgentSilent = "AgentSilent",
         NotReportedByAgent = "NotReportedByAgent", VmmGone = "VmmGone", VmmNotConfirmed = "VmmNotConfirmed", NoSmmu = "NoSmmu", TraceOff = "TraceOff",
         TraceEventMissing = "TraceEventMissing", TraceCostTooHigh = "TraceCostTooHigh", TraceLogFull = "TraceLogFull", TlbInHardware = "TlbInHardware",
-        NoAssignedDevice = "NoAssignedDevice", KernelLogUnreadable = "KernelLogUnreadable", KernelLogNamesNoDevice = "KernelLogNamesNoDevice", NotSimulated = "NotSimulated";
+        NoAssignedDevice = "NoAssignedDevice", KernelLogUnreadable = "KernelLogUnreadable", KernelLogNamesNoDevice = "KernelLogNamesNoDevice", NotSimulated = "NotSimulated",
+        NoWorkload = "NoWorkload", GuestLogUnreadable = "GuestLogUnreadable", GuestTracingMissing = "GuestTracingMissing", NoCgroup = "NoCgroup", CgroupControllerOff = "CgroupControllerOff",
+        PressureOff = "PressureOff", NotToldByKernel = "NotToldByKernel", NotToldByVmm = "NotToldByVmm", NotUnderKvm = "NotUnderKvm", KvmStatisticsMissing = "KvmStatisticsMissing",
+        TracingUnavailable = "TracingUnavailable", TracePointMissing = "TracePointMissing", TracingNotReady = "TracingNotReady", NoVirtioIommu = "NoVirtioIommu",
+        NoSmmuPmu = "NoSmmuPmu", PmuNotPermitted = "PmuNotPermitted", PmuTaken = "PmuTaken", NoAer = "NoAer";
 
     public static readonly IReadOnlyList<(string Code, string Meaning)> All =
     [
@@ -29,5 +33,23 @@ public static class NullReasons
         (KernelLogUnreadable, "The host's kernel log (/dev/kmsg) cannot be read."),
         (KernelLogNamesNoDevice, "Kernels before 6.18 do not name the function in the SMMU's events."),
         (NotSimulated, "The simulated machine has nothing of this kind, as it was asked for."),
+        (NoWorkload, "The guest was given no user data script to run, or it has not begun."),
+        (GuestLogUnreadable, "The guest's agent cannot read the guest's kernel log."),
+        (GuestTracingMissing, "The guest's kernel has no kprobes with histograms, or no functions that serve page requests."),
+        (NoCgroup, "The VM has no cgroup v2 of its own on this node."),
+        (CgroupControllerOff, "The memory controller of cgroup v2 is not delegated to the worker."),
+        (PressureOff, "The host's kernel measures no memory pressure (CONFIG_PSI, psi=1)."),
+        (NotToldByKernel, "The host's kernel tells no such count."),
+        (NotToldByVmm, "The VMM tells no such count."),
+        (NotUnderKvm, "The guest does not run under KVM."),
+        (KvmStatisticsMissing, "Neither the VMM nor debugfs tells KVM's statistics of this guest."),
+        (TracingUnavailable, "The host's kernel has no tracing with kprobes and histograms, or the worker may not use it."),
+        (TracePointMissing, "The host's kernel has no such function or event that could be traced."),
+        (TracingNotReady, "The host's kernel tracing is being set up, or has failed and is being set up again."),
+        (NoVirtioIommu, "The guest has no virtio-iommu."),
+        (NoSmmuPmu, "The SMMU of the sandbox's functions has no performance monitor (PMCG) that the kernel drives."),
+        (PmuNotPermitted, "The worker may not open the SMMU's performance monitor (CAP_PERFMON)."),
+        (PmuTaken, "The performance monitor's counters or its one stream filter are taken."),
+        (NoAer, "The sandbox's functions have no Advanced Error Reporting, or the kernel does not count it."),
     ];
 }

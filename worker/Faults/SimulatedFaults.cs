@@ -4,11 +4,24 @@ using Worker.Vms.Simulated.Pci;
 
 namespace Worker.Faults;
 
-// Pure: what a simulation has told to readings, all of origin simulated. What it has no part for is null: the simulator's own page faults are not its guest's.
-internal static class SimulatedFaults
+// What a simulation has told, all of origin simulated. What it has no part for is null: the simulator's own page faults are not its guest's.
+// told: The last status and why nothing of it is shown, if so.
+internal sealed class SimulatedFaults(Viommu viommu, Func<(SimulationStatus? Status, string? Reason)> told) : IFaultCollector
 {
+    /// <summary>What belongs to a guest, a process of the host or a host with its functions.</summary>
+    private static readonly string[] Absent = [.. FaultMetricTable.Rows.Select(m => m.Source).Except([
+        FaultSource.GuestMinor, FaultSource.SmmuEvents, FaultSource.SmmuEventsLost, FaultSource.SmmuTlbHits, FaultSource.SmmuTlbMisses, FaultSource.VirtioIommuEvents,
+        FaultSource.IoPageFaults, FaultSource.IoPageFaultsSuccess, FaultSource.IoPageFaultsInvalid, FaultSource.IoPageFaultsFailure, FaultSource.IoPageRequestsLost, FaultSource.AtsRequests, FaultSource.AtsHits])];
+    private static readonly string[] OfAssignedDevice = [FaultSource.HostSmmuEvents, FaultSource.HostSmmuTlbMisses, FaultSource.PciCorrectable, FaultSource.PciNonFatal, FaultSource.PciFatal];
+
+    public IEnumerable<SourceReading> Read(DateTimeOffset now)
+    {
+        var (status, reason) = told();
+        return Of(status, reason, viommu);
+    }
+
     // status: Null while nothing was told. reason: Why nothing of it is shown.
-    public static IEnumerable<SourceReading> Of(SimulationStatus? status, string? reason, Viommu viommu)
+    internal static IEnumerable<SourceReading> Of(SimulationStatus? status, string? reason, Viommu viommu)
     {
         var (smmu, pages, ats) = (viommu == Viommu.Smmuv3, status?.Faults != FaultModel.Mapped && viommu == Viommu.Smmuv3, status?.Faults == FaultModel.Pri);
         var counted = status?.Counters;
@@ -18,9 +31,8 @@ internal static class SimulatedFaults
                 ? new SourceReading(source, value, null, false, Origin.Simulated, latency is { IsWellFormed: true } ? latency : null)
                 : new SourceReading(source, null, NullReasons.NotReportedByAgent, false, Origin.Simulated);
         yield return Read(FaultSource.GuestMinor, counted?.GuestFaults);
-        foreach (var absent in (string[])[FaultSource.GuestMajor, FaultSource.VmmMinor, FaultSource.VmmMajor])
-            yield return Read(absent, null, NullReasons.NotSimulated);
-        yield return Read(FaultSource.HostSmmuEvents, null, NullReasons.NoAssignedDevice);
+        foreach (var absent in Absent)
+            yield return Read(absent, null, OfAssignedDevice.Contains(absent) ? NullReasons.NoAssignedDevice : NullReasons.NotSimulated);
         var noSmmu = smmu ? null : NullReasons.NoSmmu;
         yield return Read(FaultSource.SmmuEvents, counted?.Events, noSmmu);
         if (smmu && reason is null)

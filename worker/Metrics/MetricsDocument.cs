@@ -1,9 +1,10 @@
 using System.Text;
 using Contracts;
+using Worker.Faults;
 
 namespace Worker.Metrics;
 
-// Pure: the table of fault sources as Markdown, for docs/metrics.md; a test keeps the two the same.
+// Pure: the tables of fault sources and of the reasons why one is null as Markdown, for docs/metrics.md; a test keeps the two the same.
 public static class MetricsDocument
 {
     public static string Markdown()
@@ -17,8 +18,11 @@ public static class MetricsDocument
                 text.Append($", `{byType}{{type}}`");
             if (source.Duration is { } duration)
                 text.Append($", `{duration}`");
-            text.Append($" | events{(source.Duration is null ? "" : "; seconds")} | {source.ObservedBy} | {source.Origins} | {source.Cost} | {string.Join(", ", source.NullReasons.Select(reason => $"`{reason}`"))} |\n");
+            text.Append($" | {(source.IsTime ? "microseconds; the metric has seconds" : "events")}{(source.Duration is null ? "" : "; seconds")} | {source.ObservedBy} | {source.Origins} | {source.Cost} | {string.Join(", ", source.NullReasons.Select(reason => $"`{reason}`"))} |\n");
         }
+        text.Append("\n### A fault count is null\n\n| code | meaning |\n| --- | --- |\n");
+        foreach (var (code, meaning) in NullReasons.All)
+            text.Append($"| `{code}` | {meaning} |\n");
         return text.ToString();
     }
 }

@@ -35,23 +35,22 @@ public sealed class FaultMetricsTests
         AgentStats?[] stats = [null, new AgentStats(1, 1, 1), new AgentStats(1, -1, -1)];
         SmmuReading?[] traces = [null, .. new string?[] { null, NullReasons.TraceEventMissing, NullReasons.TraceLogFull, NullReasons.TraceCostTooHigh }.Select(r => new SmmuReading(SmmuCounts.Zero, r == NullReasons.TraceCostTooHigh ? null : r, r, r))];
         HostSmmuReading[] hosts = [HostSmmuReading.None, .. new string?[] { null, NullReasons.KernelLogUnreadable, NullReasons.KernelLogNamesNoDevice }.Select(r => new HostSmmuReading(new Dictionary<string, long>(), r))];
-        var real = from hasAgent in (bool[])[true, false]
-                   from said in stats
-                   from at in (DateTimeOffset[])[now, now.AddHours(-1)]
-                   from vmm in ((long, long)?[])[null, (1, 1)]
-                   from viommu in Enum.GetValues<Viommu>()
+        var guest = from absent in (string?[])[null, NullReasons.NoAgentInImage, NullReasons.NoAgentUnderKvmtool]
+                    from said in stats
+                    from at in (DateTimeOffset[])[now, now.AddHours(-1)]
+                    from reading in GuestFaults.Of(said, at, absent, Origin.Hardware, now)
+                    select reading;
+        var smmu = from viommu in Enum.GetValues<Viommu>()
                    from trace in traces
-                   from host in hosts
-                   from reading in FaultReadings.Of(new FaultInputs(hasAgent, said, at, vmm, viommu, Acceleration.Kvm, trace, host, Origin.Hardware), now)
+                   from accelerated in (bool[])[true, false]
+                   from reading in QemuSmmuFaults.Of(viommu, trace, accelerated, Origin.Hardware)
                    select reading;
+        var ofHost = hosts.SelectMany(host => HostSmmuFaults.Of(host, Origin.Hardware)).Concat(new[] { NullReasons.VmmGone, NullReasons.VmmNotConfirmed }.SelectMany(reason => VmmFaults.Of(null, reason, Origin.Hardware)));
         var simulated = from viommu in Enum.GetValues<Viommu>()
                         from reason in (string[])[NullReasons.GuestNotReady, NullReasons.AgentSilent]
                         from reading in SimulatedFaults.Of(null, reason, viommu)
                         select reading;
-        var kvmtool = from confirmed in (bool[])[true, false]
-                      from reading in KvmtoolFaults.Sample(Sandbox, 1, confirmed, null, HostSmmuReading.None, Origin.Hardware, now).Readings
-                      select reading;
-        var missing = real.Concat(simulated).Concat(kvmtool).Where(r => r.NullReason is not null && FaultMetrics.SourceOf(r.Source)?.NullReasons.Contains(r.NullReason) != true).Select(r => $"{r.Source}: {r.NullReason}");
+        var missing = guest.Concat(smmu).Concat(ofHost).Concat(simulated).Where(r => r.NullReason is not null && FaultMetrics.SourceOf(r.Source)?.NullReasons.Contains(r.NullReason) != true).Select(r => $"{r.Source}: {r.NullReason}");
         Assert.Empty(missing.Distinct());
     }
 

@@ -14,16 +14,22 @@ internal sealed class KvmtoolVm : IVm
     private static readonly TimeSpan RetryDelay = TimeSpan.FromMilliseconds(100), AnswerLimit = TimeSpan.FromSeconds(2), Period = TimeSpan.FromSeconds(1);
     private readonly VmLaunch _launch;
     private readonly ProcessHandle _process;
-    private readonly HostSmmuCounter? _hostSmmu;
-    private readonly Origin _hostOrigin;
     private readonly VmTell _tell;
     private readonly TimeProvider _time;
     private readonly VmSupervision _supervision;
-    private volatile ProcessFaults? _faults;
+    private readonly SandboxFaults _faults;
+    private volatile ProcessFaults? _lkvm;
 
     public KvmtoolVm(VmLaunch launch, ProcessHandle process, HostSmmuCounter? hostSmmu, Origin hostOrigin, VmTell tell, TimeProvider time, ILogger log)
     {
-        (_launch, _process, _hostSmmu, _hostOrigin, _tell, _time) = (launch, process, hostSmmu, hostOrigin, tell, time);
+        (_launch, _process, _tell, _time) = (launch, process, tell, time);
+        _faults = new SandboxFaults(launch.Directory.Id, launch.Incarnation,
+        [
+            new GuestFaults(null, NullReasons.NoAgentUnderKvmtool, hostOrigin),
+            new VmmFaults(() => _lkvm, hostOrigin),
+            new QemuSmmuFaults(Viommu.None, null, accelerated: false, hostOrigin),
+            new HostSmmuFaults(hostSmmu, hostOrigin),
+        ]);
         _supervision = new VmSupervision(launch.Directory.Id, log);
         _supervision.Begin(SuperviseAsync);
     }
@@ -43,7 +49,7 @@ internal sealed class KvmtoolVm : IVm
         _launch.Cgroup?.KillAll();
     }
 
-    public FaultSample Sample(DateTimeOffset now) => KvmtoolFaults.Sample(_launch.Directory.Id, _launch.Incarnation, _faults is not null, _faults?.Read(), _hostSmmu?.Read() ?? HostSmmuReading.None, _hostOrigin, now);
+    public FaultSample Sample(DateTimeOffset now) => _faults.Sample(now);
 
     public async ValueTask DisposeAsync()
     {
@@ -67,7 +73,7 @@ internal sealed class KvmtoolVm : IVm
         {
             if (await AnsweringAsync(ct) is { } pid)
             {
-                _faults = new ProcessFaults(pid);
+                _lkvm = new ProcessFaults(pid);
                 await _tell(new VmConfirmed(_launch.Incarnation), ct);
                 return;
             }

@@ -20,7 +20,7 @@ internal sealed class QemuVm : IVm
     private readonly VmSupervision _supervision;
     private readonly AgentChannel _agent;
     private readonly SmmuTrace? _trace;
-    private readonly FaultCollector _faults;
+    private readonly SandboxFaults _faults;
     private volatile QmpClient? _qmp;
 
     public QemuVm(
@@ -32,8 +32,14 @@ internal sealed class QemuVm : IVm
         _agent = new AgentChannel(launch.Directory.AgentSocket, time, log);
         if (launch.Spec.Viommu == Viommu.Smmuv3)
             _trace = new SmmuTrace(launch.Directory.TraceLog, traceState, traceTlb, SwitchTraceAsync, time, log);
-        _faults = new FaultCollector(
-            launch.Directory.Id, launch.Incarnation, process.Identity.Pid, hasAgent, launch.Spec.Viommu, acceleration, _agent, _trace, hostSmmu, hostOrigin);
+        var vmm = new ProcessFaults(process.Identity.Pid);
+        _faults = new SandboxFaults(launch.Directory.Id, launch.Incarnation,
+        [
+            new GuestFaults(_agent, hasAgent ? null : NullReasons.NoAgentInImage, acceleration == Acceleration.Kvm ? hostOrigin : Origin.Emulated),
+            new VmmFaults(() => vmm, hostOrigin),
+            new QemuSmmuFaults(launch.Spec.Viommu, _trace, accelerated: hostSmmu is not null, hostOrigin),
+            new HostSmmuFaults(hostSmmu, hostOrigin),
+        ]);
         _supervision = new VmSupervision(launch.Directory.Id, log);
         _supervision.Begin(ControlAsync);
         _supervision.Begin(ListenAsync);

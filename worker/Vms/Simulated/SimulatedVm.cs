@@ -13,7 +13,7 @@ internal sealed class SimulatedVm : IVm
     private readonly ProcessHandle _process;
     private readonly VmTell _tell;
     private readonly TimeProvider _time;
-    private readonly Dictionary<string, long> _highest = new(StringComparer.Ordinal);
+    private readonly SandboxFaults _faults;
     private readonly VmSupervision _supervision;
     private volatile Told? _told;
     private volatile bool _configure;
@@ -23,6 +23,7 @@ internal sealed class SimulatedVm : IVm
     public SimulatedVm(VmLaunch launch, ProcessHandle process, VmTell tell, TimeProvider time, ILogger log)
     {
         (_launch, _process, _tell, _time) = (launch, process, tell, time);
+        _faults = new SandboxFaults(launch.Directory.Id, launch.Incarnation, [new SimulatedFaults(launch.Spec.Viommu, LastTold)]);
         _supervision = new VmSupervision(launch.Directory.Id, log);
         _supervision.Begin(SuperviseAsync);
     }
@@ -54,17 +55,18 @@ internal sealed class SimulatedVm : IVm
         _launch.Cgroup?.KillAll();
     }
 
-    public FaultSample Sample(DateTimeOffset now)
-    {
-        var told = _told;
-        var reason = told is null ? NullReasons.GuestNotReady : _time.GetElapsedTime(told.At) > SilentAfter ? NullReasons.AgentSilent : null;
-        return new FaultSample(_launch.Directory.Id, _launch.Incarnation, now, [.. SimulatedFaults.Of(told?.Status, reason, _launch.Spec.Viommu).Select(reading => FaultCollector.Hold(_highest, reading))]);
-    }
+    public FaultSample Sample(DateTimeOffset now) => _faults.Sample(now);
 
     public async ValueTask DisposeAsync()
     {
         await _supervision.DisposeAsync();
         _process.Dispose();
+    }
+
+    private (SimulationStatus? Status, string? Reason) LastTold()
+    {
+        var told = _told;
+        return (told?.Status, told is null ? NullReasons.GuestNotReady : _time.GetElapsedTime(told.At) > SilentAfter ? NullReasons.AgentSilent : null);
     }
 
     private async Task SuperviseAsync(CancellationToken ct)

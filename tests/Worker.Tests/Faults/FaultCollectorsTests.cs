@@ -5,15 +5,25 @@ using Xunit;
 
 namespace Worker.Tests.Faults;
 
-public sealed class FaultReadingsTests
+public sealed class FaultCollectorsTests
 {
     private static readonly DateTimeOffset Now = new(2026, 5, 5, 12, 0, 0, TimeSpan.Zero);
     private static readonly SmmuCounts Counts = new(9, new Dictionary<string, long> { ["F_TRANSLATION"] = 3, ["C_BAD_STE"] = 1 }, 50, 20, false, true, false);
-    private static readonly FaultInputs All = new(
-        true, new AgentStats(1000, 110, 10), Now, (7, 2), Viommu.Smmuv3, Acceleration.Tcg, new SmmuReading(Counts, null, null, null), HostSmmuReading.None, Origin.Hardware);
     private static readonly HostSmmuReading OfHost = new(new Dictionary<string, long> { ["F_TRANSLATION"] = 2, ["F_PERMISSION"] = 1 }, null);
+    private static readonly Seen All = new(null, new AgentStats(1000, 110, 10), Now, (7, 2), Viommu.Smmuv3, Origin.Emulated, new SmmuReading(Counts, null, null, null), HostSmmuReading.None, Origin.Hardware);
 
-    private static SourceReading Read(FaultInputs seen, string source) => FaultReadings.Of(seen, Now).Single(r => r.Source == source);
+    /// <summary>What a VM's collectors are made from.</summary>
+    private sealed record Seen(string? NoAgent, AgentStats? Stats, DateTimeOffset? StatsAt, (long, long)? Vmm, Viommu Viommu, Origin Guest, SmmuReading? Smmu, HostSmmuReading HostSmmu, Origin Host);
+
+    private static IEnumerable<SourceReading> Of(Seen seen) =>
+    [
+        .. GuestFaults.Of(seen.Stats, seen.StatsAt, seen.NoAgent, seen.Guest, Now),
+        .. VmmFaults.Of(seen.Vmm, NullReasons.VmmGone, seen.Host),
+        .. QemuSmmuFaults.Of(seen.Viommu, seen.Smmu, seen.HostSmmu.Reason != NullReasons.NoAssignedDevice, seen.Host),
+        .. HostSmmuFaults.Of(seen.HostSmmu, seen.Host),
+    ];
+
+    private static SourceReading Read(Seen seen, string source) => Of(seen).Single(r => r.Source == source);
 
     public static TheoryData<string, string, string> Nulls => new()
     {
@@ -37,13 +47,15 @@ public sealed class FaultReadingsTests
         { "costly", FaultSource.SmmuTlbMisses, "TraceCostTooHigh" },
         { "costly", FaultSource.HostSmmuEvents, "NoAssignedDevice" },
         { "logUnreadable", FaultSource.HostSmmuEvents, "KernelLogUnreadable" },
+        { "none", FaultSource.SmmuEventsLost, "NoSmmu" },
+        { "costly", FaultSource.SmmuEventsLost, "NotToldByVmm" },
         { "accelerated", FaultSource.SmmuTlbHits, "TlbInHardware" },
         { "accelerated", FaultSource.SmmuTlbMisses, "TlbInHardware" },
     };
 
-    private static FaultInputs Case(string name) => name switch
+    private static Seen Case(string name) => name switch
     {
-        "noAgent" => All with { HasAgent = false },
+        "noAgent" => All with { NoAgent = NullReasons.NoAgentInImage },
         "notReady" => All with { Stats = null, StatsAt = null },
         "silent" => All with { StatsAt = Now.AddSeconds(-5.1) },
         "unreported" => All with { Stats = new AgentStats(1, null, null) },
@@ -70,7 +82,7 @@ public sealed class FaultReadingsTests
 
     [Fact]
     public void Of_OnAnEmulatedHost_NothingIsHardware() =>
-        Assert.All(FaultReadings.Of(All with { Acceleration = Acceleration.Kvm, HostOrigin = Origin.Emulated, HostSmmu = OfHost }, Now), r => Assert.Equal(Origin.Emulated, r.Origin));
+        Assert.All(Of(All with { Guest = Origin.Emulated, Host = Origin.Emulated, HostSmmu = OfHost }), r => Assert.Equal(Origin.Emulated, r.Origin));
 
     [Theory]
     [InlineData(FaultSource.GuestMinor, 100, false, Origin.Emulated)]
@@ -96,18 +108,18 @@ public sealed class FaultReadingsTests
     [Fact]
     public void Of_Anything_HasExactlyOneOfValueAndReason() =>
         Assert.All(
-            Nulls.Select(row => row.Data.Item1).Distinct().SelectMany(name => FaultReadings.Of(Case(name), Now)),
+            Nulls.Select(row => row.Data.Item1).Distinct().SelectMany(name => Of(Case(name))),
             reading => Assert.True(reading.Value is null != reading.NullReason is null));
 
     [Fact]
     public void Of_WhenEventsAreHidden_ShowsNoTypesEither() =>
-        Assert.DoesNotContain(FaultReadings.Of(Case("missing"), Now), r => r.Source.StartsWith("smmu.events.", StringComparison.Ordinal));
+        Assert.DoesNotContain(Of(Case("missing")), r => r.Source.StartsWith("smmu.events.", StringComparison.Ordinal));
 
     [Fact]
     public void Hold_WhenTheGuestCountsBackwards_KeepsTheHighestAsALowerBound()
     {
         var highest = new Dictionary<string, long>();
-        SourceReading Next(long? value) => FaultCollector.Hold(highest, new SourceReading("guest.minorFaults", value, value is null ? "AgentSilent" : null, false, Origin.Emulated));
+        SourceReading Next(long? value) => SandboxFaults.Hold(highest, new SourceReading("guest.minorFaults", value, value is null ? "AgentSilent" : null, false, Origin.Emulated));
         Assert.Equal((10L, false), (Next(10).Value, Next(10).LowerBound));
         Assert.Equal((10L, true), (Next(4).Value, Next(4).LowerBound));
         Assert.Null(Next(null).Value);
