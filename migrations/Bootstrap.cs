@@ -18,7 +18,7 @@ public static class Bootstrap
     public static async Task RunAsync(SandboxDb db, string? adminKeyFile, string? nodeTokenFile, string nodeName, TimeProvider time, CancellationToken ct)
     {
         var project = await db.Projects.SingleOrDefaultAsync(p => p.Name == DefaultProject, ct);
-        if (project is null) db.Projects.Add(project = new Project { Id = Guid.CreateVersion7(), Name = DefaultProject, MaxSandboxes = DefaultMaxSandboxes });
+        if (project is null) db.Projects.Add(project = new Project { Id = Guid.CreateVersion7(), Name = DefaultProject, MaxSandboxes = DefaultMaxSandboxes, Operates = true });
         if (adminKeyFile is not null)
         {
             var hash = Secret.Hash(ReadOrCreate(adminKeyFile, Secret.ApiKeyPrefix));

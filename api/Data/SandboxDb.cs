@@ -60,7 +60,11 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
 
     protected override void OnModelCreating(ModelBuilder modelBuilder)
     {
-        modelBuilder.Entity<Project>(e => e.HasIndex(p => p.Name).IsUnique());
+        modelBuilder.Entity<Project>(e =>
+        {
+            e.HasIndex(p => p.Name).IsUnique();
+            e.HasIndex(p => p.Operates).IsUnique().HasFilter("operates").HasDatabaseName("ix_projects_operating");
+        });
         modelBuilder.Entity<ApiKey>(e =>
         {
             e.HasIndex(k => k.SecretSha256).IsUnique();

@@ -408,12 +408,21 @@ namespace Migrations.Migrations
                         .HasColumnType("text")
                         .HasColumnName("name");
 
+                    b.Property<bool>("Operates")
+                        .HasColumnType("boolean")
+                        .HasColumnName("operates");
+
                     b.HasKey("Id")
                         .HasName("pk_projects");
 
                     b.HasIndex("Name")
                         .IsUnique()
                         .HasDatabaseName("ix_projects_name");
+
+                    b.HasIndex("Operates")
+                        .IsUnique()
+                        .HasDatabaseName("ix_projects_operating")
+                        .HasFilter("operates");
 
                     b.ToTable("projects", (string)null);
                 });
