@@ -50,7 +50,9 @@ builder.Services.AddSignalR(o => { o.MaximumReceiveMessageSize = 8 * 1024 * 1024
 
 builder.Services.AddSingleton<ConsoleRelay>().AddSingleton<FaultLive>().AddSingleton<FaultLatest>().AddSingleton<FaultIntake>().AddSingleton<NodePlans>().AddSingleton<NodeSync>().AddSingleton<NodeInventories>().AddSingleton<RefusedMachines>();
 builder.Services.AddScoped<SandboxWishes>().AddScoped<DeviceQuarantines>().AddScoped<NodeJoining>();
+builder.Services.AddSingleton(EventSettings.Read(builder.Configuration)).AddSingleton<EventStreams>();
 AddHosted<EventSignal>();
+AddHosted<EventRetention>();
 AddHosted<SandboxScheduler>();
 AddHosted<LeaseExpiry>();
 AddHosted<NodeWatch>();

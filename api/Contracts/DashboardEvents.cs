@@ -1,7 +1,8 @@
 namespace Contracts;
 
 // The page connects to DashboardHub.Path (cookie or bearer). Server-to-client data flows through streams that the page opens:
-//   Events(long after)            -> stream of EventView, first those after that number, then each new one: a reconnect resumes and misses nothing
+//   Events(long after)            -> stream of EventView, first those after that number, then each new one: a reconnect resumes and misses nothing;
+//                                    fails with events_expired when what came after the number is no longer kept, or -1 for from now
 //   Faults(Guid sandboxId)        -> stream of FaultSample, live
 //   Console(Guid sandboxId, long fromOffset) -> stream of ConsoleFrame, first the ring's content, then live
 // and calls: ConsoleAcquire(sandboxId, force) -> ConsoleWriter, ConsoleRelease(sandboxId), ConsoleWrite(sandboxId, base64 bytes).

@@ -93,10 +93,10 @@ public sealed record ImageView(string Name, string Digest, string Architecture, 
 /// <summary>A page of a list. <c>Next</c> is the cursor for <c>?after=</c>; null on the last page.</summary>
 public sealed record Page<T>(IReadOnlyList<T> Items, string? Next);
 
-/// <summary>What happened, numbered without gaps in the order in which it became visible.
+/// <summary>What happened in a project, numbered in it without gaps in the order in which it became visible. What concerns nodes, devices and images is of the project that operates the service.
 /// <c>Type</c>: sandbox.created, sandbox.phaseChanged, sandbox.conditionChanged, sandbox.desiredChanged, sandbox.deleted,
-/// node.joined, node.phaseChanged, node.machineRefused, device.phaseChanged, device.quarantineChanged, image.changed.
-/// <c>SubjectId</c>: the sandbox, node or device.</summary>
+/// node.joined, node.phaseChanged, node.machineRefused, device.phaseChanged, device.quarantineChanged, image.changed, webhook.endpointDisabled.
+/// <c>SubjectId</c>: the sandbox, node, device or webhook endpoint.</summary>
 public sealed record EventView(
     long Number, DateTimeOffset At, string Type, Guid? SubjectId, string? SubjectName, string Reason, string Message, Phase? Phase);
 

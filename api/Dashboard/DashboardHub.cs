@@ -36,14 +36,15 @@ public sealed class DashboardHub(IServiceScopeFactory scopes, EventSignal signal
         if (after < 0)
         {
             await using var scope = scopes.CreateAsyncScope();
-            after = await EventEndpoints.LastNumberAsync(scope.ServiceProvider.GetRequiredService<SandboxDb>(), ct);
+            after = await EventReading.LastNumberAsync(scope.ServiceProvider.GetRequiredService<SandboxDb>(), project, ct);
         }
         while (!ct.IsCancellationRequested)
         {
-            var next = signal.Next;
-            List<Event> rows;
+            var next = signal.Next(project);
+            EventReading.Reading reading;
             await using (var scope = scopes.CreateAsyncScope())
-                rows = await EventEndpoints.Of(scope.ServiceProvider.GetRequiredService<SandboxDb>(), project, after).Take(Batch).ToListAsync(ct);
+                reading = await EventReading.ReadAsync(scope.ServiceProvider.GetRequiredService<SandboxDb>(), project, after, null, null, Batch, ct);
+            if (reading is not EventReading.Reading.Rows { Events: var rows }) throw new HubException("events_expired: begin from now and read the present state");
             foreach (var row in rows)
             {
                 after = row.Number;

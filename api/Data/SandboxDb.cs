@@ -29,6 +29,7 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
     public DbSet<Device> Devices => Set<Device>();
     public DbSet<NodeImage> NodeImages => Set<NodeImage>();
     public DbSet<Event> Events => Set<Event>();
+    public DbSet<EventCounter> EventCounters => Set<EventCounter>();
     public DbSet<DataProtectionKey> DataProtectionKeys => Set<DataProtectionKey>();
 
     /// <summary>All connections of one program. A request waits for one of them rather than for the server to refuse one more:
@@ -51,6 +52,16 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
         options.UseSnakeCaseNamingConvention()
             // A write that the database refused is an outcome here (a taken name, a row changed meanwhile); what nobody expected is logged where it ends.
             .ConfigureWarnings(w => w.Log((CoreEventId.SaveChangesFailed, LogLevel.Debug), (RelationalEventId.CommandError, LogLevel.Debug)));
+
+    /// <summary>Events are stored last, in the same transaction: see <see cref="EventWriting"/>.</summary>
+    public override async Task<int> SaveChangesAsync(bool acceptAllChangesOnSuccess, CancellationToken cancellationToken = default)
+    {
+        if (EventWriting.Take(ChangeTracker) is not { Count: > 0 } events) return await base.SaveChangesAsync(acceptAllChangesOnSuccess, cancellationToken);
+        await using var own = Database.CurrentTransaction is null ? await Database.BeginTransactionAsync(cancellationToken) : null;
+        var saved = await base.SaveChangesAsync(acceptAllChangesOnSuccess, cancellationToken) + await EventWriting.InsertAsync(this, events, cancellationToken);
+        if (own is not null) await own.CommitAsync(cancellationToken);
+        return saved;
+    }
 
     protected override void ConfigureConventions(ModelConfigurationBuilder configurationBuilder)
     {
@@ -137,10 +148,14 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
         });
         modelBuilder.Entity<Event>(e =>
         {
-            e.HasKey(x => x.Number);
+            e.HasKey(x => new { x.ProjectId, x.Number });
+            // No foreign key: its check would wait for whoever has the project's row locked and waits for the counter.
+            Json(e.Property(x => x.Labels));
+            Json(e.Property(x => x.Sandbox));
             e.Property(x => x.Number).ValueGeneratedOnAdd().HasAnnotation("Npgsql:ValueGenerationStrategy", Npgsql.EntityFrameworkCore.PostgreSQL.Metadata.NpgsqlValueGenerationStrategy.None);
-            e.HasIndex(x => new { x.SubjectId, x.Number });
+            e.HasIndex(x => new { x.ProjectId, x.SubjectId, x.Number });
         });
+        modelBuilder.Entity<EventCounter>().HasKey(c => c.ProjectId);
     }
 
     private static void Json<T>(PropertyBuilder<T> property)

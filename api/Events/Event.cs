@@ -2,12 +2,12 @@ using Contracts;
 
 namespace Api.Events;
 
-/// <summary>Append-only. The database's trigger gives <c>Number</c> under a row lock, so numbers become visible in order and without gaps.
-/// No project: infrastructure, seen by all.</summary>
+/// <summary>Append-only, numbered per project: see <see cref="EventWriting"/>. What belongs to no tenant is of the project that operates the service.</summary>
 public sealed class Event
 {
+    /// <summary>Empty until it is stored: of the project that operates the service.</summary>
+    public Guid ProjectId { get; init; }
     public long Number { get; init; }
-    public Guid? ProjectId { get; init; }
     public DateTimeOffset At { get; init; }
     public required string Type { get; init; }
     public Guid? SubjectId { get; init; }
@@ -15,6 +15,9 @@ public sealed class Event
     public required string Reason { get; init; }
     public required string Message { get; init; }
     public Phase? Phase { get; init; }
+    /// <summary>A sandbox's, as they were then: whoever filters by them must find the deletion, too.</summary>
+    public Dictionary<string, string>? Labels { get; init; }
+    public EventSandbox? Sandbox { get; init; }
 
     public EventView ToView() => new(Number, At, Type, SubjectId, SubjectName, Reason, Message, Phase);
 
@@ -28,10 +31,16 @@ public sealed class Event
         Reason = reason,
         Message = message,
         Phase = sandbox.Phase,
+        Labels = sandbox.Labels.Count == 0 ? null : sandbox.Labels,
+        Sandbox = new(sandbox.Desired, sandbox.Incarnation, sandbox.NodeId, sandbox.Verdict?.Origin, sandbox.Failure, sandbox.Verdict is { } v ? new(v.Class, v.Reason, v.Origin) : null),
     };
 
-    public static Event Infrastructure(string type, Guid subject, string name, string reason, string message, DateTimeOffset at) => new()
+    public static Event Infrastructure(string type, Guid subject, string name, string reason, string message, DateTimeOffset at) => Of(Guid.Empty, type, subject, name, reason, message, at);
+
+    /// <summary>Of a project, about something that is no sandbox.</summary>
+    public static Event Of(Guid project, string type, Guid subject, string name, string reason, string message, DateTimeOffset at) => new()
     {
+        ProjectId = project,
         At = at,
         Type = type,
         SubjectId = subject,
@@ -39,6 +48,13 @@ public sealed class Event
         Reason = reason,
         Message = message,
     };
+}
+
+/// <summary>How many events a project has had. Its row is locked by whoever numbers one, until that is committed.</summary>
+public sealed class EventCounter
+{
+    public Guid ProjectId { get; init; }
+    public long LastNumber { get; init; }
 }
 
 public static class EventType
@@ -55,4 +71,9 @@ public static class EventType
     public const string DevicePhase = "device.phaseChanged";
     public const string DeviceQuarantine = "device.quarantineChanged";
     public const string ImageChanged = "image.changed";
+    /// <summary>Deliveries to it have ended: it answered that it is gone, or failed for days.</summary>
+    public const string WebhookDisabled = "webhook.endpointDisabled";
+
+    /// <summary>Every constant above, so that no list is forgotten.</summary>
+    public static readonly IReadOnlySet<string> All = typeof(EventType).GetFields().Where(f => f.IsLiteral).Select(f => (string)f.GetRawConstantValue()!).ToHashSet();
 }

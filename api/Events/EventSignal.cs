@@ -1,18 +1,19 @@
+using System.Collections.Concurrent;
 using Api.Sandboxes;
 using Npgsql;
 
 namespace Api.Events;
 
-/// <summary>Wakes everybody who waits for something to have changed, on any replica: the database notifies on each committed event.
+/// <summary>Wakes everybody who waits for something to have changed in a project, on any replica: the database notifies on each committed event, and names its project.
 /// Guarantees: after a change, or whenever changes may have been missed (the connection broke), every waiter is woken; a waiter then reads the database.
 /// On a crash of either side nothing is lost: waiters time out and read.</summary>
 public sealed class EventSignal(NpgsqlDataSource source, TimeProvider time, IServiceProvider services, ILogger<EventSignal> log) : BackgroundService
 {
     public const string Channel = "sandbox_events";
-    private volatile TaskCompletionSource changed = New();
+    private readonly ConcurrentDictionary<Guid, TaskCompletionSource> changed = new();
 
     /// <summary>Take this before reading the database, then await it: no change between the two is missed.</summary>
-    public Task Next => changed.Task;
+    public Task Next(Guid project) => changed.GetOrAdd(project, _ => new(TaskCreationOptions.RunContinuationsAsynchronously)).Task;
 
     /// <summary>Waits for a change after <paramref name="next"/> was taken, at most that long.</summary>
     public async Task WaitAsync(Task next, TimeSpan most, CancellationToken ct)
@@ -27,11 +28,20 @@ public sealed class EventSignal(NpgsqlDataSource source, TimeProvider time, ISer
         }
     }
 
-    public void Pulse()
+    private void Pulse(Guid project)
     {
-        Interlocked.Exchange(ref changed, New()).TrySetResult();
-        services.GetRequiredService<SandboxScheduler>().Wake();
+        if (changed.TryRemove(project, out var waiters)) waiters.TrySetResult();
+        WakeReconcilers();
     }
+
+    private void PulseAll()
+    {
+        foreach (var project in changed.Keys)
+            if (changed.TryRemove(project, out var waiters)) waiters.TrySetResult();
+        WakeReconcilers();
+    }
+
+    private void WakeReconcilers() => services.GetRequiredService<SandboxScheduler>().Wake();
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
@@ -40,9 +50,13 @@ public sealed class EventSignal(NpgsqlDataSource source, TimeProvider time, ISer
             try
             {
                 await using var connection = await source.OpenConnectionAsync(stoppingToken);
-                connection.Notification += (_, _) => Pulse();
+                connection.Notification += (_, told) =>
+                {
+                    if (Guid.TryParse(told.Payload, out var project)) Pulse(project);
+                    else PulseAll();
+                };
                 await using (var listen = new NpgsqlCommand($"LISTEN {Channel}", connection)) await listen.ExecuteNonQueryAsync(stoppingToken);
-                Pulse();
+                PulseAll();
                 while (true) await connection.WaitAsync(stoppingToken);
             }
             catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
@@ -56,6 +70,4 @@ public sealed class EventSignal(NpgsqlDataSource source, TimeProvider time, ISer
             }
         }
     }
-
-    private static TaskCompletionSource New() => new(TaskCreationOptions.RunContinuationsAsynchronously);
 }

@@ -8,8 +8,9 @@ namespace Api.Http;
 /// <summary>The one place where outcomes become RFC 9457 documents. <c>code</c> is stable and documented; <c>detail</c> is for people.</summary>
 public static partial class ApiProblem
 {
-    public static IResult Of(int status, string code, string detail, IReadOnlyDictionary<string, string[]>? errors = null) =>
-        Results.Problem(statusCode: status, title: Title(status), detail: detail, extensions: Extensions(code, errors));
+    /// <summary><c>errors</c>: what each field takes; <c>extensions</c>: what a program needs besides the code to go on.</summary>
+    public static IResult Of(int status, string code, string detail, IReadOnlyDictionary<string, string[]>? errors = null, IReadOnlyDictionary<string, object?>? extensions = null) =>
+        Results.Problem(statusCode: status, title: Title(status), detail: detail, extensions: Extensions(code, errors, extensions));
 
     public static IResult Validation(string field, string problem) => Validation(new Dictionary<string, string[]> { [field] = [problem] });
 
@@ -18,9 +19,9 @@ public static partial class ApiProblem
 
     public static IResult SandboxNotFound() => Of(404, "sandbox_not_found", "There is no sandbox with that id.");
 
-    private static Dictionary<string, object?> Extensions(string code, IReadOnlyDictionary<string, string[]>? errors)
+    private static Dictionary<string, object?> Extensions(string code, IReadOnlyDictionary<string, string[]>? errors, IReadOnlyDictionary<string, object?>? others)
     {
-        var extensions = new Dictionary<string, object?> { ["code"] = code };
+        var extensions = new Dictionary<string, object?>(others ?? new Dictionary<string, object?>()) { ["code"] = code };
         if (errors is not null) extensions["errors"] = errors;
         return extensions;
     }
@@ -33,9 +34,11 @@ public static partial class ApiProblem
         404 => "Not found",
         405 => "Method not allowed",
         409 => "Conflict with the present state",
+        410 => "No longer kept",
         413 => "The request is too large",
         415 => "Unsupported media type",
         422 => "The request is not valid",
+        429 => "Too many at once",
         503 => "Temporarily unavailable",
         _ => "The request failed",
     };

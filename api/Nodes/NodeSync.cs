@@ -17,6 +17,7 @@ namespace Api.Nodes;
 public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, FaultIntake faults, SandboxScheduler scheduler, TimeProvider time, ILogger<NodeSync> log)
 {
     private const int Attempts = 5;
+    private Guid? operating;
     public const int MaxReportedSandboxes = 4096, MaxReportedDevices = 4096, MaxReportedImages = 256;
 
     /// <summary>The plan; null: the report is of another machine than the node.</summary>
@@ -53,6 +54,7 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Fault
         foreach (var observed in report.Sandboxes)
             if (sandboxes.TryGetValue(observed.Id, out var sandbox)) ApplySandbox(db, sandbox, observed, now);
         var gone = sandboxes.Values.Where(s => db.Entry(s).State == EntityState.Deleted).ToList();
+        operating ??= await db.Projects.Where(p => p.Operates).Select(p => (Guid?)p.Id).SingleOrDefaultAsync(ct);
         var freed = ApplyDevices(db, node, devices, report.Devices, sandboxes, gone, now);
         await db.SaveChangesAsync(ct);
 
@@ -120,8 +122,8 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Fault
             observed.Failure?.Message ?? ended?.Message ?? $"{sandbox.Name} is {become.Phase}.", now));
     }
 
-    /// <summary>True if a device became free.</summary>
-    private static bool ApplyDevices(SandboxDb db, Node node, List<Device> stored, IReadOnlyList<ReportedDevice> reported,
+    /// <summary>True if a device became free. Its events are those of whoever operates the service, and of the project whose sandbox had it.</summary>
+    private bool ApplyDevices(SandboxDb db, Node node, List<Device> stored, IReadOnlyList<ReportedDevice> reported,
         Dictionary<Guid, Sandbox> sandboxes, List<Sandbox> gone, DateTimeOffset now)
     {
         var freed = false;
@@ -137,12 +139,13 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Fault
             (device.Origin, device.Verdict, device.Quarantine, device.Present) = (seen.Origin, seen.Verdict, seen.Quarantine, true);
             (device.Viommus, device.FitsKvmtool) = ([.. seen.Viommus], seen.FitsKvmtool);
             device.LiftQuarantineOf = DeviceLifecycle.LiftStillWanted(device.LiftQuarantineOf, seen.Quarantine?.At);
+            var had = device.SandboxId;
             var next = DeviceLifecycle.Observe(device.SandboxId, HolderOf(device), seen.HeldBy, seen.Quarantine is not null, device.OperatorQuarantine is not null);
             if (!next.Keeps) device.SandboxId = null;
             if (next.Phase == device.Phase) continue;
             freed |= next.Phase == DevicePhase.Available;
             device.Phase = next.Phase;
-            db.Events.Add(Event.Infrastructure(EventType.DevicePhase, device.Id, device.Address, next.Phase.ToString(), $"{device.Address} on {node.Name} is {next.Phase}.", now));
+            Tell(device, had, next.Phase.ToString(), $"{device.Address} on {node.Name} is {next.Phase}.");
         }
         foreach (var missing in byAddress.Values)
         {
@@ -150,11 +153,17 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Fault
             var known = !missing.Present && (next.Keeps || missing.SandboxId is null && (missing.Quarantine is null || DeviceVanishing.IsIt(missing.Quarantine)));
             if (known) continue;
             (missing.Present, missing.Phase) = (false, next.Phase);
+            Tell(missing, missing.SandboxId, next.Keeps ? "DeviceMissing" : DeviceVanishing.Reason, $"{missing.Address} is not in the report of {node.Name} any more{(next.Keeps ? "" : ", and no sandbox has it")}.");
             if (!next.Keeps) (missing.SandboxId, missing.Quarantine) = (null, DeviceVanishing.Of(missing.Address, node.Name, now));
-            db.Events.Add(Event.Infrastructure(EventType.DevicePhase, missing.Id, missing.Address, next.Keeps ? "DeviceMissing" : DeviceVanishing.Reason,
-                $"{missing.Address} is not in the report of {node.Name} any more{(next.Keeps ? "" : ", and no sandbox has it")}.", now));
         }
         return freed;
+
+        void Tell(Device device, Guid? had, string reason, string message)
+        {
+            db.Events.Add(Event.Infrastructure(EventType.DevicePhase, device.Id, device.Address, reason, message, now));
+            if (had is { } id && sandboxes.TryGetValue(id, out var holder) && holder.ProjectId != operating)
+                db.Events.Add(Event.Of(holder.ProjectId, EventType.DevicePhase, device.Id, device.Address, reason, message, now));
+        }
 
         Phase? HolderOf(Device device) => device.SandboxId is { } id && sandboxes.TryGetValue(id, out var holder) && !gone.Contains(holder) ? holder.Phase : null;
     }

@@ -97,7 +97,7 @@ public static class SandboxEndpoints
             return ApiProblem.Validation("label", "takes key=value");
         if (!NamedEnum.TryParse<Phase>(phase, out var inPhase) && phase is not null)
             return ApiProblem.Validation("phase", $"takes one of {string.Join(", ", Enum.GetNames<Phase>())}");
-        var number = await EventEndpoints.LastNumberAsync(db, ct);
+        await EventEndpoints.TellLastAsync(http, db, ct);
         var project = http.User.ProjectId();
         var query = db.Sandboxes.AsNoTracking().Where(s => s.ProjectId == project);
         if (after is { } a) query = query.Where(s => s.Id > a);
@@ -115,7 +115,6 @@ public static class SandboxEndpoints
             query = query.Where(s => EF.Functions.JsonContains(s.Labels, contained));
         }
         var rows = await query.OrderBy(s => s.Id).Take(limit + 1).ToListAsync(ct);
-        http.Response.Headers["X-Event-Number"] = number.ToString(System.Globalization.CultureInfo.InvariantCulture);
         var items = await SandboxViews.OfAsync(db, rows.Take(limit).ToList(), ct);
         return Results.Ok(new Page<SandboxView>(items, rows.Count > limit ? rows[limit - 1].Id.ToString() : null));
     }

@@ -22,7 +22,7 @@ public static class SandboxReading
         var until = time.GetUtcNow().AddSeconds(timeoutSeconds);
         while (true)
         {
-            var next = signal.Next;
+            var next = signal.Next(project);
             var row = await db.Sandboxes.AsNoTracking().SingleOrDefaultAsync(s => s.Id == id && s.ProjectId == project, ct);
             if (row is null) return waitFor == Deleted ? Results.NoContent() : ApiProblem.SandboxNotFound();
             var left = until - time.GetUtcNow();

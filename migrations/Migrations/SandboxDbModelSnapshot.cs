@@ -127,6 +127,10 @@ namespace Migrations.Migrations
 
             modelBuilder.Entity("Api.Events.Event", b =>
                 {
+                    b.Property<Guid>("ProjectId")
+                        .HasColumnType("uuid")
+                        .HasColumnName("project_id");
+
                     b.Property<long>("Number")
                         .ValueGeneratedOnAdd()
                         .HasColumnType("bigint")
@@ -136,6 +140,10 @@ namespace Migrations.Migrations
                     b.Property<DateTimeOffset>("At")
                         .HasColumnType("timestamp with time zone")
                         .HasColumnName("at");
+
+                    b.Property<string>("Labels")
+                        .HasColumnType("jsonb")
+                        .HasColumnName("labels");
 
                     b.Property<string>("Message")
                         .IsRequired()
@@ -147,14 +155,14 @@ namespace Migrations.Migrations
                         .HasColumnType("character varying(32)")
                         .HasColumnName("phase");
 
-                    b.Property<Guid?>("ProjectId")
-                        .HasColumnType("uuid")
-                        .HasColumnName("project_id");
-
                     b.Property<string>("Reason")
                         .IsRequired()
                         .HasColumnType("text")
                         .HasColumnName("reason");
+
+                    b.Property<string>("Sandbox")
+                        .HasColumnType("jsonb")
+                        .HasColumnName("sandbox");
 
                     b.Property<Guid?>("SubjectId")
                         .HasColumnType("uuid")
@@ -169,13 +177,30 @@ namespace Migrations.Migrations
                         .HasColumnType("text")
                         .HasColumnName("type");
 
-                    b.HasKey("Number")
+                    b.HasKey("ProjectId", "Number")
                         .HasName("pk_events");
 
-                    b.HasIndex("SubjectId", "Number")
-                        .HasDatabaseName("ix_events_subject_id_number");
+                    b.HasIndex("ProjectId", "SubjectId", "Number")
+                        .HasDatabaseName("ix_events_project_id_subject_id_number");
 
                     b.ToTable("events", (string)null);
+                });
+
+            modelBuilder.Entity("Api.Events.EventCounter", b =>
+                {
+                    b.Property<Guid>("ProjectId")
+                        .ValueGeneratedOnAdd()
+                        .HasColumnType("uuid")
+                        .HasColumnName("project_id");
+
+                    b.Property<long>("LastNumber")
+                        .HasColumnType("bigint")
+                        .HasColumnName("last_number");
+
+                    b.HasKey("ProjectId")
+                        .HasName("pk_event_counters");
+
+                    b.ToTable("event_counters", (string)null);
                 });
 
             modelBuilder.Entity("Api.Images.NodeImage", b =>

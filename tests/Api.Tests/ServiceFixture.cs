@@ -45,6 +45,26 @@ public sealed class ServiceFixture : IAsyncLifetime
         return client;
     }
 
+    /// <summary>A client of another project, with its key.</summary>
+    public async Task<HttpClient> TenantAsync(string name)
+    {
+        var secret = Projects.Secret.Create(Projects.Secret.ApiKeyPrefix);
+        await using var db = Migrations.Database.Open(ConnectionString);
+        var project = new Projects.Project { Id = Guid.CreateVersion7(), Name = name, MaxSandboxes = 1000 };
+        db.Projects.Add(project);
+        db.ApiKeys.Add(new Projects.ApiKey { Id = Guid.CreateVersion7(), ProjectId = project.Id, Name = name, SecretSha256 = Projects.Secret.Hash(secret), CreatedAt = TimeProvider.System.GetUtcNow() });
+        await db.SaveChangesAsync();
+        var client = Client();
+        client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", secret);
+        return client;
+    }
+
+    public async Task<Guid> ProjectAsync(string name)
+    {
+        await using var db = Migrations.Database.Open(ConnectionString);
+        return db.Projects.Single(p => p.Name == name).Id;
+    }
+
     public async Task<StandInNode> NodeAsync(int edu = 2)
     {
         var node = new StandInNode(Factory, NodeToken, edu) { Installation = Installation };

@@ -1,7 +1,7 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import type { EventView, Page } from "../contracts";
-import { get } from "../http/client";
+import { ApiError, get } from "../http/client";
 import { keys } from "../http/keys";
 import { newestEventNumber } from "../live/LiveProvider";
 import { PhaseBadge } from "../page/badges";
@@ -12,16 +12,26 @@ import { tellFailure } from "../page/Toasts";
 import { addEvents } from "./history";
 
 const pageSize = 200;
-const between = (after: number, signal?: AbortSignal) => get<Page<EventView>>(`/v1/events?after=${after}&limit=${pageSize}`, signal);
+
+/** A page after that number, or the oldest that is kept where that begins later. */
+async function after(number: number, signal?: AbortSignal): Promise<Page<EventView>> {
+  try {
+    return await get<Page<EventView>>(`/v1/events?after=${number}&limit=${pageSize}`, signal);
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.code !== "events_expired") throw error;
+    return await get<Page<EventView>>(`/v1/events?limit=${pageSize}`, signal);
+  }
+}
 
 export function EventsPage() {
   const client = useQueryClient();
   const [busy, setBusy] = useState(false);
+  const [hasOlder, setHasOlder] = useState(true);
   const events = useQuery({
     queryKey: keys.events,
     queryFn: async ({ signal }) => {
       const newest = (await newestEventNumber()) || 0;
-      const page = await between(Math.max(0, newest - pageSize), signal);
+      const page = await after(Math.max(0, newest - pageSize), signal);
       return addEvents(client.getQueryData<EventView[]>(keys.events) ?? [], page.items);
     },
   });
@@ -30,7 +40,8 @@ export function EventsPage() {
   async function older() {
     setBusy(true);
     try {
-      const page = await between(Math.max(0, oldest - 1 - pageSize));
+      const page = await after(Math.max(0, oldest - 1 - pageSize));
+      setHasOlder(page.items.some((event) => event.number < oldest));
       client.setQueryData<EventView[]>(keys.events, (known) => addEvents(known ?? [], page.items));
     } catch (error) {
       tellFailure("Older events could not be read", error);
@@ -47,7 +58,7 @@ export function EventsPage() {
         {events.data?.length === 0 && <p className="empty">Nothing has happened yet.</p>}
         <ol>{events.data?.map((event) => <EventRow key={event.number} event={event} />)}</ol>
       </section>
-      {oldest > 1 && <p style={{ marginTop: "1rem" }}><button type="button" onClick={() => void older()} disabled={busy}>Show older</button></p>}
+      {oldest > 1 && hasOlder && <p style={{ marginTop: "1rem" }}><button type="button" onClick={() => void older()} disabled={busy}>Show older</button></p>}
     </>
   );
 }

@@ -159,6 +159,17 @@ describe("the live connection", () => {
     expect(hub.starts).toBe(1);
   });
 
+  it("begins anew from now when what it missed is no longer kept", async () => {
+    const { hub, live, probe, counts } = bench(40);
+    live.start();
+    await pass(0);
+    probe.answer = 900;
+    hub.opened("Events")[0]?.error(new Error("An error occurred: HubException: events_expired: begin from now"));
+    await pass(2500);
+    expect(hub.opened("Events").map((stream) => stream.args)).toEqual([[40], [900]]);
+    expect(counts().connected).toBe(2);
+  });
+
   it("asks to sign in when nobody is signed in any more", async () => {
     const { hub, live, probe, counts } = bench();
     live.start();

@@ -140,9 +140,18 @@ export class LiveConnection {
         if (subscription.opening === opening) subscription.onItem(item);
       },
       complete: again,
-      error: again,
+      error: (error: Error) => {
+        if (subscription === this.events && error.message.includes("events_expired")) this.beginAnew();
+        else again();
+      },
     });
     subscription.close = () => handle.dispose();
+  }
+
+  /** What came after the last number is no longer kept: the next connection begins from now, and everything is loaded again. */
+  private beginAnew(): void {
+    this.lastNumber = null;
+    void this.connection.stop();
   }
 
   private take(event: EventView): void {
