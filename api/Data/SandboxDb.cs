@@ -4,6 +4,7 @@ using Api.Events;
 using Api.Images;
 using Api.Nodes;
 using Api.Projects;
+using Api.Webhooks;
 using Contracts;
 using Microsoft.AspNetCore.DataProtection.EntityFrameworkCore;
 using Microsoft.EntityFrameworkCore;
@@ -30,6 +31,8 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
     public DbSet<NodeImage> NodeImages => Set<NodeImage>();
     public DbSet<Event> Events => Set<Event>();
     public DbSet<EventCounter> EventCounters => Set<EventCounter>();
+    public DbSet<WebhookEndpoint> WebhookEndpoints => Set<WebhookEndpoint>();
+    public DbSet<WebhookDelivery> WebhookDeliveries => Set<WebhookDelivery>();
     public DbSet<DataProtectionKey> DataProtectionKeys => Set<DataProtectionKey>();
 
     /// <summary>All connections of one program. A request waits for one of them rather than for the server to refuse one more:
@@ -65,7 +68,7 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
 
     protected override void ConfigureConventions(ModelConfigurationBuilder configurationBuilder)
     {
-        foreach (var type in (Type[])[typeof(Phase), typeof(DesiredState), typeof(NodePhase), typeof(DevicePhase), typeof(Origin), typeof(Viommu), typeof(Vmm), typeof(LeaseEnd)])
+        foreach (var type in (Type[])[typeof(Phase), typeof(DesiredState), typeof(NodePhase), typeof(DevicePhase), typeof(Origin), typeof(Viommu), typeof(Vmm), typeof(LeaseEnd), typeof(DeliveryState)])
             configurationBuilder.Properties(type).HaveConversion<string>().HaveMaxLength(32);
     }
 
@@ -156,6 +159,25 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
             e.HasIndex(x => new { x.ProjectId, x.SubjectId, x.Number });
         });
         modelBuilder.Entity<EventCounter>().HasKey(c => c.ProjectId);
+        modelBuilder.Entity<WebhookEndpoint>(e =>
+        {
+            e.HasIndex(w => w.ProjectId);
+            e.HasOne<Project>().WithMany().HasForeignKey(w => w.ProjectId);
+            e.Property(w => w.Url).HasMaxLength(WebhookUrl.MaxLength);
+            Json(e.Property(w => w.Types));
+            Json(e.Property(w => w.Labels));
+            Json(e.Property(w => w.Disabled));
+        });
+        modelBuilder.Entity<WebhookDelivery>(e =>
+        {
+            e.HasKey(d => new { d.EndpointId, d.Number });
+            e.HasOne<WebhookEndpoint>().WithMany().HasForeignKey(d => d.EndpointId).OnDelete(DeleteBehavior.Cascade);
+            e.HasIndex(d => new { d.EndpointId, d.EventNumber }).IsUnique().HasDatabaseName("ix_webhook_deliveries_event");
+            e.HasIndex(d => new { d.EndpointId, d.Stream }).IsUnique().HasFilter("state = 'Pending'").HasDatabaseName("ix_webhook_deliveries_one_pending");
+            e.HasIndex(d => new { d.EndpointId, d.Stream, d.Number }).HasFilter("state = 'Waiting'").HasDatabaseName("ix_webhook_deliveries_waiting");
+            e.HasIndex(d => new { d.EndpointId, d.DueAt, d.Number }).HasFilter("state = 'Pending'").HasDatabaseName("ix_webhook_deliveries_due");
+            e.ToTable(t => t.HasCheckConstraint("ck_webhook_deliveries_due", "(state = 'Pending') = (due_at IS NOT NULL)"));
+        });
     }
 
     private static void Json<T>(PropertyBuilder<T> property)

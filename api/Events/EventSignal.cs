@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using Api.Sandboxes;
+using Api.Webhooks;
 using Npgsql;
 
 namespace Api.Events;
@@ -41,7 +42,11 @@ public sealed class EventSignal(NpgsqlDataSource source, TimeProvider time, ISer
         WakeReconcilers();
     }
 
-    private void WakeReconcilers() => services.GetRequiredService<SandboxScheduler>().Wake();
+    private void WakeReconcilers()
+    {
+        services.GetRequiredService<SandboxScheduler>().Wake();
+        services.GetRequiredService<WebhookFanout>().Wake();
+    }
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {

@@ -99,7 +99,7 @@ public static partial class SandboxValidation
         if (lease.OnExpiry is { } end && !Enum.IsDefined(end)) refuse("lease.onExpiry", "takes stop or delete");
     }
 
-    private static void CheckLabels(IReadOnlyDictionary<string, string>? labels, Action<string, string> refuse)
+    public static void CheckLabels(IReadOnlyDictionary<string, string>? labels, Action<string, string> refuse)
     {
         if (labels is null) return;
         if (labels.Count > MaxLabels) { refuse("labels", $"takes at most {MaxLabels} labels"); return; }

@@ -16,7 +16,8 @@ public sealed class ServiceFixture : IAsyncLifetime
     private readonly PostgresFixture _postgres = new();
     private WebApplicationFactory<Api.Data.SandboxDb>? _factory;
 
-    public WebApplicationFactory<Api.Data.SandboxDb> Factory => _factory!;
+    /// <summary>Begins with whoever asks for it first: a class that brings replicas with another clock has only those.</summary>
+    public WebApplicationFactory<Api.Data.SandboxDb> Factory => _factory ??= NewReplica();
     public string ConnectionString => _postgres.ConnectionString;
     public string AdminKey { get; private set; } = "";
     public string NodeToken { get; private set; } = "";
@@ -31,7 +32,6 @@ public sealed class ServiceFixture : IAsyncLifetime
         await using (var db = Migrations.Database.Open(ConnectionString))
             await Migrations.Bootstrap.RunAsync(db, key, token, "standin", TimeProvider.System, CancellationToken.None);
         (AdminKey, NodeToken) = ((await File.ReadAllTextAsync(key)).Trim(), (await File.ReadAllTextAsync(token)).Trim());
-        _factory = NewReplica();
     }
 
     /// <summary>Another API on the same database. All the classes of tests share one server and its connections.</summary>
@@ -46,7 +46,7 @@ public sealed class ServiceFixture : IAsyncLifetime
     }
 
     /// <summary>A client of another project, with its key.</summary>
-    public async Task<HttpClient> TenantAsync(string name)
+    public async Task<HttpClient> TenantAsync(string name, WebApplicationFactory<Api.Data.SandboxDb>? replica = null)
     {
         var secret = Projects.Secret.Create(Projects.Secret.ApiKeyPrefix);
         await using var db = Migrations.Database.Open(ConnectionString);
@@ -54,7 +54,7 @@ public sealed class ServiceFixture : IAsyncLifetime
         db.Projects.Add(project);
         db.ApiKeys.Add(new Projects.ApiKey { Id = Guid.CreateVersion7(), ProjectId = project.Id, Name = name, SecretSha256 = Projects.Secret.Hash(secret), CreatedAt = TimeProvider.System.GetUtcNow() });
         await db.SaveChangesAsync();
-        var client = Client();
+        var client = Client(replica);
         client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", secret);
         return client;
     }

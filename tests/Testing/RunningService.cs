@@ -17,6 +17,8 @@ public sealed class RunningService : IAsyncLifetime
     public PostgresServer Database { get; init; } = new();
     /// <summary>Whether a worker of this machine is its node; without one, whoever starts the service brings one.</summary>
     public bool HasWorker { get; init; } = true;
+    /// <summary>Settings of the API besides its own.</summary>
+    public IReadOnlyDictionary<string, string?> ApiSettings { get; init; } = new Dictionary<string, string?>();
     public HttpClient Client { get; private set; } = null!;
     public string AdminKey { get; private set; } = "";
     public ProcessUnderTest Worker => _worker!;
@@ -41,7 +43,7 @@ public sealed class RunningService : IAsyncLifetime
         await Eventually.Async(async () => (await Client.GetFromJsonAsync<Page<NodeView>>("/v1/nodes"))!.Items.Any(n => n.Phase == NodePhase.Ready), "the node is ready", Patience);
     }
 
-    public void StartApi() => _api = ProcessUnderTest.StartBuilt("api", "Sandbox.Api", [], new Dictionary<string, string?>
+    public void StartApi() => _api = ProcessUnderTest.StartBuilt("api", "Sandbox.Api", [], new Dictionary<string, string?>(ApiSettings)
     {
         ["ConnectionStrings__Sandbox"] = Database.ConnectionString,
         ["Urls"] = BaseAddress,
