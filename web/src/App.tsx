@@ -13,6 +13,8 @@ import { tellFailure, Toasts } from "./page/Toasts";
 import { SandboxPage } from "./sandboxes/SandboxPage";
 import { useSession, useSignOut } from "./session/session";
 import { SignIn } from "./session/SignIn";
+import { WebhookPage } from "./webhooks/WebhookPage";
+import { WebhooksPage } from "./webhooks/WebhooksPage";
 
 export function App() {
   const session = useSession();
@@ -27,7 +29,7 @@ export function App() {
   );
 }
 
-const places = [["/", "Overview"], ["/devices", "Devices"], ["/events", "Events"]] as const;
+const places = [["/", "Overview"], ["/devices", "Devices"], ["/events", "Events"], ["/webhooks", "Webhooks"]] as const;
 
 function Frame({ session }: { session: SessionView }) {
   const path = usePath();
@@ -35,7 +37,7 @@ function Frame({ session }: { session: SessionView }) {
   const signOut = useSignOut();
   const theme = useTheme();
   useEffect(() => {
-    if (route.page !== "sandbox" && route.page !== "node") document.title = `${places.find(([to]) => to === path)?.[1] ?? "Not found"} · Sandbox`;
+    if (route.page !== "sandbox" && route.page !== "node" && route.page !== "webhook") document.title = `${places.find(([to]) => to === path)?.[1] ?? "Not found"} · Sandbox`;
   }, [path, route.page]);
   return (
     <>
@@ -45,7 +47,7 @@ function Frame({ session }: { session: SessionView }) {
           <Link to="/" className="wordmark"><Mark />Sandbox</Link>
           <nav aria-label="Main">
             {places.map(([to, label]) => (
-              <Link key={to} to={to} aria-current={to === path || (to === "/" && (route.page === "sandbox" || route.page === "node")) ? "page" : undefined}>{label}</Link>
+              <Link key={to} to={to} aria-current={to === path || (to === "/" && (route.page === "sandbox" || route.page === "node")) || (to === "/webhooks" && route.page === "webhook") ? "page" : undefined}>{label}</Link>
             ))}
           </nav>
           <div className="side">
@@ -71,6 +73,8 @@ function PageOf({ route }: { route: Route }) {
     case "node": return <NodePage key={route.id} id={route.id} />;
     case "devices": return <DevicesPage />;
     case "events": return <EventsPage />;
+    case "webhooks": return <WebhooksPage />;
+    case "webhook": return <WebhookPage key={route.id} id={route.id} />;
     case "nowhere": return <div className="panel empty"><p>There is no page at this address.</p><Link to="/" className="button">Go to the overview</Link></div>;
   }
 }

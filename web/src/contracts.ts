@@ -99,6 +99,19 @@ export interface EventView {
   reason: string; message: string; phase: Phase | null;
 }
 
+export type DeliveryState = "Waiting" | "Pending" | "Succeeded" | "Failed";
+export interface WebhookView {
+  id: string; url: string; description: string | null; types: string[]; labels: Record<string, string>; enabled: boolean; disabled: Failure | null;
+  failingSince: string | null; pausedUntil: string | null; previousSecretUntil: string | null; createdAt: string; updatedAt: string;
+}
+export interface WebhookCreate { url: string; description?: string; types?: string[]; labels?: Record<string, string> }
+export interface WebhookCreated { webhook: WebhookView; secret: string }
+export interface WebhookSecretView { secret: string; previousSecretUntil: string | null }
+export interface WebhookDeliveryView {
+  number: number; webhookId: string; eventNumber: number | null; type: string; subjectId: string | null; createdAt: string; state: DeliveryState; attempts: number; dueAt: string | null;
+  lastAttemptAt: string | null; lastStatus: number | null; lastFailure: Failure | null; responseExcerpt: string | null; tookMilliseconds: number | null;
+}
+
 export interface SourceReading { source: string; value: number | null; nullReason: string | null; lowerBound: boolean; origin: Origin; latency?: LatencyHistogram | null }
 /** 22 counts by powers of two: up to 1 µs, up to 2 µs … up to 2^20 µs, and above. */
 export interface LatencyHistogram { counts: number[]; sumNanoseconds: number }

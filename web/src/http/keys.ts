@@ -9,6 +9,9 @@ export const keys = {
   deviceClasses: ["device-classes"] as const,
   images: ["images"] as const,
   events: ["events"] as const,
+  webhooks: ["webhooks"] as const,
+  webhook: (id: string) => ["webhooks", id] as const,
+  deliveries: (id: string, state: string) => ["webhooks", id, "deliveries", state] as const,
 };
 
 export type QueryKey = readonly string[];

@@ -17,10 +17,11 @@ describe("what an event makes stale", () => {
     ["node.joined", ["nodes", "node", "devices", "device-classes", "images", "sandboxes", "sandbox"]],
     ["node.phaseChanged", ["nodes", "node", "devices", "device-classes", "images", "sandboxes", "sandbox"]],
     ["image.changed", ["images"]],
+    ["webhook.endpointDisabled", ["webhooks"]],
   ])("%s", (type, expected) => expect(names(type)).toEqual(expected));
 
   it("is everything when the type is new to this page", () => {
-    expect(names("lease.extended").sort()).toEqual(["device-classes", "devices", "images", "node", "nodes", "sandbox", "sandboxes"]);
+    expect(names("lease.extended").sort()).toEqual(["device-classes", "devices", "images", "node", "nodes", "sandbox", "sandboxes", "webhooks"]);
   });
 
   it("is every sandbox when the event names none", () => {

@@ -2,7 +2,7 @@ import type { EventView } from "../contracts";
 import { keys, type QueryKey } from "../http/keys";
 
 const everything: readonly QueryKey[] = [
-  keys.sandboxList, ["sandbox"], keys.nodes, ["node"], keys.devices, keys.deviceClasses, keys.images,
+  keys.sandboxList, ["sandbox"], keys.nodes, ["node"], keys.devices, keys.deviceClasses, keys.images, keys.webhooks,
 ];
 
 /** Which queries an event makes stale. An event type that this page does not know makes all of them stale. */
@@ -24,6 +24,8 @@ export function staleAfter(event: Pick<EventView, "type" | "subjectId">): readon
       return [keys.nodes, ["node"], keys.devices, keys.deviceClasses, keys.images, keys.sandboxList, ["sandbox"]];
     case "node.machineRefused":
       return [];
+    case "webhook.endpointDisabled":
+      return [keys.webhooks];
     case "image.changed":
       return [keys.images];
     default:

@@ -1,19 +1,22 @@
-import type { DevicePhase, NodePhase, Origin, Phase } from "../contracts";
+import type { DeliveryState, DevicePhase, NodePhase, Origin, Phase } from "../contracts";
 
 export type Tone = "ok" | "busy" | "idle" | "bad" | "warn";
 
-const tones: Record<Phase | NodePhase | DevicePhase, Tone> = {
+type Shown = Phase | NodePhase | DevicePhase | DeliveryState;
+
+const tones: Record<Shown, Tone> = {
   Pending: "busy", Scheduled: "busy", Preparing: "busy", Booting: "busy", Running: "ok",
   Stopping: "busy", Stopped: "idle", Failed: "bad", Lost: "warn", Deleting: "busy",
   Joining: "busy", Ready: "ok", Cordoned: "idle", Draining: "busy", Unreachable: "warn",
   Available: "ok", Assigned: "idle", Cleaning: "busy", Quarantined: "bad",
+  Waiting: "idle", Succeeded: "ok",
 };
 
-export function toneOf(phase: Phase | NodePhase | DevicePhase): Tone {
+export function toneOf(phase: Shown): Tone {
   return tones[phase] ?? "idle";
 }
 
-export function PhaseBadge({ phase, large }: { phase: Phase | NodePhase | DevicePhase; large?: boolean }) {
+export function PhaseBadge({ phase, large }: { phase: Shown; large?: boolean }) {
   return (
     <span className={`phase ${toneOf(phase)}${large ? " large" : ""}`} data-testid="phase-badge" data-phase={phase}>
       <i aria-hidden="true" />

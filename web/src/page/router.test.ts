@@ -9,5 +9,7 @@ it.each([
   ["/nodes", { page: "nowhere" }],
   ["/devices/", { page: "devices" }],
   ["/events", { page: "events" }],
+  ["/webhooks", { page: "webhooks" }],
+  ["/webhooks/0d5c", { page: "webhook", id: "0d5c" }],
   ["/v2", { page: "nowhere" }],
 ])("%s leads to its page", (path, route) => expect(parseRoute(path)).toEqual(route));

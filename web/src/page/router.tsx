@@ -6,6 +6,8 @@ export type Route =
   | { page: "node"; id: string }
   | { page: "devices" }
   | { page: "events" }
+  | { page: "webhooks" }
+  | { page: "webhook"; id: string }
   | { page: "nowhere" };
 
 export function parseRoute(path: string): Route {
@@ -15,6 +17,8 @@ export function parseRoute(path: string): Route {
   if (parts.length === 2 && parts[0] === "nodes" && parts[1]) return { page: "node", id: parts[1] };
   if (parts.length === 1 && parts[0] === "devices") return { page: "devices" };
   if (parts.length === 1 && parts[0] === "events") return { page: "events" };
+  if (parts.length === 1 && parts[0] === "webhooks") return { page: "webhooks" };
+  if (parts.length === 2 && parts[0] === "webhooks" && parts[1]) return { page: "webhook", id: parts[1] };
   return { page: "nowhere" };
 }
 
