@@ -1,5 +1,6 @@
 using Contracts;
 using Microsoft.Extensions.Logging.Abstractions;
+using Worker.Faults;
 using Worker.Hardware;
 using Worker.Tests.Hardware.Assignment;
 using Worker.Tests.Vms;
@@ -76,12 +77,20 @@ public sealed class SimulatedVmTests : IAsyncLifetime
         return View!.Sandbox;
     }
 
+    private static async Task SignalAsync(string signal, int pid)
+    {
+        using var kill = System.Diagnostics.Process.Start("kill", [signal, pid.ToString(System.Globalization.CultureInfo.InvariantCulture)]);
+        await kill.WaitForExitAsync(TestContext.Current.CancellationToken);
+        Assert.Equal(0, kill.ExitCode);
+    }
+
     private static Condition Of(ReportedSandbox sandbox, ConditionType type) => sandbox.Conditions.Single(condition => condition.Type == type);
 
-    private Dictionary<string, SourceReading> Sample() => _manager.Sample(TimeProvider.System.GetUtcNow()).Single().Readings.ToDictionary(reading => reading.Source);
+    /// <summary>Null while the simulation has told nothing new.</summary>
+    private Dictionary<string, SourceReading>? Sample() => _manager.Sample(TimeProvider.System.GetUtcNow()).SingleOrDefault()?.Readings.ToDictionary(reading => reading.Source);
 
     private Task<Dictionary<string, SourceReading>> SampleAboveAsync(string source, long value) =>
-        Eventually.GetAsync(() => Sample() is var readings && readings[source].Value > value ? readings : null, $"{source} is above {value}", Patience);
+        Eventually.GetAsync(() => Sample() is { } readings && readings[source].Value > value ? readings : null, $"{source} is above {value}", Patience);
 
     [Fact]
     public async Task Start_ProvesSharedAddresses_AndSaysThatAllOfItIsSimulated()
@@ -107,7 +116,7 @@ public sealed class SimulatedVmTests : IAsyncLifetime
         await UntilAsync(VmState.Running);
         await Eventually.TrueAsync(() => Of(View!.Sandbox, ConditionType.SvaReady).Reason == "SharedAddressProbePassedWithoutPasid", "the probe has passed", Patience);
         Assert.Equal((VerdictClass.PassthroughOnly, Origin.Simulated), (View!.Sandbox.Verdict!.Class, View.Sandbox.Verdict.Origin));
-        Assert.Equal(1, Sample()[FaultSource.VirtioIommuEvents].Value);
+        Assert.Equal(1, (await SampleAboveAsync(FaultSource.VirtioIommuEvents, 0))[FaultSource.VirtioIommuEvents].Value);
     }
 
     [Fact]
@@ -132,6 +141,19 @@ public sealed class SimulatedVmTests : IAsyncLifetime
             return Task.CompletedTask;
         });
         Assert.Equal((VmState.Running, before.VmmPid), (View!.Sandbox.State, View.Sandbox.VmmPid));
+    }
+
+    [Fact]
+    public async Task Sample_WhenNothingNewWasTold_IsNone()
+    {
+        var sandbox = await StartAsync();
+        await SampleAboveAsync(FaultSource.AtsRequests, 0);
+        // A process that stands still tells nothing: what it told last is sampled once, and then no more, until it is too old and null.
+        await SignalAsync("-STOP", sandbox.VmmPid!.Value);
+        await Eventually.TrueAsync(() => Sample() is null && Sample() is null, "nothing new is told", Patience);
+        await Eventually.TrueAsync(() => Sample()?[FaultSource.AtsRequests].NullReason == NullReasons.AgentSilent, "the counts are too old", Patience);
+        await SignalAsync("-CONT", sandbox.VmmPid!.Value);
+        await SampleAboveAsync(FaultSource.AtsRequests, 0);
     }
 
     [Fact]

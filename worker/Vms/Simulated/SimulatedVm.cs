@@ -16,6 +16,7 @@ internal sealed class SimulatedVm : IVm
     private readonly SandboxFaults _faults;
     private readonly VmSupervision _supervision;
     private volatile Told? _told;
+    private long? _sampled;
     private volatile bool _configure;
 
     private sealed record Told(SimulationStatus Status, long At);
@@ -55,7 +56,15 @@ internal sealed class SimulatedVm : IVm
         _launch.Cgroup?.KillAll();
     }
 
-    public FaultSample Sample(DateTimeOffset now) => _faults.Sample(now);
+    /// <summary>Null as long as nothing new was told: the same counters once more would look like a second without faults, and the next like one with twice as many.</summary>
+    public FaultSample? Sample(DateTimeOffset now)
+    {
+        var (status, reason) = LastTold();
+        if (reason is null && status!.Sequence == _sampled)
+            return null;
+        _sampled = status?.Sequence;
+        return _faults.Sample(now);
+    }
 
     public async ValueTask DisposeAsync()
     {

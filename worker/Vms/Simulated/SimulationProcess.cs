@@ -11,7 +11,7 @@ namespace Worker.Vms.Simulated;
 internal static class SimulationProcess
 {
     public const string Verb = "simulate", ModelName = "simulation.json", StatusName = "status.json";
-    private const int TicksOfTelling = 5;
+    private const int TicksOfTelling = 2;
     private static readonly TimeSpan Tick = TimeSpan.FromMilliseconds(100), MostAtOnce = TimeSpan.FromMilliseconds(500);
 
     public static async Task<int> RunAsync(string modelFile, TimeProvider time)
