@@ -115,17 +115,6 @@ public sealed class FaultCollectorsTests
     public void Of_WhenEventsAreHidden_ShowsNoTypesEither() =>
         Assert.DoesNotContain(Of(Case("missing")), r => r.Source.StartsWith("smmu.events.", StringComparison.Ordinal));
 
-    [Fact]
-    public void Hold_WhenTheGuestCountsBackwards_KeepsTheHighestAsALowerBound()
-    {
-        var highest = new Dictionary<string, long>();
-        SourceReading Next(long? value) => SandboxFaults.Hold(highest, new SourceReading("guest.minorFaults", value, value is null ? "AgentSilent" : null, false, Origin.Emulated));
-        Assert.Equal((10L, false), (Next(10).Value, Next(10).LowerBound));
-        Assert.Equal((10L, true), (Next(4).Value, Next(4).LowerBound));
-        Assert.Null(Next(null).Value);
-        Assert.Equal((11L, false), (Next(11).Value, Next(11).LowerBound));
-    }
-
     [Theory]
     [InlineData("7 (a b) S 1 7 7 0 -1 4194560 123 0 45 0 1 1 0 0 20 0 1 0 999 1 1", 999ul, 123L, 45L)]
     [InlineData("7 (evil) Z 9 9 (x) S 1 7 7 0 -1 4194560 123 0 45 0 1 1 0 0 20 0 1 0 999 1 1", 999ul, 123L, 45L)]
