@@ -23,8 +23,10 @@ public sealed class FaultSampling(VmManager vms, TimeProvider time, ILogger<Faul
     {
         get
         {
+            if (Latest is not [_, ..] latest)
+                return [];
             var told = vms.Snapshot().Views.ToDictionary(view => view.Sandbox.Id, view => view.Sandbox);
-            return [.. Latest.Where(sample => told.ContainsKey(sample.SandboxId)).Select(sample => (sample, told[sample.SandboxId].StormJudgedBy, told[sample.SandboxId].Conditions.FirstOrDefault(c => c.Type == ConditionType.FaultStorm)))];
+            return [.. latest.Where(sample => told.ContainsKey(sample.SandboxId)).Select(sample => (sample, told[sample.SandboxId].StormJudgedBy, told[sample.SandboxId].Conditions.FirstOrDefault(c => c.Type == ConditionType.FaultStorm)))];
         }
     }
 

@@ -108,6 +108,14 @@ public sealed class StormPolicyTests(ServiceFixture service) : IClassFixture<Ser
         Assert.Equal(["StormPolicySet", "StormPolicyRemoved"], await ReasonsAsync(client, id));
     }
 
+    [Fact]
+    public void Page_OffersEverySource()
+    {
+        var contracts = File.ReadAllText(Path.Combine(Surroundings.Repository, "web", "src", "contracts.ts"));
+        var offered = contracts[contracts.IndexOf("stormSources", StringComparison.Ordinal)..].Split(']')[1].Split('"').Where(part => part.Contains('.', StringComparison.Ordinal));
+        Assert.Equal(StormSources.All, offered);
+    }
+
     [Theory]
     [InlineData("PUT")]
     [InlineData("DELETE")]

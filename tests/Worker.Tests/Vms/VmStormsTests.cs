@@ -1,6 +1,7 @@
 using Contracts;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
+using Worker.Faults;
 using Worker.Hardware;
 using Worker.Tests.Hardware.Assignment;
 using Worker.Vms;
@@ -146,6 +147,22 @@ public sealed class VmStormsTests : IAsyncLifetime
         Pass(10, 0);
         Assert.Equal(("FaultStorm", since), (Storm!.Reason, Storm.Since));
         await ToldAsync("NoFaultStorm", 0);
+    }
+
+    [Fact]
+    public async Task Sampling_OfAStorm_IsWhatPrometheusReads()
+    {
+        using var sampling = new FaultSampling(_manager, _time, NullLogger<FaultSampling>.Instance);
+        await sampling.StartAsync(TestContext.Current.CancellationToken);
+        await Eventually.TrueAsync(() =>
+        {
+            _vmm.Current!.Readings = [new SourceReading(FaultSource.GuestMinor, _faults += 500, null, false, Origin.Emulated)];
+            _time.Advance(TimeSpan.FromSeconds(1));
+            var text = new MetricText();
+            StormMetrics.Write(text, sampling.LatestStorms);
+            return text.ToString().EndsWith($"\nsandbox_fault_storm{{sandbox=\"{_id}\",origin=\"emulated\"}} 1\n", StringComparison.Ordinal);
+        }, "it is 1");
+        await sampling.StopAsync(TestContext.Current.CancellationToken);
     }
 
     [Fact]
