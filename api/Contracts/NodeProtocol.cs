@@ -50,11 +50,12 @@ public enum VmState { Absent, Preparing, Booting, Running, Stopping, Stopped, Fa
 
 /// <summary>What a node sees of one sandbox. <c>Absent</c> answers a plan entry that asks for deletion once nothing of it is left
 /// (no process, cgroup, socket, file or device). <c>Incarnation</c> is the plan's number for this start of the guest.
-/// <c>ExecAt</c>: when the VMM was executed. <c>GuestReadyAt</c>: when the agent's first Ready arrived.</summary>
+/// <c>ExecAt</c>: when the VMM was executed. <c>GuestReadyAt</c>: when the agent's first Ready arrived.
+/// <c>StormJudgedBy</c>: the policy by which its condition FaultStorm was judged, which may not be the plan's any more; null when it has none.</summary>
 public sealed record ReportedSandbox(
     Guid Id, int Incarnation, VmState State, IReadOnlyList<Condition> Conditions, Failure? Failure, Verdict? Verdict,
     int? VmmPid, DateTimeOffset? ExecAt, DateTimeOffset? GuestReadyAt, DateTimeOffset? EndedAt,
-    GuestFacts? Guest, IReadOnlyList<ProbeResult>? Probe);
+    GuestFacts? Guest, IReadOnlyList<ProbeResult>? Probe, StormPolicy? StormJudgedBy = null);
 
 /// <summary>What the guest's agent says of its machine. The guest is not trusted: a count that cannot be true is null, like one that could not be read.</summary>
 public sealed record GuestFacts(string AgentVersion, string Kernel, string BootId, int? Cpus, long? MemoryKib);
@@ -68,8 +69,8 @@ public sealed record NodePlan(long Revision, IReadOnlyList<PlannedSandbox> Sandb
 public sealed record PlannedDevice(string Address, DateTimeOffset LiftQuarantineOf);
 
 /// <summary><c>Launched</c>: a node has already reported this incarnation past Preparing, so a node that knows nothing of it
-/// must report Failed (VmmLost) instead of starting a second guest.</summary>
-public sealed record PlannedSandbox(Guid Id, string Name, int Incarnation, DesiredState Desired, bool Launched, SandboxSpec Spec);
+/// must report Failed (VmmLost) instead of starting a second guest. <c>FaultStorm</c>: by what the node judges storms; it may change while the guest runs.</summary>
+public sealed record PlannedSandbox(Guid Id, string Name, int Incarnation, DesiredState Desired, bool Launched, SandboxSpec Spec, StormPolicy? FaultStorm = null);
 
 /// <summary>Everything the VMM's command line is built from. <c>Devices</c> are addresses of the node's own report.</summary>
 public sealed record SandboxSpec(

@@ -89,6 +89,7 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
             Json(e.Property(s => s.Verdict));
             Json(e.Property(s => s.Guest));
             Json(e.Property(s => s.Probe));
+            Json(e.Property(s => s.FaultStorm));
             e.ToTable(t => t.HasCheckConstraint("ck_sandboxes_phase",
                 $"phase IN ({string.Join(", ", Enum.GetNames<Phase>().Select(n => $"'{n}'"))})"));
             e.ToTable(t => t.HasCheckConstraint("ck_sandboxes_desired",

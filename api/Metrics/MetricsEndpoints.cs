@@ -17,7 +17,7 @@ public static class MetricsEndpoints
     private static async Task<IResult> GetAsync(HttpContext http, SandboxDb db, FaultLatest latest, FaultIntake intake, CancellationToken ct)
     {
         var project = http.User.ProjectId();
-        var own = await db.Sandboxes.Where(s => s.ProjectId == project).Select(s => new { s.Id, s.Phase }).ToListAsync(ct);
+        var own = await db.Sandboxes.Where(s => s.ProjectId == project).Select(s => new { s.Id, s.Phase, s.FaultStorm, s.Conditions }).ToListAsync(ct);
         var nodes = await db.Nodes.GroupBy(n => n.Phase).Select(g => new { Phase = g.Key, Count = g.Count() }).ToListAsync(ct);
         var devices = await db.Devices.Where(DeviceViews.Shown).Select(d => new { d.Class, d.Phase, d.Verdict, d.Origin }).ToListAsync(ct);
 
@@ -35,6 +35,7 @@ public static class MetricsEndpoints
             text.Add(value);
         }
         var samples = latest.Read();
+        StormMetrics.Write(text, own.Where(s => samples.ContainsKey(s.Id)).Select(s => (samples[s.Id], s.FaultStorm, s.Conditions.Find(c => c.Type == ConditionType.FaultStorm))));
         FaultMetrics.Write(text, [.. own.Select(s => samples.GetValueOrDefault(s.Id)).OfType<FaultSample>()]);
         return Results.Text(text.ToString(), MetricText.ContentType);
     }

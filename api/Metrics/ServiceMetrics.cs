@@ -13,5 +13,5 @@ public static class ServiceMetrics
         SamplesRefused = new("sandbox_fault_samples_refused_total", MetricKind.Counter, "Fault samples that were not well formed or not of the node's own sandboxes."),
         SamplesDropped = new("sandbox_fault_samples_dropped_total", MetricKind.Counter, "Fault samples that were taken and not stored, because the queue was full.");
 
-    public static readonly IReadOnlyList<Metric> All = [Sandboxes, Nodes, Devices, SamplesAccepted, SamplesRefused, SamplesDropped];
+    public static readonly IReadOnlyList<Metric> All = [Sandboxes, Nodes, Devices, SamplesAccepted, SamplesRefused, SamplesDropped, StormMetrics.Storm];
 }

@@ -51,7 +51,7 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Fault
         var devices = await db.Devices.Where(d => d.NodeId == nodeId).ToListAsync(ct);
         var sandboxes = await db.Sandboxes.Where(s => s.NodeId == nodeId).ToDictionaryAsync(s => s.Id, ct);
         foreach (var observed in report.Sandboxes)
-            if (sandboxes.TryGetValue(observed.Id, out var sandbox)) ApplySandbox(db, sandbox, observed, now);
+            if (sandboxes.TryGetValue(observed.Id, out var sandbox)) ApplySandbox(db, node, devices, sandbox, observed, now);
         var gone = sandboxes.Values.Where(s => db.Entry(s).State == EntityState.Deleted).ToList();
         var freed = ApplyDevices(db, node, devices, report.Devices, sandboxes, gone, now);
         await db.SaveChangesAsync(ct);
@@ -91,10 +91,9 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Fault
         }
     }
 
-    private static void ApplySandbox(SandboxDb db, Sandbox sandbox, ReportedSandbox observed, DateTimeOffset now)
+    private static void ApplySandbox(SandboxDb db, Node node, List<Device> devices, Sandbox sandbox, ReportedSandbox observed, DateTimeOffset now)
     {
-        var outcome = SandboxLifecycle.Observe(sandbox.Phase, sandbox.Desired, sandbox.Incarnation, sandbox.Launched, observed.Incarnation, observed.State);
-        if (outcome is SandboxLifecycle.Outcome.Gone)
+        if (Observe() is SandboxLifecycle.Outcome.Gone)
         {
             db.Sandboxes.Remove(sandbox);
             db.Events.Add(Event.Of(sandbox, EventType.SandboxDeleted, "Removed", $"{sandbox.Name} is gone; nothing of it is left on its node.", now));
@@ -103,7 +102,7 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Fault
         if (observed.Incarnation != sandbox.Incarnation || sandbox.Phase == Phase.Pending) return;
 
         // Details of an ended guest are still taken (its last conditions come with, or after, its end); its phase is not.
-        foreach (var condition in observed.Conditions)
+        foreach (var condition in observed.Conditions.Where(c => !FaultStorms.IsOutOfDate(c, observed.StormJudgedBy, sandbox.FaultStorm)))
             if (sandbox.Set(condition))
                 db.Events.Add(Event.Of(sandbox, EventType.SandboxCondition, condition.Reason, $"{condition.Type} is {condition.Status}: {condition.Message}", now));
         if (observed.Verdict is not null) sandbox.Verdict = observed.Verdict;
@@ -111,13 +110,16 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Fault
         sandbox.Probe = observed.Probe?.ToList() ?? sandbox.Probe;
         sandbox.ExecAt = observed.ExecAt ?? sandbox.ExecAt;
         sandbox.GuestReadyAt = observed.GuestReadyAt ?? sandbox.GuestReadyAt;
-        if (outcome is not SandboxLifecycle.Outcome.Become become) return;
+        FaultStorms.Answer(db, sandbox, observed, devices, node.Name, now);
+        if (Observe() is not SandboxLifecycle.Outcome.Become become) return;
         if (observed.State is not (VmState.Absent or VmState.Preparing)) sandbox.Launched = true;
-        if (become.Phase is Phase.Failed or Phase.Stopped) sandbox.Failure = observed.Failure;
+        if (become.Phase is Phase.Failed or Phase.Stopped) sandbox.Failure = FaultStorms.FailureOfEnd(observed.Failure, sandbox.Failure);
         if (!sandbox.Enter(become.Phase, now)) return;
         var ended = become.Phase is Phase.Stopped or Phase.Failed ? observed.Conditions.FirstOrDefault(c => c is { Type: ConditionType.VmmRunning, Status: ConditionStatus.False }) : null;
         db.Events.Add(Event.Of(sandbox, EventType.SandboxPhase, observed.Failure?.Reason ?? ended?.Reason ?? become.Phase.ToString(),
             observed.Failure?.Message ?? ended?.Message ?? $"{sandbox.Name} is {become.Phase}.", now));
+
+        SandboxLifecycle.Outcome Observe() => SandboxLifecycle.Observe(sandbox.Phase, sandbox.Desired, sandbox.Incarnation, sandbox.Launched, observed.Incarnation, observed.State);
     }
 
     /// <summary>True if a device became free.</summary>

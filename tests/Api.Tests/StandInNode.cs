@@ -57,5 +57,20 @@ public sealed class StandInNode(WebApplicationFactory<Api.Data.SandboxDb> api, s
         await SyncAsync();
     }
 
+    /// <summary>Says what it has judged of a sandbox's faults, by the plan's policy or a given one, and reports.</summary>
+    public async Task SayStormAsync(Guid id, ConditionStatus status, string reason, StormPolicy? by = null, VmState state = VmState.Running)
+    {
+        await SayAsync(id, state);
+        JudgeStorm(id, status, reason, by);
+        await SyncAsync();
+    }
+
+    /// <summary>The same for the next report.</summary>
+    public void JudgeStorm(Guid id, ConditionStatus status, string reason, StormPolicy? by = null) => Sandboxes[id] = Sandboxes[id] with
+    {
+        Conditions = [new Condition(ConditionType.FaultStorm, status, reason, "It was 500 a second.", TimeProvider.System.GetUtcNow())],
+        StormJudgedBy = by ?? Plan.Sandboxes.Single(s => s.Id == id).FaultStorm,
+    };
+
     public async ValueTask DisposeAsync() => await _connection.DisposeAsync();
 }

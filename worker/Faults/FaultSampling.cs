@@ -18,6 +18,18 @@ public sealed class FaultSampling(VmManager vms, TimeProvider time, ILogger<Faul
     /// <summary>The samples of the last round; none when it is not fresh.</summary>
     public IReadOnlyList<FaultSample> Latest => _last is { At: { } at } last && time.GetElapsedTime(at) < Fresh ? last.Samples : [];
 
+    /// <summary>Those samples, each with its sandbox's storm as it is told.</summary>
+    public IReadOnlyList<(FaultSample Sample, StormPolicy? Policy, Condition? Condition)> LatestStorms
+    {
+        get
+        {
+            if (Latest is not [_, ..] latest)
+                return [];
+            var told = vms.Snapshot().Views.ToDictionary(view => view.Sandbox.Id, view => view.Sandbox);
+            return [.. latest.Where(sample => told.ContainsKey(sample.SandboxId)).Select(sample => (sample, told[sample.SandboxId].StormJudgedBy, told[sample.SandboxId].Conditions.FirstOrDefault(c => c.Type == ConditionType.FaultStorm)))];
+        }
+    }
+
     /// <summary>The samples of the next round. Who is not waiting when it ends misses it.</summary>
     public Task<FaultSample[]> NextAsync(CancellationToken ct) => Volatile.Read(ref _next).Task.WaitAsync(ct);
 

@@ -63,8 +63,8 @@ public sealed class SimulatedVmTests : IAsyncLifetime
         StartWorker();
     }
 
-    private void Apply(DesiredState desired = DesiredState.Running, int incarnation = 1, Vmm vmm = Vmm.Simulated, string? userData = """{"workload":"random","seed":7,"workingSetMib":2}""", Viommu viommu = Viommu.Smmuv3, params string[] devices) =>
-        _manager.Apply(new NodePlan(++_revision, [new PlannedSandbox(_id, "x", incarnation, desired, false, new SandboxSpec("guest", 1, 128, viommu, devices is [] ? ["sva-0"] : devices, userData, [], vmm))], [], []));
+    private void Apply(DesiredState desired = DesiredState.Running, int incarnation = 1, Vmm vmm = Vmm.Simulated, string? userData = """{"workload":"random","seed":7,"workingSetMib":2}""", Viommu viommu = Viommu.Smmuv3, StormPolicy? storm = null, params string[] devices) =>
+        _manager.Apply(new NodePlan(++_revision, [new PlannedSandbox(_id, "x", incarnation, desired, false, new SandboxSpec("guest", 1, 128, viommu, devices is [] ? ["sva-0"] : devices, userData, [], vmm), storm)], [], []));
 
     private Task<VmView> UntilAsync(VmState state, int incarnation = 1) => Eventually.GetAsync(
         () => View is { } view && view.Sandbox.State == state && view.Sandbox.Incarnation == incarnation ? view : null, $"the state is {state}", Patience);
@@ -189,6 +189,28 @@ public sealed class SimulatedVmTests : IAsyncLifetime
         using (var process = ProcessHandle.Open(ProcessIdentity.Of(sandbox.VmmPid!.Value)!))
             process!.Terminate();
         Assert.Equal("VmmExited", (await UntilAsync(VmState.Failed)).Sandbox.Failure!.Reason);
+    }
+
+    /// <summary>Until the condition says so; the rounds of the sampling are made here.</summary>
+    private Task StormAsync(string reason) => Eventually.TrueAsync(() =>
+    {
+        _manager.Sample(TimeProvider.System.GetUtcNow());
+        return View!.Sandbox.Conditions.FirstOrDefault(c => c.Type == ConditionType.FaultStorm)?.Reason == reason;
+    }, $"the condition is {reason}", Patience);
+
+    [Fact]
+    public async Task Storm_OfTheWorkloadOfThatName_IsFound_AndIsNoneByAPolicyThatAllowsIt()
+    {
+        const string workload = """{"workload":"storm","seed":7,"workingSetMib":2}""";
+        Apply(userData: workload, storm: new StormPolicy(100, 5, StormAction.Stop, null));
+        var started = await UntilAsync(VmState.Running);
+        await StormAsync("FaultStorm");
+        Assert.Contains("smmu.events, io.pageFaults (simulated)", Of(View!.Sandbox, ConditionType.FaultStorm).Message, StringComparison.Ordinal);
+        await RestartWorkerAsync();
+        Assert.Equal("FaultStorm", Of(View!.Sandbox, ConditionType.FaultStorm).Reason);
+        Apply(userData: workload, storm: new StormPolicy(1e9, 5, StormAction.Stop, null));
+        await StormAsync("NoFaultStorm");
+        Assert.Equal(started.Sandbox.VmmPid, View!.Sandbox.VmmPid);
     }
 
     [Fact]

@@ -9,11 +9,12 @@ import { navigate } from "../page/router";
 import { AcceleratorFields } from "./AcceleratorFields";
 import { bodyOf, type Draft, emptyDraft, messagesFor, takesViommu, withVmm } from "./draft";
 import { Field } from "./Field";
+import { StormFields } from "./StormFields";
 import { viommuWords, vmmWords } from "./words";
 
 const viommus: readonly Viommu[] = ["Smmuv3", "Virtio", "None"];
 const vmms: readonly Vmm[] = ["Qemu", "Kvmtool", "Simulated"];
-const known = ["name", "image", "vcpus", "memoryMib", "accelerators", "viommu", "lease", "labels", "userData", "sshKeys", "vmm", "node"];
+const known = ["name", "image", "vcpus", "memoryMib", "accelerators", "viommu", "lease", "labels", "userData", "sshKeys", "vmm", "node", "faultStorm"];
 
 export function CreateDialog({ onClose }: { onClose: () => void }) {
   const client = useQueryClient();
@@ -129,6 +130,7 @@ export function CreateDialog({ onClose }: { onClose: () => void }) {
             <Field id="sshKeys" label="SSH public keys" className="full" wrong={wrong("sshKeys")} hint="One a line">
               {(aria) => <textarea {...aria} rows={2} value={draft.sshKeys} onChange={(event) => change("sshKeys", event.target.value)} spellCheck={false} />}
             </Field>
+            <StormFields draft={draft} wrong={wrong("faultStorm")} onChange={change} />
           </div>
         </div>
         <footer>

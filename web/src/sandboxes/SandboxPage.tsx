@@ -5,7 +5,7 @@ import type { SandboxView } from "../contracts";
 import { FaultPanel } from "../faults/FaultPanel";
 import { ApiError, get } from "../http/client";
 import { keys } from "../http/keys";
-import { OriginBadge, PhaseBadge } from "../page/badges";
+import { OriginBadge, PhaseBadge, StormBadge } from "../page/badges";
 import { ErrorNote } from "../page/ErrorNote";
 import { Link } from "../page/router";
 import { FullTime } from "../page/time";
@@ -14,7 +14,7 @@ import { PhaseTrace } from "./PhaseTrace";
 import { ProbePanel } from "./ProbePanel";
 import { RowActions } from "./RowActions";
 import { VerdictChain } from "./VerdictChain";
-import { viommuWords, vmmWords } from "./words";
+import { stormPolicyWords, stormWords, viommuWords, vmmWords } from "./words";
 
 export function SandboxPage({ id }: { id: string }) {
   const query = useQuery({
@@ -48,6 +48,7 @@ function Details({ sandbox }: { sandbox: SandboxView }) {
           <div className="under-title">
             <PhaseBadge phase={sandbox.phase} large />
             {sandbox.origin && <OriginBadge origin={sandbox.origin} />}
+            <StormBadge storm={stormWords(sandbox)} />
             {sandbox.desired === "Deleted" ? <span className="soft">being deleted</span> : sandbox.desired === "Stopped" && sandbox.phase !== "Stopped" ? <span className="soft">asked to stop</span> : null}
           </div>
         </div>
@@ -109,6 +110,7 @@ function Facts({ sandbox }: { sandbox: SandboxView }) {
         {guest && <div><dt>Guest kernel</dt><dd><code>{guest.kernel}</code></dd></div>}
         {guest && <div><dt>Guest agent</dt><dd><code>{guest.agentVersion}</code></dd></div>}
         {sandbox.lease && <div><dt>Lease</dt><dd>{sandbox.lease.onExpiry === "Delete" ? "deleted" : "stopped"} on <FullTime at={sandbox.lease.expiresAt} /></dd></div>}
+        {sandbox.faultStorm && <div data-testid="storm-policy"><dt>Storm policy</dt><dd>{stormPolicyWords(sandbox.faultStorm)}</dd></div>}
         {labels.length > 0 && <div><dt>Labels</dt><dd>{labels.map(([key, value]) => <code key={key}>{key}={value} </code>)}</dd></div>}
         <div><dt>Created</dt><dd><FullTime at={sandbox.createdAt} /></dd></div>
         <div><dt>Id</dt><dd><code>{sandbox.id}</code></dd></div>

@@ -1,4 +1,4 @@
-import type { LeaseEnd, SandboxCreate, Viommu, Vmm } from "../contracts";
+import type { LeaseEnd, SandboxCreate, StormAction, Viommu, Vmm } from "../contracts";
 
 /** The create form as it is typed: all text, so that nothing is lost while a number is half written. */
 export interface Draft {
@@ -14,6 +14,12 @@ export interface Draft {
   leaseAmount: string;
   leaseUnit: "60" | "3600" | "86400";
   onExpiry: LeaseEnd;
+  /** Empty: no storm policy. */
+  stormPerSecond: string;
+  stormWindow: string;
+  stormAction: StormAction;
+  /** Empty: what devices do. */
+  stormSource: string;
   labels: string;
   userData: string;
   sshKeys: string;
@@ -21,7 +27,7 @@ export interface Draft {
 
 export const emptyDraft: Draft = {
   name: "", image: "", vcpus: "1", memoryMib: "512", accelerators: [], viommu: "Smmuv3", vmm: "Qemu", node: "",
-  leaseAmount: "", leaseUnit: "3600", onExpiry: "Delete", labels: "", userData: "", sshKeys: "",
+  leaseAmount: "", leaseUnit: "3600", onExpiry: "Delete", stormPerSecond: "", stormWindow: "", stormAction: "None", stormSource: "", labels: "", userData: "", sshKeys: "",
 };
 
 /** What a VMM can give a guest: kvmtool no IOMMU, and the simulated machine nothing without one. */
@@ -47,6 +53,12 @@ export function bodyOf(draft: Draft): { body: SandboxCreate; errors: Record<stri
     errors[field] = ["Must be a whole number."];
     return undefined;
   };
+  const number = (field: string, text: string): number | undefined => {
+    if (text.trim() === "") return undefined;
+    if (Number.isFinite(Number(text))) return Number(text);
+    errors[field] = ["Must be a number."];
+    return undefined;
+  };
   const labels: Record<string, string> = {};
   for (const line of lines(draft.labels)) {
     const at = line.indexOf("=");
@@ -56,6 +68,9 @@ export function bodyOf(draft: Draft): { body: SandboxCreate; errors: Record<stri
   const vcpus = whole("vcpus", draft.vcpus);
   const memoryMib = whole("memoryMib", draft.memoryMib);
   const lease = whole("lease.ttlSeconds", draft.leaseAmount);
+  const perSecond = number("faultStorm.perSecond", draft.stormPerSecond);
+  const windowSeconds = whole("faultStorm.windowSeconds", draft.stormWindow);
+  const hasStormPolicy = [draft.stormPerSecond, draft.stormWindow, draft.stormSource].some((text) => text.trim() !== "") || draft.stormAction !== "None";
   const sshKeys = lines(draft.sshKeys);
   const accelerators = draft.accelerators.map((one, index) => ({ class: one.class, count: whole(`accelerators[${index}].count`, one.count) ?? 1 }));
   const body: SandboxCreate = {
@@ -68,6 +83,12 @@ export function bodyOf(draft: Draft): { body: SandboxCreate; errors: Record<stri
     ...(memoryMib === undefined ? {} : { memoryMib }),
     ...(accelerators.length > 0 ? { accelerators } : {}),
     ...(lease === undefined ? {} : { lease: { ttlSeconds: lease * Number(draft.leaseUnit), onExpiry: draft.onExpiry } }),
+    ...(hasStormPolicy ? {
+      faultStorm: {
+        ...(perSecond === undefined ? {} : { perSecond }), ...(windowSeconds === undefined ? {} : { windowSeconds }),
+        action: draft.stormAction, ...(draft.stormSource === "" ? {} : { source: draft.stormSource }),
+      },
+    } : {}),
     ...(Object.keys(labels).length > 0 ? { labels } : {}),
     ...(draft.userData === "" ? {} : { userData: draft.userData }),
     ...(sshKeys.length > 0 ? { sshKeys } : {}),
