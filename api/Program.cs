@@ -48,7 +48,7 @@ builder.Services.AddSingleton<HubFailures>();
 builder.Services.AddSignalR(o => { o.MaximumReceiveMessageSize = 8 * 1024 * 1024; o.AddFilter<HubFailures>(); })
     .AddHubOptions<DashboardHub>(o => o.MaximumReceiveMessageSize = 32 * 1024);
 
-builder.Services.AddSingleton<ConsoleRelay>().AddSingleton<FaultLive>().AddSingleton<FaultLatest>().AddSingleton<FaultIntake>().AddSingleton<NodePlans>().AddSingleton<NodeSync>().AddSingleton<NodeInventories>().AddSingleton<RefusedMachines>();
+builder.Services.AddSingleton<ConsoleRelay>().AddSingleton<FaultLive>().AddSingleton<FaultLatest>().AddSingleton<FaultIntake>().AddSingleton<NodePlans>().AddSingleton<AnsweredReports>().AddSingleton<NodeSync>().AddSingleton<NodeInventories>().AddSingleton<RefusedMachines>();
 builder.Services.AddScoped<SandboxWishes>().AddScoped<StormPolicies>().AddScoped<DeviceQuarantines>().AddScoped<NodeJoining>();
 AddHosted<EventSignal>();
 AddHosted<SandboxScheduler>();

@@ -9,10 +9,12 @@ namespace Contracts;
 public static class NodeProtocol
 {
     public const string HubPath = "/hubs/node";
-    public const int Version = 2;
+    public const int Version = 3;
     // Worker to API.
     public const string Sync = "Sync";
     public const string Inventory = "Inventory";
+    /// <summary>A batch of <see cref="FaultSamplesEncoding"/> as base64. Answers whether it was taken in; false: not now, tell it again.
+    /// A batch that was told and not answered may be told again: what was taken in before is known by its time.</summary>
     public const string Faults = "Faults";
     public const string ConsoleOutput = "ConsoleOutput";
     // API to worker.
@@ -96,8 +98,8 @@ public sealed record FaultSample(Guid SandboxId, int Incarnation, DateTimeOffset
 [JsonSerializable(typeof(NodeInventory))]
 [JsonSerializable(typeof(NodeJoin))]
 [JsonSerializable(typeof(NodeJoined))]
-[JsonSerializable(typeof(FaultSample))]
-[JsonSerializable(typeof(FaultSample[]))]
+[JsonSerializable(typeof(byte[]))]
+[JsonSerializable(typeof(bool))]
 [JsonSerializable(typeof(ConsoleChunk))]
 [JsonSerializable(typeof(ConsoleKeys))]
 public sealed partial class NodeJson : JsonSerializerContext;

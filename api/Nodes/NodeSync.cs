@@ -14,23 +14,26 @@ namespace Api.Nodes;
 /// Guarantees: phases, devices and their events change in one transaction; a report applied twice changes nothing the second time;
 /// nothing of a report of another machine than the node is stored.
 /// Assumes: a report is one consistent snapshot. On a crash midway nothing of the report is stored and the node sends it again.</summary>
-public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, FaultIntake faults, SandboxScheduler scheduler, TimeProvider time, ILogger<NodeSync> log)
+public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, AnsweredReports answers, FaultIntake faults, SandboxScheduler scheduler, TimeProvider time, ILogger<NodeSync> log)
 {
     private const int Attempts = 5;
     public const int MaxReportedSandboxes = 4096, MaxReportedDevices = 4096, MaxReportedImages = 256;
 
-    /// <summary>The plan; null: the report is of another machine than the node.</summary>
-    public async Task<NodePlan?> SyncAsync(Guid nodeId, NodeReport report, CancellationToken ct)
+    /// <summary>The plan, with what it answers; null: the report is of another machine than the node. <paramref name="last"/>: of the same connection.</summary>
+    public async Task<AnsweredReport?> SyncAsync(Guid nodeId, NodeReport report, AnsweredReport? last, CancellationToken ct)
     {
         if (report.Sandboxes.Count > MaxReportedSandboxes || report.Devices.Count > MaxReportedDevices || report.Images.Count > MaxReportedImages)
             throw new InvalidOperationException($"node {nodeId} reports more than the limits allow");
+        var digest = AnsweredReports.Digest(report);
+        if (last is not null && await answers.HoldsAsync(last, nodeId, report.Installation, digest, time.GetUtcNow(), ct)) return last;
         for (var attempt = 1; ; attempt++)
         {
+            var rows = await answers.RowsAsync(nodeId, ct);
             await using var scope = scopes.CreateAsyncScope();
             var db = scope.ServiceProvider.GetRequiredService<SandboxDb>();
             try
             {
-                return await ApplyAsync(db, nodeId, report, ct);
+                return await ApplyAsync(db, nodeId, report, ct) is { } plan ? new AnsweredReport(digest, rows, plan) : null;
             }
             catch (DbUpdateConcurrencyException) when (attempt < Attempts)
             {

@@ -47,6 +47,11 @@ public sealed class StandInNode(WebApplicationFactory<Api.Data.SandboxDb> api, s
 
     public async Task<NodePlan> SyncAsync() => Plan = await _connection.InvokeAsync<NodePlan>(NodeProtocol.Sync, Report());
 
+    /// <summary>Whether they were taken in.</summary>
+    public async Task<bool> TellAsync(params FaultSample[] samples) => await TellAsync(FaultSamplesEncoding.Batches(samples).Single());
+
+    public Task<bool> TellAsync(byte[] batch) => _connection.InvokeAsync<bool>(NodeProtocol.Faults, batch);
+
     /// <summary>Says of a sandbox that it is so, in the plan's incarnation or a given one, and reports.</summary>
     public async Task SayAsync(Guid id, VmState state, Failure? failure = null, int? incarnation = null)
     {
