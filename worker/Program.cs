@@ -158,13 +158,13 @@ async Task<int> EndAllAsync(string directory, Func<VmManager, TimeSpan, Task<boo
 
 static VmManager NewManager(WorkerOptions options, NodeCapabilities node, ImageCatalogue images, NodeDevices devices, ILogger log)
 {
-    var hostSmmu = new HostSmmuEvents("/dev/kmsg", node.Hardware.Kernel, TimeProvider.System, log);
+    var hostFaults = new HostFaults(HostTree.Machine, new HostSmmuEvents("/dev/kmsg", node.Hardware.Kernel, TimeProvider.System, log), node.Hardware.Origin, TimeProvider.System, log);
     var kvmtool = new KvmtoolHost(
         node.Kvmtool, node.Acceleration, RuntimeInformation.OSArchitecture, node.KvmGroup, address => PciResources.Read(HostTree.Machine, address));
     var vmm = new VmmChoice(new Dictionary<Vmm, IVmm>
     {
-        [Vmm.Qemu] = new QemuVmm(node, images, hostSmmu, options.TraceTlb, TimeProvider.System, log),
-        [Vmm.Kvmtool] = new KvmtoolVmm(kvmtool, images, hostSmmu, node.Hardware.Origin, TimeProvider.System, log),
+        [Vmm.Qemu] = new QemuVmm(node, images, hostFaults, options.TraceTlb, TimeProvider.System, log),
+        [Vmm.Kvmtool] = new KvmtoolVmm(kvmtool, images, hostFaults, TimeProvider.System, log),
         [Vmm.Simulated] = new SimulatedVmm(SimulationProgram.Own, TimeProvider.System, log),
     });
     return new VmManager(options.RuntimeRoot, new VmSurroundings(

@@ -22,6 +22,7 @@ public static class FaultWords
         "pci.nonFatalErrors", "pci.fatalErrors", "guestSmmu.events.F_TRANSLATION", "NoWorkload", "GuestLogUnreadable", "GuestTracingMissing", "NoCgroup",
         "CgroupControllerOff", "PressureOff", "NotToldByKernel", "NotToldByVmm", "NotUnderKvm", "KvmStatisticsMissing", "TracingUnavailable", "TracePointMissing",
         "TracingNotReady", "NoVirtioIommu", "NoSmmuPmu", "PmuNotPermitted", "PmuTaken", "NoAer",
+        "PmuEventMissing", "PmuFailed", "StreamIdUnknown", "HostSilent",
     ];
 
     private static readonly Dictionary<string, int> Numbers = All.Select((word, number) => (word, number)).ToDictionary(w => w.word, w => w.number, StringComparer.Ordinal);

@@ -43,13 +43,6 @@ internal sealed partial class HostSmmuEvents(string logPath, KernelFacts kernel,
     /// <summary>A counter of a sandbox's functions; with a stored state it goes on where that ended.</summary>
     public HostSmmuCounter Track(IReadOnlyList<PciAddress> functions, string statePath) => new(this, functions, statePath);
 
-    /// <summary>Of those of a sandbox's devices that are functions of the host; null where none is.</summary>
-    public HostSmmuCounter? TrackDevices(IReadOnlyList<string> devices, string statePath)
-    {
-        var functions = devices.Select(d => PciAddress.TryParse(d, out var address) ? address : (PciAddress?)null).OfType<PciAddress>().ToList();
-        return functions.Count == 0 ? null : Track(functions, statePath);
-    }
-
     internal void Warn(string problem)
     {
         lock (_lock)
@@ -165,7 +158,7 @@ internal sealed class HostSmmuCounter
         if (own.Count > 0)
         {
             var counts = new Dictionary<string, long>(_state.Events, StringComparer.Ordinal);
-            foreach (var type in own.Select(e => counts.Count < MaxTypes || counts.ContainsKey(e.Type) ? e.Type : SmmuCounts.Other))
+            foreach (var type in own.Select(e => counts.Count < MaxTypes || counts.ContainsKey(e.Type) ? e.Type : ViommuCounts.Other))
                 counts[type] = counts.GetValueOrDefault(type) + 1;
             Store(_state = new HostSmmuState(Math.Max(last, _state.Sequence), counts));
         }

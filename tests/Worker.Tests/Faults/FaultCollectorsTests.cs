@@ -8,12 +8,12 @@ namespace Worker.Tests.Faults;
 public sealed class FaultCollectorsTests
 {
     private static readonly DateTimeOffset Now = new(2026, 5, 5, 12, 0, 0, TimeSpan.Zero);
-    private static readonly SmmuCounts Counts = new(9, new Dictionary<string, long> { ["F_TRANSLATION"] = 3, ["C_BAD_STE"] = 1 }, 50, 20, false, true, false);
+    private static readonly ViommuCounts Counts = new(9, new Dictionary<string, long> { ["F_TRANSLATION"] = 3, ["C_BAD_STE"] = 1 }, 50, 20, false, true, false);
     private static readonly HostSmmuReading OfHost = new(new Dictionary<string, long> { ["F_TRANSLATION"] = 2, ["F_PERMISSION"] = 1 }, null);
-    private static readonly Seen All = new(null, new AgentStats(1000, 110, 10), Now, (7, 2), Viommu.Smmuv3, Origin.Emulated, new SmmuReading(Counts, null, null, null), HostSmmuReading.None, Origin.Hardware);
+    private static readonly Seen All = new(null, new AgentStats(1000, 110, 10), Now, (7, 2), Viommu.Smmuv3, Origin.Emulated, new ViommuReading(Counts, null, null, null), HostSmmuReading.None, Origin.Hardware);
 
     /// <summary>What a VM's collectors are made from.</summary>
-    private sealed record Seen(string? NoAgent, AgentStats? Stats, DateTimeOffset? StatsAt, (long, long)? Vmm, Viommu Viommu, Origin Guest, SmmuReading? Smmu, HostSmmuReading HostSmmu, Origin Host);
+    private sealed record Seen(string? NoAgent, AgentStats? Stats, DateTimeOffset? StatsAt, (long, long)? Vmm, Viommu Viommu, Origin Guest, ViommuReading? Smmu, HostSmmuReading HostSmmu, Origin Host);
 
     private static IEnumerable<SourceReading> Of(Seen seen) =>
     [
@@ -65,8 +65,8 @@ public sealed class FaultCollectorsTests
         "virtio" => All with { Viommu = Viommu.Virtio },
         "none" => All with { Viommu = Viommu.None, Smmu = null },
         "noTrace" => All with { Smmu = null },
-        "missing" => All with { Smmu = new SmmuReading(Counts, "TraceEventMissing", null, null) },
-        "costly" => All with { Smmu = new SmmuReading(Counts, null, "TraceCostTooHigh", "TraceCostTooHigh") },
+        "missing" => All with { Smmu = new ViommuReading(Counts, "TraceEventMissing", null, null) },
+        "costly" => All with { Smmu = new ViommuReading(Counts, null, "TraceCostTooHigh", "TraceCostTooHigh") },
         "logUnreadable" => All with { HostSmmu = OfHost with { Reason = "KernelLogUnreadable" } },
         "accelerated" => All with { HostSmmu = OfHost },
         _ => throw new ArgumentOutOfRangeException(nameof(name)),

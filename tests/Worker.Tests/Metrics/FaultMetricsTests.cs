@@ -33,7 +33,7 @@ public sealed class FaultMetricsTests
     {
         var now = DateTimeOffset.UnixEpoch;
         AgentStats?[] stats = [null, new AgentStats(1, 1, 1), new AgentStats(1, -1, -1)];
-        SmmuReading?[] traces = [null, .. new string?[] { null, NullReasons.TraceEventMissing, NullReasons.TraceLogFull, NullReasons.TraceCostTooHigh }.Select(r => new SmmuReading(SmmuCounts.Zero, r == NullReasons.TraceCostTooHigh ? null : r, r, r))];
+        ViommuReading?[] traces = [null, .. new string?[] { null, NullReasons.TraceEventMissing, NullReasons.TraceLogFull, NullReasons.TraceCostTooHigh }.Select(r => new ViommuReading(ViommuCounts.Zero, r == NullReasons.TraceCostTooHigh ? null : r, r, r))];
         HostSmmuReading[] hosts = [HostSmmuReading.None, .. new string?[] { null, NullReasons.KernelLogUnreadable, NullReasons.KernelLogNamesNoDevice }.Select(r => new HostSmmuReading(new Dictionary<string, long>(), r))];
         var guest = from absent in (string?[])[null, NullReasons.NoAgentInImage, NullReasons.NoAgentUnderKvmtool]
                     from said in stats
