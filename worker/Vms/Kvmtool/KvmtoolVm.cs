@@ -2,6 +2,7 @@ using System.Net.Sockets;
 using Contracts;
 using Microsoft.Extensions.Logging;
 using Worker.Faults;
+using Worker.Faults.Tracing;
 
 namespace Worker.Vms.Kvmtool;
 
@@ -20,7 +21,7 @@ internal sealed class KvmtoolVm : IVm
     private readonly SandboxFaults _faults;
     private volatile ProcessFaults? _lkvm;
 
-    public KvmtoolVm(VmLaunch launch, ProcessHandle process, HostSmmuCounter? hostSmmu, Origin hostOrigin, VmTell tell, TimeProvider time, ILogger log)
+    public KvmtoolVm(VmLaunch launch, ProcessHandle process, VmTracing tracing, Origin hostOrigin, VmTell tell, TimeProvider time, ILogger log)
     {
         (_launch, _process, _tell, _time) = (launch, process, tell, time);
         _faults = new SandboxFaults(launch.Directory.Id, launch.Incarnation,
@@ -28,7 +29,7 @@ internal sealed class KvmtoolVm : IVm
             new GuestFaults(null, NullReasons.NoAgentUnderKvmtool, hostOrigin),
             new VmmFaults(() => _lkvm, hostOrigin),
             new QemuSmmuFaults(Viommu.None, null, accelerated: false, hostOrigin),
-            new HostSmmuFaults(hostSmmu, hostOrigin),
+            new TracedFaults(tracing, underKvm: true, () => _lkvm is { } lkvm ? (lkvm.Pid, null) : (null, NullReasons.VmmNotConfirmed), hostOrigin),
         ]);
         _supervision = new VmSupervision(launch.Directory.Id, log);
         _supervision.Begin(SuperviseAsync);

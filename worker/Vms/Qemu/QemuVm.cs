@@ -4,6 +4,7 @@ using Contracts;
 using Microsoft.Extensions.Logging;
 using Worker.Agent;
 using Worker.Faults;
+using Worker.Faults.Tracing;
 
 namespace Worker.Vms.Qemu;
 
@@ -26,7 +27,7 @@ internal sealed class QemuVm : IVm
     public QemuVm(
         VmLaunch launch, ProcessHandle process, bool hasAgent, Acceleration acceleration, string traceState, bool traceTlb,
         VmTell tell,
-        HostSmmuCounter? hostSmmu, Origin hostOrigin, TimeProvider time, ILogger log)
+        VmTracing tracing, Origin hostOrigin, TimeProvider time, ILogger log)
     {
         (_launch, _process, _tell, _time, _log) = (launch, process, tell, time, log);
         _agent = new AgentChannel(launch.Directory.AgentSocket, time, log);
@@ -37,8 +38,8 @@ internal sealed class QemuVm : IVm
         [
             new GuestFaults(_agent, hasAgent ? null : NullReasons.NoAgentInImage, acceleration == Acceleration.Kvm ? hostOrigin : Origin.Emulated),
             new VmmFaults(() => vmm, hostOrigin),
-            new QemuSmmuFaults(launch.Spec.Viommu, _trace, accelerated: hostSmmu is not null, hostOrigin),
-            new HostSmmuFaults(hostSmmu, hostOrigin),
+            new QemuSmmuFaults(launch.Spec.Viommu, _trace, accelerated: tracing.HasFunctions, hostOrigin),
+            new TracedFaults(tracing, acceleration == Acceleration.Kvm, () => HasExited ? (null, NullReasons.VmmGone) : (process.Identity.Pid, null), hostOrigin),
         ]);
         _supervision = new VmSupervision(launch.Directory.Id, log);
         _supervision.Begin(ControlAsync);
