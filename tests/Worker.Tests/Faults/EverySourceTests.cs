@@ -2,7 +2,8 @@ using System.Reflection;
 using Contracts;
 using Microsoft.Extensions.Logging.Abstractions;
 using Worker.Faults;
-using Worker.Hardware;
+using Worker.Faults.Tracing;
+using Worker.Tests.Faults.Tracing;
 using Worker.Tests.Hardware;
 using Worker.Vms;
 using Worker.Vms.Kvmtool;
@@ -18,28 +19,27 @@ public sealed class EverySourceTests : IDisposable
     /// <summary>Sources whose collectors are not part of this code yet.</summary>
     private static readonly string[] NotYetCollected =
     [
-        FaultSource.KvmGuestFaults, FaultSource.IoPageFaults, FaultSource.IoPageFaultsSuccess, FaultSource.IoPageFaultsInvalid, FaultSource.IoPageFaultsFailure, FaultSource.IoPageRequestsLost,
         FaultSource.WorkloadMinor, FaultSource.WorkloadMajor, FaultSource.GuestSmmuEvents,
         FaultSource.GuestIoPageFaults, FaultSource.GuestIoPageFaultsSuccess, FaultSource.GuestIoPageFaultsInvalid, FaultSource.GuestIoPageFaultsFailure,
     ];
     private static readonly string[] All = [.. typeof(FaultSource).GetFields(BindingFlags.Public | BindingFlags.Static).Select(f => (string)f.GetValue(null)!)];
     private readonly TemporaryDirectory _root = new();
     private readonly FixtureTree _host = new();
-    private readonly HostSmmuEvents _events = new("/nonexistent", new KernelFacts("7.3.4", null), TimeProvider.System, NullLogger.Instance);
 
     public void Dispose()
     {
-        _events.Dispose();
         _host.Dispose();
         _root.Dispose();
     }
 
-    private HostObservation Observe(Viommu viommu, bool assigned)
+    private HostObservation Observe(Viommu viommu, bool assigned, bool kvm)
     {
         var directory = RuntimeDirectory.Of(_root.FullPath, Guid.NewGuid());
         directory.Create();
         var spec = new SandboxSpec("guest", 1, 256, viommu, assigned ? [Function] : ["edu-0"], null, [], Vmm.Qemu);
-        return new HostFaults(_host.Tree, _events, Origin.Hardware, TimeProvider.System, NullLogger.Instance).Observe(new VmLaunch(directory, 1, spec, [], null, new VmCgroup(_root.Of("cgroup"))), adopted: false);
+        var host = new HostFaults(_host.Tree, NoTracing.Anywhere, Origin.Hardware, TimeProvider.System, NullLogger.Instance);
+        var traced = new TracedFaults(host.Begin(directory, spec), kvm, () => (Environment.ProcessId, null), Origin.Hardware);
+        return host.Observe(new VmLaunch(directory, 1, spec, [], null, new VmCgroup(_root.Of("cgroup"))), adopted: false, traced);
     }
 
     /// <summary>A host that tells what it can.</summary>
@@ -94,7 +94,7 @@ public sealed class EverySourceTests : IDisposable
     {
         if (tells)
             FillHost();
-        var observed = Observe(viommu, assigned);
+        var observed = Observe(viommu, assigned, kvm);
         await using var trace = viommu == Viommu.None ? null : new ViommuTrace(_root.Of("trace.log"), _root.Of("trace.state"), viommu, false, (_, _, _) => Task.CompletedTask, TimeProvider.System, NullLogger.Instance);
         if (trace is not null && tells)
             await trace.SwitchOnAsync(TestContext.Current.CancellationToken);
@@ -114,7 +114,7 @@ public sealed class EverySourceTests : IDisposable
     {
         if (tells)
             FillHost();
-        var observed = Observe(Viommu.None, assigned);
+        var observed = Observe(Viommu.None, assigned, kvm: true);
         var statistics = KvmFaults.Of(() => tells ? null : NullReasons.VmmGone, () => 7, _ => Task.FromResult(KvmStatistics.None), _host.Tree, Origin.Hardware, TimeProvider.System);
         await JudgeAsync(KvmtoolVm.Collectors(new VmmFaults(() => null, Origin.Hardware), statistics, observed, Origin.Hardware), observed);
     }
@@ -145,6 +145,10 @@ public sealed class EverySourceTests : IDisposable
         }
         foreach (var reason in (string?[])[null, NullReasons.TraceOff, NullReasons.TraceEventMissing, NullReasons.TraceLogFull])
             readings.AddRange([.. VirtioIommuFaults.Of(Viommu.Virtio, reason is null ? null : new ViommuReading(ViommuCounts.Zero, reason, null, null)), .. VirtioIommuFaults.Of(Viommu.Smmuv3, null)]);
+        foreach (var yes in (bool[])[false, true])
+            foreach (var state in (TracedState[])[.. new string?[] { null, NullReasons.TracingNotReady, NullReasons.TracingUnavailable, NullReasons.TracePointMissing }.Select(reason => new TracedState(reason, true))])
+                foreach (var gone in (string?[])[null, NullReasons.VmmGone, NullReasons.VmmNotConfirmed])
+                    readings.AddRange([.. TracedFaults.Pages(yes, state, TracedCounts.Zero, Origin.Hardware), TracedFaults.Guest(yes, gone, state, 0, Origin.Hardware)]);
         foreach (var viommu in (Viommu[])[Viommu.Smmuv3, Viommu.Virtio])
             foreach (var reason in (string?[])[NullReasons.GuestNotReady, NullReasons.AgentSilent, null])
                 readings.AddRange(SimulatedFaults.Of(null, reason ?? NullReasons.NotReportedByAgent, viommu));

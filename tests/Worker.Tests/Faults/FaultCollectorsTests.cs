@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using Contracts;
 using Worker.Faults;
+using Worker.Faults.Tracing;
 using Xunit;
 
 namespace Worker.Tests.Faults;
@@ -104,6 +105,33 @@ public sealed class FaultCollectorsTests
     [InlineData("smmu.events.C_BAD_STE", 1)]
     public void Of_WhenADeviceIsAssigned_CountsAreTheHostsAndLowerBounds(string source, long value) =>
         Assert.Equal(new SourceReading(source, value, null, true, Origin.Hardware), Read(Case("accelerated"), source));
+
+    [Fact]
+    public void Of_WhenTheHostIsTraced_IsExact() => Assert.Equal(
+        new SourceReading("hostSmmu.events", 3, null, false, Origin.Hardware), Read(All with { HostSmmu = OfHost with { LowerBound = false } }, "hostSmmu.events"));
+
+    [Theory]
+    [InlineData(true, null, true, 5L, null, false)]
+    [InlineData(true, null, false, 5L, null, true)]
+    [InlineData(true, "TracePointMissing", false, null, "TracePointMissing", false)]
+    [InlineData(false, "TracingNotReady", false, null, "NoAssignedDevice", false)]
+    public void Pages_OfTracedFaults_AreTheirCountsOrTheReason(bool hasFunctions, string? traced, bool exact, long? value, string? reason, bool lowerBound)
+    {
+        var counts = TracedCounts.Zero with { PageFaults = 5, Success = 5, Invalid = 5, Failure = 5, Times = new LatencyHistogram([5, .. new long[21]], 900) };
+        var readings = TracedFaults.Pages(hasFunctions, new TracedState(traced, exact), counts, Origin.Emulated).ToList();
+        Assert.All(readings.Where(r => r.Source != FaultSource.IoPageRequestsLost), r => Assert.Equal((value, reason, lowerBound, Origin.Emulated), (r.Value, r.NullReason, r.LowerBound, r.Origin)));
+        Assert.Equal(value is null ? null : counts.Times, readings[0].Latency);
+        Assert.Equal(hasFunctions ? "NotToldByKernel" : "NoAssignedDevice", readings[^1].NullReason);
+        Assert.Equal(5, readings.Count);
+    }
+
+    [Theory]
+    [InlineData(true, null, null, null)]
+    [InlineData(false, "VmmGone", "TracingNotReady", "NotUnderKvm")]
+    [InlineData(true, "VmmGone", null, "VmmGone")]
+    [InlineData(true, null, "TracingUnavailable", "TracingUnavailable")]
+    public void Guest_OfTracedFaults_IsTheCountOrTheReason(bool underKvm, string? gone, string? traced, string? reason) => Assert.Equal(
+        (reason is null ? 9L : (long?)null, reason), TracedFaults.Guest(underKvm, gone, new TracedState(traced, true), 9, Origin.Emulated) is var reading ? (reading.Value, reading.NullReason) : default);
 
     [Fact]
     public void Of_Anything_HasExactlyOneOfValueAndReason() =>

@@ -1,6 +1,7 @@
 using System.Reflection;
 using Contracts;
 using Worker.Faults;
+using Worker.Faults.Tracing;
 using Worker.Metrics;
 using Xunit;
 
@@ -50,7 +51,12 @@ public sealed class FaultMetricsTests
                         from reason in (string[])[NullReasons.GuestNotReady, NullReasons.AgentSilent]
                         from reading in SimulatedFaults.Of(null, reason, viommu)
                         select reading;
-        var missing = guest.Concat(smmu).Concat(ofHost).Concat(simulated).Where(r => r.NullReason is not null && FaultMetrics.SourceOf(r.Source)?.NullReasons.Contains(r.NullReason) != true).Select(r => $"{r.Source}: {r.NullReason}");
+        var traced = from reason in (string?[])[null, NullReasons.TracingNotReady, NullReasons.TracingUnavailable, NullReasons.TracePointMissing]
+                     from yes in (bool[])[true, false]
+                     from gone in (string?[])[null, NullReasons.VmmGone, NullReasons.VmmNotConfirmed]
+                     from reading in TracedFaults.Pages(yes, new TracedState(reason, yes), TracedCounts.Zero, Origin.Hardware).Append(TracedFaults.Guest(yes, gone, new TracedState(reason, yes), 0, Origin.Hardware))
+                     select reading;
+        var missing = guest.Concat(smmu).Concat(ofHost).Concat(simulated).Concat(traced).Where(r => r.NullReason is not null && FaultMetrics.SourceOf(r.Source)?.NullReasons.Contains(r.NullReason) != true).Select(r => $"{r.Source}: {r.NullReason}");
         Assert.Empty(missing.Distinct());
     }
 

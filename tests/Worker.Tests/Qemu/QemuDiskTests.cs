@@ -1,3 +1,4 @@
+using Worker.Tests.Faults.Tracing;
 using System.Buffers.Binary;
 using System.Diagnostics;
 using System.Globalization;
@@ -114,11 +115,10 @@ public sealed class QemuDiskTests : IDisposable
     {
         var qemu = Qemu(newest: false);
         var disk = DiskImageTests.Write(_root, "cloud", "qcow2", EmptyQcow2());
-        using var events = new HostSmmuEvents("/nonexistent", new KernelFacts("7.3.4", null), TimeProvider.System, NullLogger.Instance);
         var facts = await QemuProbe.AskAsync(qemu, _root.Of("efi.fd"), TestContext.Current.CancellationToken);
         var privileged = LibC.EffectiveUser() == 0;
         var node = new NodeCapabilities(null!, HardwareInventory.None, facts, Acceleration.Tcg, "", privileged, null!, []);
-        var vmm = new QemuVmm(node, new ImageCatalogue(_root.FullPath), new HostFaults(HostTree.Machine, events, Origin.Hardware, TimeProvider.System, NullLogger.Instance), false, TimeProvider.System, NullLogger.Instance);
+        var vmm = new QemuVmm(node, new ImageCatalogue(_root.FullPath), new HostFaults(HostTree.Machine, NoTracing.Anywhere, Origin.Hardware, TimeProvider.System, NullLogger.Instance), false, TimeProvider.System, NullLogger.Instance);
         var user = privileged ? 1_900_000_001u : (uint?)null;
         Assert.False(vmm.Check(Spec(null)));
         _directory.CreateVmmDirectory(user);
@@ -150,10 +150,9 @@ public sealed class QemuDiskTests : IDisposable
     public void Check_OfADiskWithoutFirmware_IsFirmwareMissing()
     {
         DiskImageTests.Write(_root, "cloud", "raw", [1]);
-        using var events = new HostSmmuEvents("/nonexistent", new KernelFacts("7.3.4", null), TimeProvider.System, NullLogger.Instance);
         var facts = new QemuFacts("/usr/bin/qemu-system-aarch64", "7.2", new HashSet<string>(), new HashSet<string> { "neoverse-n1" }, new HashSet<string>(), new HashSet<string>());
         bool Check(QemuFacts qemu) => new QemuVmm(
-            new NodeCapabilities(null!, HardwareInventory.None, qemu, Acceleration.Tcg, "", false, null!, []), new ImageCatalogue(_root.FullPath), new HostFaults(HostTree.Machine, events, Origin.Hardware, TimeProvider.System, NullLogger.Instance), false, TimeProvider.System, NullLogger.Instance).Check(Spec(null));
+            new NodeCapabilities(null!, HardwareInventory.None, qemu, Acceleration.Tcg, "", false, null!, []), new ImageCatalogue(_root.FullPath), new HostFaults(HostTree.Machine, NoTracing.Anywhere, Origin.Hardware, TimeProvider.System, NullLogger.Instance), false, TimeProvider.System, NullLogger.Instance).Check(Spec(null));
         Assert.Equal("FirmwareMissing", Assert.Throws<VmStartException>(() => Check(facts)).Reason);
         Assert.False(Check(facts with { Firmware = "/efi.fd" }));
     }

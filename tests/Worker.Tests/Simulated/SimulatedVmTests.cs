@@ -16,7 +16,7 @@ public sealed class SimulatedVmTests : IAsyncLifetime
     private const int Patience = 60;
     private static readonly EmulatedDeviceOptions[] Offered = [.. WorkerOptions.DefaultDevices, .. WorkerOptions.DefaultSimulatedDevices];
     // The worker lies beside the tests, with their packages and frameworks.
-    private static readonly SimulationProgram Program = new(
+    private static readonly WorkerProgram Program = new(
         Environment.ProcessPath!, ["exec", "--runtimeconfig", Beside("Sandbox.Worker.Tests.runtimeconfig.json"), "--depsfile", Beside("Sandbox.Worker.Tests.deps.json"), Beside("Sandbox.Worker.dll")]);
     private readonly TemporaryDirectory _root = new();
     private readonly FakeVmm _qemu = new();

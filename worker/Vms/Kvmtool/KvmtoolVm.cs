@@ -2,6 +2,7 @@ using System.Net.Sockets;
 using Contracts;
 using Microsoft.Extensions.Logging;
 using Worker.Faults;
+using Worker.Faults.Tracing;
 
 namespace Worker.Vms.Kvmtool;
 
@@ -21,10 +22,10 @@ internal sealed class KvmtoolVm : IVm
     private readonly HostObservation _observed;
     private volatile ProcessFaults? _lkvm;
 
-    public KvmtoolVm(VmLaunch launch, ProcessHandle process, HostFaults host, bool adopted, VmTell tell, TimeProvider time, ILogger log)
+    public KvmtoolVm(VmLaunch launch, ProcessHandle process, HostFaults host, VmTracing traced, bool adopted, VmTell tell, TimeProvider time, ILogger log)
     {
         (_launch, _process, _tell, _time) = (launch, process, tell, time);
-        _observed = host.Observe(launch, adopted);
+        _observed = host.Observe(launch, adopted, new TracedFaults(traced, underKvm: true, () => _lkvm is { } lkvm ? (lkvm.Pid, null) : (null, NullReasons.VmmNotConfirmed), host.Origin));
         var kvm = KvmFaults.Of(
             () => HasExited ? NullReasons.VmmGone : _lkvm is null ? NullReasons.VmmNotConfirmed : null, () => _lkvm?.Pid, _ => Task.FromResult(KvmStatistics.None), host.Tree, host.Origin, time);
         _faults = new SandboxFaults(launch.Directory.Id, launch.Incarnation, Collectors(new VmmFaults(() => _lkvm, host.Origin), kvm, _observed, host.Origin));

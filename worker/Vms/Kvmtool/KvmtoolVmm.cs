@@ -4,6 +4,7 @@ using Microsoft.Extensions.Logging;
 using Worker.Checks;
 using Worker.Console;
 using Worker.Faults;
+using Worker.Faults.Tracing;
 using Worker.Hardware.Pci;
 using Worker.Images;
 
@@ -68,14 +69,14 @@ internal sealed class KvmtoolVmm(KvmtoolHost host, ImageCatalogue images, HostFa
         var image = Image(launch.Spec) as KernelImage ?? throw new VmStartException(StartReasons.DiskImageUnsupported);
         var line = KvmtoolCommandLine.Build(new KvmtoolMachine(
             launch.Spec.Vcpus, launch.Spec.MemoryMib, image.Kernel, image.Initrd, image.CommandLine, launch.Spec.Devices, host.Kvmtool.Options));
+        var traced = hostFaults.Begin(directory, launch.Spec);
         var process = VmProcess.Start(
             directory, launch.Cgroup, new VmConfinement(launch.User, host.KvmGroup) { MemlockKib = GuestMemory.PinnedKib(launch.Spec) }, KvmtoolLauncher.Program, KvmtoolLauncher.Arguments(directory, host.Kvmtool.Path!, line));
-        HostFaults.Forget(directory);
-        return Supervise(launch, process, tell, adopted: false);
+        return Supervise(launch, process, traced, tell, adopted: false);
     }
 
     public IVm? Adopt(VmLaunch launch, ProcessIdentity? known, VmTell tell) =>
-        VmProcess.Find(launch.Directory, launch.Cgroup, known) is { } process ? Supervise(launch, process, tell, adopted: true) : null;
+        VmProcess.Find(launch.Directory, launch.Cgroup, known) is { } process ? Supervise(launch, process, hostFaults.GoOn(launch.Directory, launch.Spec), tell, adopted: true) : null;
 
     public EndCause ReadEnd(RuntimeDirectory directory) => KvmtoolEnd.Read(directory);
 
@@ -84,7 +85,7 @@ internal sealed class KvmtoolVmm(KvmtoolHost host, ImageCatalogue images, HostFa
     public SerialConsole OpenConsole(RuntimeDirectory directory) =>
         new(new FollowedConsole(KvmtoolLauncher.ConsoleOutput(directory), KvmtoolLauncher.ConsoleKeys(directory), time), directory.ConsoleRing, time, log);
 
-    private KvmtoolVm Supervise(VmLaunch launch, ProcessHandle process, VmTell tell, bool adopted) => new(launch, process, hostFaults, adopted, tell, time, log);
+    private KvmtoolVm Supervise(VmLaunch launch, ProcessHandle process, VmTracing traced, VmTell tell, bool adopted) => new(launch, process, hostFaults, traced, adopted, tell, time, log);
 
     private VerifiedImage Image(SandboxSpec spec) => images.Find(spec.Image, out var problem)
         ?? throw new VmStartException(problem.Reason, problem.Detail);

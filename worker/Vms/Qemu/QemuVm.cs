@@ -4,6 +4,7 @@ using Contracts;
 using Microsoft.Extensions.Logging;
 using Worker.Agent;
 using Worker.Faults;
+using Worker.Faults.Tracing;
 
 namespace Worker.Vms.Qemu;
 
@@ -27,13 +28,14 @@ internal sealed class QemuVm : IVm
     public QemuVm(
         VmLaunch launch, ProcessHandle process, bool hasAgent, Acceleration acceleration, string traceState, bool traceTlb,
         VmTell tell,
-        HostFaults host, bool adopted, TimeProvider time, ILogger log)
+        HostFaults host, VmTracing traced, bool adopted, TimeProvider time, ILogger log)
     {
         (_launch, _process, _tell, _time, _log) = (launch, process, tell, time, log);
         _agent = new AgentChannel(launch.Directory.AgentSocket, time, log);
         if (launch.Spec.Viommu != Viommu.None)
             _trace = new ViommuTrace(launch.Directory.TraceLog, traceState, launch.Spec.Viommu, traceTlb, SwitchTraceAsync, time, log);
-        _observed = host.Observe(launch, adopted);
+        _observed = host.Observe(launch, adopted, new TracedFaults(
+            traced, acceleration == Acceleration.Kvm, () => HasExited ? (null, NullReasons.VmmGone) : (process.Identity.Pid, null), host.Origin));
         var vmm = new ProcessFaults(process.Identity.Pid);
         var kvm = acceleration == Acceleration.Kvm
             ? KvmFaults.Of(() => HasExited ? NullReasons.VmmGone : _qmp is null ? NullReasons.VmmNotConfirmed : null, () => process.Identity.Pid, AskStatisticsAsync, host.Tree, host.Origin, time)

@@ -1,21 +1,12 @@
-using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
 using System.Text.Json;
 using Contracts;
 using Worker.Console;
 
 namespace Worker.Vms.Simulated;
 
-/// <summary>What is executed for a simulation, before the verb and the model's file.</summary>
-internal sealed record SimulationProgram(string Path, IReadOnlyList<string> Arguments)
-{
-    /// <summary>The worker's own program, which lies beside its files whether it was started by itself or through dotnet.</summary>
-    public static readonly SimulationProgram Own = new(System.IO.Path.Combine(AppContext.BaseDirectory, "Sandbox.Worker"), []);
-}
-
 // The simulated machine as a VMM: one process a VM, the worker's own program. A sandbox of it goes through the same line as any other. Its image is not
 // started, only named; its user data say what is simulated.
-internal sealed class SimulatedVmm(SimulationProgram program, TimeProvider time, Microsoft.Extensions.Logging.ILogger log) : IVmm
+internal sealed class SimulatedVmm(WorkerProgram program, TimeProvider time, Microsoft.Extensions.Logging.ILogger log) : IVmm
 {
     private const int MaxStatusBytes = 64 * 1024;
 
@@ -36,12 +27,8 @@ internal sealed class SimulatedVmm(SimulationProgram program, TimeProvider time,
         File.WriteAllBytes(model, JsonSerializer.SerializeToUtf8Bytes(SimulationRequest.ModelOf(launch.Spec), SimulationJson.Default.MachineModel));
         if (launch.User is { } user)
             LibC.Own(model, user);
-        var environment = new Dictionary<string, string> { ["DOTNET_EnableDiagnostics"] = "0" };
-        // The program finds the runtime by itself only where it is installed for all.
-        if (RuntimeFeature.IsDynamicCodeSupported && Path.GetFullPath(Path.Combine(RuntimeEnvironment.GetRuntimeDirectory(), "../../..")) is { Length: > 1 } root)
-            environment["DOTNET_ROOT"] = root;
         var process = VmProcess.Start(
-            launch.Directory, launch.Cgroup, new VmConfinement(launch.User, null) { Environment = environment }, program.Path, [.. program.Arguments, SimulationProcess.Verb, model]);
+            launch.Directory, launch.Cgroup, new VmConfinement(launch.User, null) { Environment = WorkerProgram.Environment }, program.Path, [.. program.Arguments, SimulationProcess.Verb, model]);
         return new SimulatedVm(launch, process, tell, time, log);
     }
 
