@@ -110,7 +110,7 @@ function Facts({ sandbox }: { sandbox: SandboxView }) {
         {guest && <div><dt>Guest kernel</dt><dd><code>{guest.kernel}</code></dd></div>}
         {guest && <div><dt>Guest agent</dt><dd><code>{guest.agentVersion}</code></dd></div>}
         {sandbox.lease && <div><dt>Lease</dt><dd>{sandbox.lease.onExpiry === "Delete" ? "deleted" : "stopped"} on <FullTime at={sandbox.lease.expiresAt} /></dd></div>}
-        {sandbox.faultStorm && <div data-testid="storm-policy"><dt>Fault storm</dt><dd>{stormPolicyWords(sandbox.faultStorm)}</dd></div>}
+        {sandbox.faultStorm && <div data-testid="storm-policy"><dt>Storm policy</dt><dd>{stormPolicyWords(sandbox.faultStorm)}</dd></div>}
         {labels.length > 0 && <div><dt>Labels</dt><dd>{labels.map(([key, value]) => <code key={key}>{key}={value} </code>)}</dd></div>}
         <div><dt>Created</dt><dd><FullTime at={sandbox.createdAt} /></dd></div>
         <div><dt>Id</dt><dd><code>{sandbox.id}</code></dd></div>
