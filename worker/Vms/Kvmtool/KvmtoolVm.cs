@@ -25,7 +25,7 @@ internal sealed class KvmtoolVm : IVm
         (_launch, _process, _tell, _time) = (launch, process, tell, time);
         _faults = new SandboxFaults(launch.Directory.Id, launch.Incarnation,
         [
-            new GuestFaults(null, NullReasons.NoAgentUnderKvmtool, hostOrigin),
+            new GuestFaults(null, NullReasons.NoAgentUnderKvmtool, Viommu.None, cpu: hostOrigin, smmu: hostOrigin),
             new VmmFaults(() => _lkvm, hostOrigin),
             new QemuSmmuFaults(Viommu.None, null, accelerated: false, hostOrigin),
             new HostSmmuFaults(hostSmmu, hostOrigin),

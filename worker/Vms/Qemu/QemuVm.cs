@@ -35,7 +35,7 @@ internal sealed class QemuVm : IVm
         var vmm = new ProcessFaults(process.Identity.Pid);
         _faults = new SandboxFaults(launch.Directory.Id, launch.Incarnation,
         [
-            new GuestFaults(_agent, hasAgent ? null : NullReasons.NoAgentInImage, acceleration == Acceleration.Kvm ? hostOrigin : Origin.Emulated),
+            new GuestFaults(_agent, hasAgent ? null : NullReasons.NoAgentInImage, launch.Spec.Viommu, cpu: acceleration == Acceleration.Kvm ? hostOrigin : Origin.Emulated, smmu: hostSmmu is not null ? hostOrigin : Origin.Emulated),
             new VmmFaults(() => vmm, hostOrigin),
             new QemuSmmuFaults(launch.Spec.Viommu, _trace, accelerated: hostSmmu is not null, hostOrigin),
             new HostSmmuFaults(hostSmmu, hostOrigin),
