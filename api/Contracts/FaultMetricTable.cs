@@ -23,7 +23,7 @@ public sealed record FaultMetric(
 public static class FaultMetricTable
 {
     private const string ByAcceleration = "hardware under KVM, emulated under TCG; emulated on an emulated host", OfHost = "hardware; emulated on an emulated host", OrSimulated = "; simulated",
-        OfSmmu = "emulated; of the host where the SMMU is accelerated" + OrSimulated, AgentLine = "one line a second from the guest", NoMeasurableCost = "not measurable", OneRead = "one read a second",
+        OfGuestSmmu = "emulated; of the host where the SMMU is accelerated", OfSmmu = OfGuestSmmu + OrSimulated, AgentLine = "one line a second from the guest", NoMeasurableCost = "not measurable", OneRead = "one read a second",
         TranslationCost = "one line of QEMU's log for each look-up: NVMe reads took 1.3 times as long, so it is off unless Worker__TraceTlb is true",
         InKernel = "counted in the kernel, one read of its table a second", TheMachine = "the simulated machine, which is asked once a second", PageFaultHelp = "Recoverable page faults of devices";
     private static readonly string[] Machine = ["NotSimulated", "GuestNotReady", "AgentSilent", "NotReportedByAgent"];
@@ -36,13 +36,13 @@ public static class FaultMetricTable
     [
         Of(FaultSource.GuestMinor, "sandbox_guest_page_faults_total", "Page faults of the guest's CPUs.", "the guest's agent, /proc/vmstat pgfault without pgmajfault", ByAcceleration + OrSimulated, AgentLine, Agent, ("severity", "minor")),
         Of(FaultSource.GuestMajor, "sandbox_guest_page_faults_total", "Page faults of the guest's CPUs.", "the guest's agent, /proc/vmstat pgmajfault", ByAcceleration, AgentLine, Agent, ("severity", "major")),
-        Of(FaultSource.WorkloadMinor, "sandbox_workload_page_faults_total", "Page faults of the guest's user data script.", "the guest's agent, /proc/PID/stat minflt and cminflt", ByAcceleration, AgentLine, [.. Agent, "NoWorkload"], ("severity", "minor")),
-        Of(FaultSource.WorkloadMajor, "sandbox_workload_page_faults_total", "Page faults of the guest's user data script.", "the guest's agent, /proc/PID/stat majflt and cmajflt", ByAcceleration, AgentLine, [.. Agent, "NoWorkload"], ("severity", "major")),
-        Of(FaultSource.GuestSmmuEvents, "sandbox_guest_smmu_events_total", "Events of its SMMU that the guest's kernel logged; always a lower bound.", "the guest's agent, /dev/kmsg of the guest, whose rate is limited", OfSmmu.Replace(OrSimulated, "", StringComparison.Ordinal), AgentLine,
+        Of(FaultSource.WorkloadMinor, "sandbox_workload_page_faults_total", "Page faults of the guest's user data script.", "the guest's agent, /proc/PID/stat minflt and cminflt; after its end ru_minflt", ByAcceleration, AgentLine, [.. Agent, "NoWorkload"], ("severity", "minor")),
+        Of(FaultSource.WorkloadMajor, "sandbox_workload_page_faults_total", "Page faults of the guest's user data script.", "the guest's agent, /proc/PID/stat majflt and cmajflt; after its end ru_majflt", ByAcceleration, AgentLine, [.. Agent, "NoWorkload"], ("severity", "major")),
+        Of(FaultSource.GuestSmmuEvents, "sandbox_guest_smmu_events_total", "Events of its SMMU that the guest's kernel logged; always a lower bound.", "the guest's agent, /dev/kmsg of the guest, whose rate is limited", OfGuestSmmu, AgentLine,
             [.. Agent, "NoSmmu", "GuestLogUnreadable"]) with { ByType = "sandbox_guest_smmu_events_by_type_total" },
-        Of(FaultSource.GuestIoPageFaults, "sandbox_guest_io_page_faults_total", PageFaultHelp + " as the guest's kernel was told them.", "the guest's agent: kprobes and histograms of the guest's kernel", ByAcceleration, InKernel, GuestTracing)
+        Of(FaultSource.GuestIoPageFaults, "sandbox_guest_io_page_faults_total", PageFaultHelp + " as the guest's kernel was told them.", "the guest's agent: kprobes and histograms of the guest's kernel", OfGuestSmmu, InKernel, GuestTracing)
             with { Duration = "sandbox_guest_io_page_fault_duration_seconds" },
-        .. Answers("guest_io", "the guest's kernel", "the guest's agent: a kprobe on the guest's answers", ByAcceleration, GuestTracing, FaultSource.GuestIoPageFaultsSuccess, FaultSource.GuestIoPageFaultsInvalid, FaultSource.GuestIoPageFaultsFailure),
+        .. Answers("guest_io", "the guest's kernel", "the guest's agent: a kprobe on the guest's answers", OfGuestSmmu, GuestTracing, FaultSource.GuestIoPageFaultsSuccess, FaultSource.GuestIoPageFaultsInvalid, FaultSource.GuestIoPageFaultsFailure),
         Of(FaultSource.VmmMinor, "sandbox_vmm_page_faults_total", "Page faults of the VMM's process, the guest's memory among it.", "/proc/PID/stat minflt", OfHost, OneRead, Vmm, ("severity", "minor")),
         Of(FaultSource.VmmMajor, "sandbox_vmm_page_faults_total", "Page faults of the VMM's process, the guest's memory among it.", "/proc/PID/stat majflt", OfHost, OneRead, Vmm, ("severity", "major")),
         Of(FaultSource.CgroupFaults, "sandbox_cgroup_page_faults_total", "Page faults of all processes of the VM, minor and major together.", "memory.stat pgfault of the VM's cgroup", OfHost, OneRead, MemoryStat),

@@ -10,7 +10,8 @@ public static class FaultSource
     public const string WorkloadMajor = "workload.majorFaults";
     /// <summary>Events of its SMMU that the guest's own kernel has logged, in total and by type; a lower bound, because that log limits its rate.</summary>
     public const string GuestSmmuEvents = "guestSmmu.events";
-    /// <summary>Recoverable page faults of devices as the guest's kernel was told them; <see cref="SourceReading.Latency"/> until it answered.</summary>
+    /// <summary>Recoverable page faults of devices as the guest's kernel was told them; <see cref="SourceReading.Latency"/> until it answered, in whole microseconds.
+    /// A group of page requests is one, and so is a stalled transaction (include/linux/iommu.h).</summary>
     public const string GuestIoPageFaults = "guestIo.pageFaults";
     public const string GuestIoPageFaultsSuccess = "guestIo.pageFaults.success";
     public const string GuestIoPageFaultsInvalid = "guestIo.pageFaults.invalid";

@@ -38,10 +38,6 @@ internal sealed partial class HostSmmuEvents(string logPath, KernelFacts kernel,
     private int? _descriptor;
     private ulong _last, _overflow;
 
-    // "4,1234,567890,-;arm-smmu-v3 9050000.smmuv3: event: F_TRANSLATION client: 0000:01:00.0 sid: 0x100 ssid: 0x0 iova: 0x…"
-    [GeneratedRegex(@"^\d{1,10},(?<sequence>\d{1,19}),[^;]{1,64};arm-smmu-v3 \S{1,64}: event: (?<type>[A-Z][A-Z0-9_]{1,39}) client: (?<function>\S{12,16}) ")]
-    private static partial Regex EventLine { get; }
-
     [GeneratedRegex(@"^\d{1,10},(?<sequence>\d{1,19}),[^;]{1,64};arm-smmu-v3 \S{1,64}: EVTQ overflow detected")]
     private static partial Regex OverflowLine { get; }
 
@@ -87,9 +83,7 @@ internal sealed partial class HostSmmuEvents(string logPath, KernelFacts kernel,
     }
 
     internal static LoggedSmmuEvent? Parse(string record) =>
-        EventLine.Match(record) is { Success: true } line && PciAddress.TryParse(line.Groups["function"].Value, out var function)
-            ? new LoggedSmmuEvent(ulong.Parse(line.Groups["sequence"].ValueSpan, System.Globalization.CultureInfo.InvariantCulture), function, line.Groups["type"].Value)
-            : null;
+        SmmuLogLine.Parse(record) is { Client: { } client } line && PciAddress.TryParse(client, out var function) ? new LoggedSmmuEvent(line.Sequence, function, line.Type) : null;
 
     public void Dispose()
     {

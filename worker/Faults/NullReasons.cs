@@ -36,7 +36,7 @@ public static class NullReasons
         (NotSimulated, "The simulated machine has nothing of this kind, as it was asked for."),
         (NoWorkload, "The guest was given no user data script to run, or it has not begun."),
         (GuestLogUnreadable, "The guest's agent cannot read the guest's kernel log."),
-        (GuestTracingMissing, "The guest's kernel has no kprobes with histograms, or no functions that serve page requests."),
+        (GuestTracingMissing, "The guest's kernel has no kprobes with histograms, no functions that serve page requests, or is older than 6.11: decided once in a boot (docs/images.md)."),
         (NoCgroup, "The VM has no cgroup v2 of its own on this node."),
         (CgroupControllerOff, "The memory controller of cgroup v2 is not delegated to the worker."),
         (PressureOff, "The host's kernel measures no memory pressure (CONFIG_PSI, psi=1)."),

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Contracts;
+using Worker.Agent;
 using Worker.Faults;
 using Worker.Faults.Tracing;
 using Xunit;
@@ -8,17 +9,16 @@ namespace Worker.Tests.Faults;
 
 public sealed class FaultCollectorsTests
 {
-    private static readonly DateTimeOffset Now = new(2026, 5, 5, 12, 0, 0, TimeSpan.Zero);
     private static readonly ViommuCounts Counts = new(9, new Dictionary<string, long> { ["F_TRANSLATION"] = 3, ["C_BAD_STE"] = 1 }, 50, 20, false, true, false);
     private static readonly HostSmmuReading OfHost = new(new Dictionary<string, long> { ["F_TRANSLATION"] = 2, ["F_PERMISSION"] = 1 }, null);
-    private static readonly Seen All = new(null, new AgentStats(1000, 110, 10), Now, (7, 2), Viommu.Smmuv3, Origin.Emulated, new ViommuReading(Counts, null, null, null), HostSmmuReading.None, Origin.Hardware);
+    private static readonly Seen All = new(null, new ToldStats(new AgentStats(1000, 110, 10), TimeSpan.Zero), (7, 2), Viommu.Smmuv3, Origin.Emulated, new ViommuReading(Counts, null, null, null), HostSmmuReading.None, Origin.Hardware);
 
     /// <summary>What a VM's collectors are made from.</summary>
-    private sealed record Seen(string? NoAgent, AgentStats? Stats, DateTimeOffset? StatsAt, (long, long)? Vmm, Viommu Viommu, Origin Guest, ViommuReading? Smmu, HostSmmuReading HostSmmu, Origin Host);
+    private sealed record Seen(string? NoAgent, ToldStats? Told, (long, long)? Vmm, Viommu Viommu, Origin Guest, ViommuReading? Smmu, HostSmmuReading HostSmmu, Origin Host);
 
     private static IEnumerable<SourceReading> Of(Seen seen) =>
     [
-        .. GuestFaults.Of(seen.Stats, seen.StatsAt, seen.NoAgent, seen.Guest, Now),
+        .. GuestFaults.Of(seen.Told, seen.NoAgent, seen.Viommu, seen.Guest, Origin.Emulated),
         .. VmmFaults.Of(seen.Vmm, NullReasons.VmmGone, seen.Host),
         .. QemuSmmuFaults.Of(seen.Viommu, seen.Smmu, seen.HostSmmu.Reason != NullReasons.NoAssignedDevice, seen.Host),
         .. HostSmmuFaults.Of(seen.HostSmmu, seen.Host),
@@ -32,11 +32,6 @@ public sealed class FaultCollectorsTests
         { "noAgent", FaultSource.GuestMajor, "NoAgentInImage" },
         { "notReady", FaultSource.GuestMinor, "GuestNotReady" },
         { "silent", FaultSource.GuestMajor, "AgentSilent" },
-        { "unreported", FaultSource.GuestMinor, "NotReportedByAgent" },
-        { "unreported", FaultSource.GuestMajor, "NotReportedByAgent" },
-        { "negative", FaultSource.GuestMinor, "NotReportedByAgent" },
-        { "negative", FaultSource.GuestMajor, "NotReportedByAgent" },
-        { "lessThanItsPart", FaultSource.GuestMinor, "NotReportedByAgent" },
         { "vmmGone", FaultSource.VmmMinor, "VmmGone" },
         { "vmmGone", FaultSource.VmmMajor, "VmmGone" },
         { "virtio", FaultSource.SmmuEvents, "NoSmmu" },
@@ -57,11 +52,8 @@ public sealed class FaultCollectorsTests
     private static Seen Case(string name) => name switch
     {
         "noAgent" => All with { NoAgent = NullReasons.NoAgentInImage },
-        "notReady" => All with { Stats = null, StatsAt = null },
-        "silent" => All with { StatsAt = Now.AddSeconds(-5.1) },
-        "unreported" => All with { Stats = new AgentStats(1, null, null) },
-        "negative" => All with { Stats = new AgentStats(1, -5, -6) },
-        "lessThanItsPart" => All with { Stats = new AgentStats(1, 5, 6) },
+        "notReady" => All with { Told = null },
+        "silent" => All with { Told = All.Told! with { Age = TimeSpan.FromSeconds(5.1) } },
         "vmmGone" => All with { Vmm = null },
         "virtio" => All with { Viommu = Viommu.Virtio },
         "none" => All with { Viommu = Viommu.None, Smmu = null },

@@ -1,5 +1,6 @@
 using System.Reflection;
 using Contracts;
+using Worker.Agent;
 using Worker.Faults;
 using Worker.Faults.Tracing;
 using Worker.Metrics;
@@ -32,14 +33,15 @@ public sealed class FaultMetricsTests
     [Fact]
     public void All_NameEveryReasonThatMakesTheSourceNull()
     {
-        var now = DateTimeOffset.UnixEpoch;
-        AgentStats?[] stats = [null, new AgentStats(1, 1, 1), new AgentStats(1, -1, -1)];
+        AgentStats?[] stats = [null, new AgentStats(1, 1, 1), new AgentStats(1, -1, -1),
+            .. ((string[])[AgentReasons.NoWorkload, AgentReasons.LogUnreadable, AgentReasons.TracingMissing, "made up"]).Select(said => new AgentStats(1, 1, 1, new(null, null, false, said), new(null, said), new(null, null, null, null, null, false, said)))];
         ViommuReading?[] traces = [null, .. new string?[] { null, NullReasons.TraceEventMissing, NullReasons.TraceLogFull, NullReasons.TraceCostTooHigh }.Select(r => new ViommuReading(ViommuCounts.Zero, r == NullReasons.TraceCostTooHigh ? null : r, r, r))];
         HostSmmuReading[] hosts = [HostSmmuReading.None, .. new string?[] { null, NullReasons.KernelLogUnreadable, NullReasons.KernelLogNamesNoDevice }.Select(r => new HostSmmuReading(new Dictionary<string, long>(), r))];
         var guest = from absent in (string?[])[null, NullReasons.NoAgentInImage, NullReasons.NoAgentUnderKvmtool]
                     from said in stats
-                    from at in (DateTimeOffset[])[now, now.AddHours(-1)]
-                    from reading in GuestFaults.Of(said, at, absent, Origin.Hardware, now)
+                    from age in (TimeSpan[])[TimeSpan.Zero, TimeSpan.FromHours(1)]
+                    from viommu in Enum.GetValues<Viommu>()
+                    from reading in GuestFaults.Of(said is null ? null : new ToldStats(said, age), absent, viommu, Origin.Hardware, Origin.Hardware)
                     select reading;
         var smmu = from viommu in Enum.GetValues<Viommu>()
                    from trace in traces

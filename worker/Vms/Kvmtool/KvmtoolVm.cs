@@ -38,7 +38,7 @@ internal sealed class KvmtoolVm : IVm
     /// <summary>Each source is one collector's.</summary>
     internal static IReadOnlyList<IFaultCollector> Collectors(VmmFaults vmm, KvmFaults kvm, HostObservation observed, Origin host) =>
     [
-        new GuestFaults(null, NullReasons.NoAgentUnderKvmtool, host), vmm, kvm,
+        new GuestFaults(null, NullReasons.NoAgentUnderKvmtool, Viommu.None, cpu: host, smmu: host), vmm, kvm,
         new QemuSmmuFaults(Viommu.None, null, accelerated: false, host),
         new VirtioIommuFaults(Viommu.None, null),
         .. observed.Collectors,

@@ -40,7 +40,8 @@ internal sealed class QemuVm : IVm
         var kvm = acceleration == Acceleration.Kvm
             ? KvmFaults.Of(() => HasExited ? NullReasons.VmmGone : _qmp is null ? NullReasons.VmmNotConfirmed : null, () => process.Identity.Pid, AskStatisticsAsync, host.Tree, host.Origin, time)
             : KvmFaults.NotUnderKvm(host.Origin);
-        var guest = new GuestFaults(_agent, hasAgent ? null : NullReasons.NoAgentInImage, acceleration == Acceleration.Kvm ? host.Origin : Origin.Emulated);
+        var guest = new GuestFaults(
+            _agent, hasAgent ? null : NullReasons.NoAgentInImage, launch.Spec.Viommu, cpu: acceleration == Acceleration.Kvm ? host.Origin : Origin.Emulated, smmu: traced.HasFunctions ? host.Origin : Origin.Emulated);
         _faults = new SandboxFaults(launch.Directory.Id, launch.Incarnation, Collectors(launch.Spec.Viommu, guest, new VmmFaults(() => vmm, host.Origin), kvm, _trace, _observed, host.Origin));
         _supervision = new VmSupervision(launch.Directory.Id, log);
         _supervision.Begin(ControlAsync);
