@@ -31,7 +31,7 @@ public sealed partial class VmRunner
                 _queue.Writer.TryWrite(new VmStormJudged(sandbox.Incarnation, null, null));
             return;
         }
-        var told = true ? sandbox.Conditions.FirstOrDefault(c => c.Type == ConditionType.FaultStorm) : null;
+        var told = policy.MeasuresLike(sandbox.StormJudgedBy) ? sandbox.Conditions.FirstOrDefault(c => c.Type == ConditionType.FaultStorm) : null;
         if (_storm is null || _stormIncarnation != sandbox.Incarnation || !policy.MeasuresLike(_storm.Policy))
             (_storm, _stormIncarnation) = (new StormDetector(policy, ConditionReasons.All.FirstOrDefault(r => r.Type == ConditionType.FaultStorm && r.Code == told?.Reason) ?? ConditionReasons.StormNotJudged), sandbox.Incarnation);
         var (reason, detail) = _storm.Take(_around.Time.GetElapsedTime(0), sample.Readings);
