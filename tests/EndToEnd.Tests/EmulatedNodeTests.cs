@@ -144,6 +144,13 @@ public sealed class EmulatedNodeTests(EmulatedNode node) : IClassFixture<Emulate
         // What the guest's own SMMU would tell is not there to be told.
         var guests = (await _service.FaultsAsync(created.Id)).SelectMany(s => s.Readings).First(r => r.Source == FaultSource.SmmuEvents);
         Assert.Equal((null, "NoSmmu"), (guests.Value, guests.NullReason));
+        // The host's KVM tells of its guest, and the guest's IOMMU of no device that the host translates for.
+        var told = (await _service.FaultsAsync(created.Id))[^1].Readings.ToDictionary(r => r.Source);
+        foreach (var source in (string[])[FaultSource.KvmExits, FaultSource.KvmMmioExits, FaultSource.KvmTlbFlushes])
+            Assert.True(told[source] is { Value: > 0, NullReason: null }, $"{told[source]}");
+        Assert.Equal((0L, null), (told[FaultSource.VirtioIommuEvents].Value, told[FaultSource.VirtioIommuEvents].NullReason));
+        // It has no monitor of its SMMU.
+        Assert.Equal((null, "NoSmmuPmu"), (told[FaultSource.HostSmmuTlbMisses].Value, told[FaultSource.HostSmmuTlbMisses].NullReason));
         Assert.Contains("event: F_TRANSLATION", await node.ShellAsync("dmesg | grep F_TRANSLATION | tail -n 1"), StringComparison.Ordinal);
 
         // When the worker is killed, its keeper leaves nothing in the kernel. The next worker takes the guest over, and counts nothing twice.

@@ -29,6 +29,10 @@ public sealed class IortTableTests
         Assert.Equal(expected, StreamOf(IortBytes.OfQemu().WithRoot(9, first, countLessOne, output, IortBytes.SmmuNode, single), function));
 
     [Fact]
+    public void StreamOf_WhereOneMappingEndsTooLate_IsTheNextOnes() =>
+        Assert.Equal(0x5000u, StreamOf(IortBytes.OfQemu().WithRoot(9, 0, 0x100, 0, IortBytes.SmmuNode).WithRoot(9, 0x100, 0xff, 0x5000, IortBytes.SmmuNode), "0009:01:00.0"));
+
+    [Fact]
     public void StreamOf_WhenTheFirmwareNamesTwo_IsNone() =>
         Assert.Null(StreamOf(IortBytes.OfQemu().WithRoot(9, 0, 0xffff, 0, IortBytes.SmmuNode).WithRoot(9, 0, 0xffff, 0x10000, IortBytes.SmmuNode), "0009:01:00.0"));
 
