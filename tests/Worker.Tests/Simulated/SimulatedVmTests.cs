@@ -157,6 +157,23 @@ public sealed class SimulatedVmTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Latest_OfASamplingThatHeardNothingNew_IsTheLastSample()
+    {
+        var ct = TestContext.Current.CancellationToken;
+        var sandbox = await StartAsync();
+        using var sampling = new FaultSampling(_manager, TimeProvider.System, NullLogger<FaultSampling>.Instance);
+        await sampling.StartAsync(ct);
+        await Eventually.TrueAsync(() => sampling.Latest is [{ } sample] && sample.Readings.Any(r => r.Source == FaultSource.AtsRequests && r.Value > 0), "a sample is taken", Patience);
+        await SignalAsync("-STOP", sandbox.VmmPid!.Value);
+        while ((await sampling.NextAsync(ct)).Length > 0)
+        {
+        }
+        Assert.Equal(_id, Assert.Single(sampling.Latest).SandboxId);
+        await SignalAsync("-CONT", sandbox.VmmPid!.Value);
+        await sampling.StopAsync(ct);
+    }
+
+    [Fact]
     public async Task Kill_OfTheProcess_IsAFailureAndFreesTheDevice()
     {
         var sandbox = await StartAsync();
