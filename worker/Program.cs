@@ -9,6 +9,7 @@ using Worker;
 using Worker.Checks;
 using Worker.Faults;
 using Worker.Faults.Tracing;
+using Worker.Fleet;
 using Worker.Hardware;
 using Worker.Hardware.Assignment;
 using Worker.Hardware.Pci;
@@ -21,7 +22,7 @@ using Worker.Vms.Qemu;
 using Worker.Vms.Simulated;
 
 // Verbs: none runs the node; "check" prints what it can do, "reasons" every reason code, "metrics" every fault source; "simulate FILE" is the process of
-// one simulated VM and "trace --state-directory DIR" the one that traces the host's kernel, both started by a worker; of a stopped worker "shut-down --state-directory DIR" ends all
+// one simulated VM and "trace --state-directory DIR" the one that traces the host's kernel, both started by a worker; "fleet --nodes N --admin-key-file FILE" runs simulated nodes; of a stopped worker "shut-down --state-directory DIR" ends all
 // guests and keeps what is known of them for the next worker, "destroy-all --state-directory DIR" leaves nothing.
 var configuration = new ConfigurationBuilder().AddEnvironmentVariables().Build();
 WorkerOptions options;
@@ -42,6 +43,7 @@ return args switch
     ["reasons"] => PrintReasons(),
     ["metrics"] => PrintMetrics(),
     [TraceKeeper.Verb, "--state-directory", var directory] => await TraceKeeper.RunAsync(directory, TraceFiles.Mounted(), TimeProvider.System),
+    [FleetProcess.Verb, "--nodes", var nodes, "--admin-key-file", var adminKeyFile] => await FleetProcess.RunAsync(options, nodes, adminKeyFile, ConfigureLogging),
     [SimulationProcess.Verb, var model] => await SimulationProcess.RunAsync(model, TimeProvider.System),
     ["destroy-all", "--state-directory", var directory] => await EndAllAsync(directory, (manager, limit) => manager.DestroyAllAsync(limit)),
     ["shut-down", "--state-directory", var directory] => await EndAllAsync(directory, (manager, limit) => manager.ShutDownAllAsync(limit)),
@@ -71,7 +73,7 @@ async Task<int> RunAsync()
         .AddSingleton(services => NewTrace(options, node, services.GetRequiredService<ILoggerFactory>().CreateLogger("Worker.Faults")))
         .AddHostedService(services => services.GetRequiredService<KernelTrace>())
         .AddSingleton(services => new NodeReportBuilder(
-            options, node, services.GetRequiredService<ImageCatalogue>(), services.GetRequiredService<NodeDevices>(),
+            options, node, new ImageScan(services.GetRequiredService<ImageCatalogue>(), TimeProvider.System), services.GetRequiredService<NodeDevices>(),
             services.GetRequiredService<VmManager>(), TimeProvider.System, Installation.Of(options.StateDirectory)))
         .AddSingleton<FaultSampling>().AddHostedService(services => services.GetRequiredService<FaultSampling>())
         .AddHostedService<MetricsListener>()
@@ -177,7 +179,7 @@ static VmManager NewManager(WorkerOptions options, NodeCapabilities node, ImageC
     {
         [Vmm.Qemu] = new QemuVmm(node, images, hostFaults, options.TraceTlb, TimeProvider.System, log),
         [Vmm.Kvmtool] = new KvmtoolVmm(kvmtool, images, hostFaults, TimeProvider.System, log),
-        [Vmm.Simulated] = new SimulatedVmm(WorkerProgram.Own, TimeProvider.System, log),
+        [Vmm.Simulated] = new SimulatedVmm(new ProcessSimulator(WorkerProgram.Own), TimeProvider.System, log),
     });
     return new VmManager(options.RuntimeRoot, new VmSurroundings(
         vmm, devices, new UserIds(node.OwnUserPerVm, options.FirstUser ?? UserIds.FirstOf(options.StateDirectory), options.UserCount), node.Cgroups,
@@ -233,6 +235,6 @@ static int PrintMetrics()
 
 static int Usage()
 {
-    Fail("usage: Sandbox.Worker [check | reasons | metrics | shut-down --state-directory DIR | destroy-all --state-directory DIR]");
+    Fail("usage: Sandbox.Worker [check | reasons | metrics | fleet --nodes N --admin-key-file FILE | shut-down --state-directory DIR | destroy-all --state-directory DIR]");
     return 2;
 }

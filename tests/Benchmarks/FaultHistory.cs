@@ -133,10 +133,10 @@ internal static class FaultHistory
         });
     }
 
-    private static async Task<List<double>> MillisecondsAsync(Func<Task> request)
+    internal static async Task<List<double>> MillisecondsAsync(Func<Task> request, int questions = Questions)
     {
         var times = new List<double>();
-        for (var i = 0; i < Questions; i++)
+        for (var i = 0; i < questions; i++)
         {
             var watch = Stopwatch.StartNew();
             await request();

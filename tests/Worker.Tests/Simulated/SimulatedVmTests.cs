@@ -50,7 +50,7 @@ public sealed class SimulatedVmTests : IAsyncLifetime
     {
         _devices = NodeWith.Devices(new EmulatedDevices(Offered, 1), _root.FullPath, TimeProvider.System);
         _manager = new VmManager(_root.FullPath, new VmSurroundings(
-            new VmmChoice(new Dictionary<Vmm, IVmm> { [Vmm.Qemu] = _qemu, [Vmm.Simulated] = new SimulatedVmm(Program, TimeProvider.System, NullLogger.Instance) }),
+            new VmmChoice(new Dictionary<Vmm, IVmm> { [Vmm.Qemu] = _qemu, [Vmm.Simulated] = new SimulatedVmm(new ProcessSimulator(Program), TimeProvider.System, NullLogger.Instance) }),
             _devices, new UserIds(false, 0, 0), _cgroups, "host-boot", TimeProvider.System, NullLogger.Instance));
         _manager.Start();
     }

@@ -20,7 +20,7 @@ export function CreateDialog({ onClose }: { onClose: () => void }) {
   const client = useQueryClient();
   const images = useQuery({ queryKey: keys.images, queryFn: ({ signal }) => get<Page<ImageView>>("/v1/images", signal) });
   const classes = useQuery({ queryKey: keys.deviceClasses, queryFn: ({ signal }) => get<Page<DeviceClassView>>("/v1/device-classes", signal) });
-  const nodes = useQuery({ queryKey: keys.nodes, queryFn: ({ signal }) => get<Page<NodeView>>("/v1/nodes", signal) });
+  const nodes = useQuery({ queryKey: [...keys.nodes, "all"], queryFn: ({ signal }) => get<Page<NodeView>>("/v1/nodes?limit=1000", signal) });
   const [typed, setDraft] = useState<Draft>(emptyDraft);
   const [local, setLocal] = useState<Record<string, string[]>>({});
   const draft = { ...typed, image: typed.image || images.data?.items[0]?.name || "" };
