@@ -19,7 +19,7 @@ using Worker.Vms.Kvmtool;
 using Worker.Vms.Qemu;
 using Worker.Vms.Simulated;
 
-// Verbs: none runs the node; "check" prints what it can do, "reasons" every reason code, "metrics" every fault source; "simulate FILE" is the process of
+// Verbs: none runs the node; "check" prints what it can do, "health" asks a running worker; "reasons" every reason code, "metrics" every fault source; "simulate FILE" is the process of
 // one simulated VM, started by a worker; of a stopped worker "shut-down --state-directory DIR" ends all
 // guests and keeps what is known of them for the next worker, "destroy-all --state-directory DIR" leaves nothing.
 var configuration = new ConfigurationBuilder().AddEnvironmentVariables().Build();
@@ -38,6 +38,7 @@ return args switch
 {
     [] => await RunAsync(),
     ["check"] => await CheckAsync(),
+    [HealthProbe.Verb] => await HealthProbe.ProblemAsync(options.MetricsEndPoint()) is { } problem ? Fail(problem) : 0,
     ["reasons"] => PrintReasons(),
     ["metrics"] => PrintMetrics(),
     [SimulationProcess.Verb, var model] => await SimulationProcess.RunAsync(model, TimeProvider.System),
@@ -221,6 +222,6 @@ static int PrintMetrics()
 
 static int Usage()
 {
-    Fail("usage: Sandbox.Worker [check | reasons | metrics | shut-down --state-directory DIR | destroy-all --state-directory DIR]");
+    Fail("usage: Sandbox.Worker [check | health | reasons | metrics | shut-down --state-directory DIR | destroy-all --state-directory DIR]");
     return 2;
 }
