@@ -53,6 +53,11 @@ public sealed partial class UnitsTests
         Assert.Empty(All(unit, "User"));
     }
 
+    /// <summary>systemd-sysusers makes no user of a name with a colon, and ends with 0 all the same.</summary>
+    [Fact]
+    public void Users_HaveNamesThatSystemdTakes() =>
+        Assert.All(InstalledFiles.Read("deploy/systemd/sandbox.sysusers.conf").Split('\n', StringSplitOptions.RemoveEmptyEntries), line => Assert.Matches("^u [a-z-]+ - \"[^:\"]+\"$", line));
+
     [Theory]
     [InlineData("api")]
     [InlineData("worker")]

@@ -9,8 +9,12 @@ namespace Worker.Vms.Simulated;
 /// <summary>What is executed for a simulation, before the verb and the model's file.</summary>
 internal sealed record SimulationProgram(string Path, IReadOnlyList<string> Arguments)
 {
-    /// <summary>The worker's own program, which lies beside its files whether it was started by itself or through dotnet.</summary>
-    public static readonly SimulationProgram Own = new(System.IO.Path.Combine(AppContext.BaseDirectory, "Sandbox.Worker"), []);
+    /// <summary>The worker's own program: started through dotnet where the worker was, so that the same published files serve every architecture, or else by itself.</summary>
+    public static readonly SimulationProgram Own = Of(Environment.ProcessPath, AppContext.BaseDirectory);
+
+    internal static SimulationProgram Of(string? process, string directory) => System.IO.Path.GetFileName(process) == "dotnet"
+        ? new(process!, [System.IO.Path.Combine(directory, "Sandbox.Worker.dll")])
+        : new(System.IO.Path.Combine(directory, "Sandbox.Worker"), []);
 }
 
 // The simulated machine as a VMM: one process a VM, the worker's own program. A sandbox of it goes through the same line as any other. Its image is not
