@@ -21,7 +21,7 @@ using Worker.Vms.Kvmtool;
 using Worker.Vms.Qemu;
 using Worker.Vms.Simulated;
 
-// Verbs: none runs the node; "check" prints what it can do, "reasons" every reason code, "metrics" every fault source; "simulate FILE" is the process of
+// Verbs: none runs the node; "check" prints what it can do, "health" asks a running worker; "reasons" every reason code, "metrics" every fault source; "simulate FILE" is the process of
 // one simulated VM and "trace --state-directory DIR" the one that traces the host's kernel, both started by a worker; "fleet --nodes N --admin-key-file FILE" runs simulated nodes; of a stopped worker "shut-down --state-directory DIR" ends all
 // guests and keeps what is known of them for the next worker, "destroy-all --state-directory DIR" leaves nothing.
 var configuration = new ConfigurationBuilder().AddEnvironmentVariables().Build();
@@ -40,6 +40,7 @@ return args switch
 {
     [] => await RunAsync(),
     ["check"] => await CheckAsync(),
+    [HealthProbe.Verb] => await HealthProbe.ProblemAsync(options.MetricsEndPoint()) is { } problem ? Fail(problem) : 0,
     ["reasons"] => PrintReasons(),
     ["metrics"] => PrintMetrics(),
     [TraceKeeper.Verb, "--state-directory", var directory] => await TraceKeeper.RunAsync(directory, TraceFiles.Mounted(), TimeProvider.System),
@@ -235,6 +236,6 @@ static int PrintMetrics()
 
 static int Usage()
 {
-    Fail("usage: Sandbox.Worker [check | reasons | metrics | fleet --nodes N --admin-key-file FILE | shut-down --state-directory DIR | destroy-all --state-directory DIR]");
+    Fail("usage: Sandbox.Worker [check | health | reasons | metrics | fleet --nodes N --admin-key-file FILE | shut-down --state-directory DIR | destroy-all --state-directory DIR]");
     return 2;
 }

@@ -6,8 +6,12 @@ namespace Worker;
 /// <summary>What is executed to run the worker's own program with a verb: the arguments go before it.</summary>
 internal sealed record WorkerProgram(string Path, IReadOnlyList<string> Arguments)
 {
-    /// <summary>It lies beside its files whether it was started by itself or through dotnet.</summary>
-    public static readonly WorkerProgram Own = new(System.IO.Path.Combine(AppContext.BaseDirectory, "Sandbox.Worker"), []);
+    /// <summary>Started through dotnet where the worker was, so that the same published files serve every architecture, or else by itself.</summary>
+    public static readonly WorkerProgram Own = Of(System.Environment.ProcessPath, AppContext.BaseDirectory);
+
+    internal static WorkerProgram Of(string? process, string directory) => System.IO.Path.GetFileName(process) == "dotnet"
+        ? new(process!, [System.IO.Path.Combine(directory, "Sandbox.Worker.dll")])
+        : new(System.IO.Path.Combine(directory, "Sandbox.Worker"), []);
 
     /// <summary>All that such a process needs of an environment.</summary>
     public static IReadOnlyDictionary<string, string> Environment

@@ -92,6 +92,17 @@ public sealed class SimulatedVmTests : IAsyncLifetime
     private Task<Dictionary<string, SourceReading>> SampleAboveAsync(string source, long value) =>
         Eventually.GetAsync(() => Sample() is { } readings && readings[source].Value > value ? readings : null, $"{source} is above {value}", Patience);
 
+    [Theory]
+    [InlineData("/usr/bin/dotnet", "/usr/bin/dotnet", "/opt/worker/Sandbox.Worker.dll")]
+    [InlineData("/opt/worker/Sandbox.Worker", "/opt/worker/Sandbox.Worker", null)]
+    [InlineData(null, "/opt/worker/Sandbox.Worker", null)]
+    public void Program_IsStartedAsTheWorkerWas(string? process, string path, string? argument)
+    {
+        var program = WorkerProgram.Of(process, "/opt/worker/");
+        Assert.Equal(path, program.Path);
+        Assert.Equal(argument is null ? [] : [argument], program.Arguments);
+    }
+
     [Fact]
     public async Task Start_ProvesSharedAddresses_AndSaysThatAllOfItIsSimulated()
     {
