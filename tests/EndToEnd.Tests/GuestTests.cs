@@ -59,7 +59,7 @@ public sealed class GuestTests(RunningService service)
         // Another agent reads the same log from its beginning and finds the same process.
         await TypeAsync("kill -9 $(pidof sandbox-agent); echo agents-$((40+2))");
         await console.UntilAsync("agents-42");
-        var killed = DateTimeOffset.UtcNow;
+        var killed = TimeProvider.System.GetUtcNow();
         var again = await SampleAsync(id, s => Value(s, FaultSource.WorkloadMinor) is not null, "the next agent tells the same script", killed + TimeSpan.FromSeconds(8));
         Assert.Equal(Value(running, logged), Value(again, logged));
         Assert.False(again.Readings.Single(r => r.Source == FaultSource.WorkloadMinor).LowerBound);
@@ -75,7 +75,7 @@ public sealed class GuestTests(RunningService service)
         await using var console = await ConsoleViewer.OpenAsync(service, id);
         await console.UntilAsync("script-ends");
         // Its own agent has reaped it, so what is told is the kernel's account of it and changes no more.
-        var ended = await SampleAsync(id, s => Value(s, FaultSource.WorkloadMinor) >= TouchedPages, "its faults are told", DateTimeOffset.UtcNow + TimeSpan.FromSeconds(2));
+        var ended = await SampleAsync(id, s => Value(s, FaultSource.WorkloadMinor) >= TouchedPages, "its faults are told", TimeProvider.System.GetUtcNow() + TimeSpan.FromSeconds(2));
         var later = await SampleAsync(id, s => Value(s, FaultSource.WorkloadMinor) is not null, "they are still told", ended.At + TimeSpan.FromSeconds(4));
         Assert.Equal((Value(ended, FaultSource.WorkloadMinor), Value(ended, FaultSource.WorkloadMajor)), (Value(later, FaultSource.WorkloadMinor), Value(later, FaultSource.WorkloadMajor)));
         Assert.Equal("NoSmmu", later.Readings.Single(r => r.Source == FaultSource.GuestSmmuEvents).NullReason);
