@@ -15,8 +15,9 @@ internal static class HostTracePlan
     private static readonly Version AnswersByGroup = new(6, 9);
     private const int LastPage = 2;
 
-    /// <summary>Whether numbers of threads are here what they are in the kernel: of the first namespace of processes (PROC_PID_INIT_INO, include/linux/proc_ns.h).</summary>
-    public static bool KnowsThreads => new FileInfo("/proc/self/ns/pid").LinkTarget is "pid:[4026531836]";
+    /// <summary>Whether numbers of threads are here what they are in the kernel: in the first namespace of processes (PROC_PID_INIT_INO, include/linux/proc_ns.h), or
+    /// where the kernel has no other (PID_NS), and no link.</summary>
+    public static bool KnowsThreads => new FileInfo("/proc/self/ns/pid").LinkTarget is null or "pid:[4026531836]";
 
     /// <param name="kernel">The running one; null when it cannot be told, and then nothing is set up that depends on it.</param>
     /// <param name="knowsThreads">Whether a thread can be found again by its number.</param>
