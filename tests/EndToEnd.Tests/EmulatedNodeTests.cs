@@ -40,6 +40,9 @@ public sealed class EmulatedNodeTests(EmulatedNode node) : IClassFixture<Emulate
         }
     }
 
+    /// <summary>What a text for Prometheus says of the host's SMMU events, of all sandboxes that had any.</summary>
+    private static string EventsOf(string metrics) => string.Join('\n', metrics.Split('\n').Where(line => line.StartsWith("sandbox_host_smmu_events_total{", StringComparison.Ordinal) && !line.EndsWith(" 0", StringComparison.Ordinal)));
+
     private Task<SandboxView> RunningAsync(Guid id) => UntilAsync(id, v => v.Phase == Phase.Running && Is(v, ConditionType.GuestReady, ConditionStatus.True), "it runs");
 
     private Task<DeviceView> FreeAsync(string @class) => Eventually.GetAsync(async () => await node.DeviceAsync(@class) is { Phase: DevicePhase.Available } free ? free : null, $"{@class} is free", EmulatedNode.Patience);
@@ -159,6 +162,7 @@ public sealed class EmulatedNodeTests(EmulatedNode node) : IClassFixture<Emulate
         await node.ShellAsync("kill -STOP $(pidof run-worker); for p in $(pidof Sandbox.Worker); do grep -q trace /proc/$p/cmdline || kill -9 $p; done");
         await Eventually.Async(async () => await node.ShellAsync(LivingWorkers) is "", "the keeper is gone", EmulatedNode.Patience);
         Assert.Equal("", await node.ShellAsync(TracingState));
+        node.Configure("Worker__MetricsAddress=127.0.0.1:9464");
         await node.ShellAsync("kill -CONT $(pidof run-worker)");
         await node.ReadyAsync();
         var before = (await _service.FaultsAsync(created.Id)).Count;
@@ -169,6 +173,10 @@ public sealed class EmulatedNodeTests(EmulatedNode node) : IClassFixture<Emulate
         await TracedAsync();
         var goesOn = await LatestAsync(created.Id, "hostSmmu.events.F_TRANSLATION");
         Assert.Equal((1L, true), (goesOn.Value, goesOn.LowerBound));
+        // The guest's probe has sent one; node and API say so, of this sandbox and of no other.
+        var one = $"sandbox_host_smmu_events_total{{sandbox=\"{created.Id}\",bound=\"lower\",origin=\"emulated\"}} 1";
+        await Eventually.Async(async () => EventsOf(await node.ShellAsync("wget -qO- http://127.0.0.1:9464/metrics")) == one, "the node tells the one event", EmulatedNode.Patience);
+        await Eventually.Async(async () => EventsOf(await _service.Client.GetStringAsync("/metrics")) == one, "the API tells the one event", EmulatedNode.Patience);
         await Eventually.Async(async () => await LatestAsync(created.Id, FaultSource.KvmGuestFaults) is { LowerBound: true } later && later.Value > guest.Value, "the guest's aborts go on", EmulatedNode.Patience);
         await _service.DeleteAsync(created.Id);
         await FreeAsync("edu");

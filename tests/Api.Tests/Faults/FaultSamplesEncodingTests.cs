@@ -88,7 +88,7 @@ public sealed class FaultSamplesEncodingTests
         { "a latency that was counted as 0", Readings(Reading("a", 24, [1, 0, 1, 0])) },
         { "latencies that are too long together", Readings(Reading("a", 24, [1, .. Varint((1L << 60) + 1), 0])) },
         { "more latencies than can be", Readings(Reading("a", 24, [1, 0, 1, .. Varint((1L << 53) + 1)])) },
-        { "65 readings", Readings([.. Enumerable.Repeat(Reading("a", 8, 1), 65)]) },
+        { "129 readings", Readings([.. Enumerable.Repeat(Reading("a", 8, 1), FaultSamplesEncoding.MaxReadings + 1)]) },
     };
 
     [Theory]
@@ -127,7 +127,7 @@ public sealed class FaultSamplesEncodingTests
     [Fact]
     public void Batches_OfMoreThanOneHolds_AreSeveralThatAreTaken()
     {
-        var large = new FaultSample(_id, 1, _at, [.. Enumerable.Repeat(new SourceReading(new string('s', 64), null, new string('r', 64), false, Origin.Hardware), 64)]);
+        var large = new FaultSample(_id, 1, _at, [.. Enumerable.Repeat(new SourceReading(new string('s', 64), null, new string('r', 64), false, Origin.Hardware), FaultSamplesEncoding.MaxReadings)]);
         foreach (var samples in (FaultSample[][])[[.. Enumerable.Repeat(large, 1000)], [.. Enumerable.Repeat(large with { Readings = [] }, 10_000)]])
             Assert.Equal(samples.Length, FaultSamplesEncoding.Batches(samples).Sum(b => Read(b) is { IsBatch: true, Malformed: 0 } read ? read.Samples.Count : throw new InvalidOperationException()));
     }

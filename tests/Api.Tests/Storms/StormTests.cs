@@ -197,8 +197,8 @@ public sealed class StormTests(ServiceFixture service) : IClassFixture<ServiceFi
         foreach (var (status, expected) in (IEnumerable<(ConditionStatus, string?)>)[(ConditionStatus.True, "1"), (ConditionStatus.False, "0"), (ConditionStatus.Unknown, null)])
         {
             await Node.SayStormAsync(id, status, $"Of{status}");
-            await Node.Connection.InvokeAsync(NodeProtocol.Faults, (FaultSample[])[new(id, 1, TimeProvider.System.GetUtcNow(),
-                [new(FaultSource.VmmMinor, 7, null, false, Origin.Hardware), new(FaultSource.IoPageFaults, 7, null, false, Origin.Simulated), new(FaultSource.SmmuEvents, 7, null, false, Origin.Emulated)])]);
+            Assert.True(await Node.TellAsync(Faults.FaultBytes.Of(new FaultSample(id, 1, TimeProvider.System.GetUtcNow(),
+                [new(FaultSource.VmmMinor, 7, null, false, Origin.Hardware), new(FaultSource.IoPageFaults, 7, null, false, Origin.Simulated), new(FaultSource.SmmuEvents, 7, null, false, Origin.Emulated)]))));
             var text = await Client.GetStringAsync("/metrics");
             var line = text.Split('\n').SingleOrDefault(l => l.StartsWith("sandbox_fault_storm{", StringComparison.Ordinal));
             Assert.Equal(expected is null ? null : $"sandbox_fault_storm{{sandbox=\"{id}\",origin=\"simulated\"}} {expected}", line);
