@@ -89,9 +89,10 @@ public sealed class GuestTests(RunningService service)
         var id = await CreateAsync("trial", "None", "sandbox-agent trace-trial\nsandbox-agent trace-trial\necho trials-end\n");
         await using var console = await ConsoleViewer.OpenAsync(service, id);
         await console.UntilAsync("trials-end");
+        // The shell's prompt may come before.
         const string mark = "trace-trial: {";
-        var told = console.Text.Split('\n').Where(line => line.StartsWith(mark, StringComparison.Ordinal))
-            .Select(line => ((AgentStats)JsonSerializer.Deserialize(line[(mark.Length - 1)..].Trim(), AgentJson.Default.AgentMessage)!).PageFaults!).ToList();
+        var told = console.Text.Split('\n').Select(line => (Line: line, At: line.IndexOf(mark, StringComparison.Ordinal))).Where(l => l.At >= 0)
+            .Select(l => ((AgentStats)JsonSerializer.Deserialize(l.Line[(l.At + mark.Length - 1)..].Trim(), AgentJson.Default.AgentMessage)!).PageFaults!).ToList();
         Assert.True(told.Count == 4, console.Text);
         // Twenty, then twenty more by the agent that found it set up; what was taken down begins anew.
         Assert.Equal([20, 40, 20, 40], told.Select(t => t.Raised));

@@ -61,6 +61,8 @@ internal sealed class FleetNode : IAsyncDisposable
             around.Logging.CreateLogger<SyncLoop>());
     }
 
+    private static readonly TimeSpan TellLimit = TimeSpan.FromSeconds(2);
+
     public static string NameOf(int number) => string.Create(CultureInfo.InvariantCulture, $"sim-{number:0000}");
 
     public static string DirectoryOf(WorkerOptions fleet, string name) => Path.Combine(fleet.StateDirectory, "nodes", name);
@@ -80,6 +82,8 @@ internal sealed class FleetNode : IAsyncDisposable
     public async Task ShutDownAsync(TimeSpan limit)
     {
         await _vms.ShutDownAllAsync(limit);
+        if (!await _sync.TellAsync(TellLimit))
+            _log.LogWarning("{Node}: the API was not told that its guests have ended", _name);
         await _sync.StopAsync(CancellationToken.None);
     }
 

@@ -26,6 +26,7 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeD
     private static readonly TimeSpan CallLimit = TimeSpan.FromSeconds(15);
     private readonly SampleOutbox _outbox = new(time, log);
     private int _typing;
+    private TaskCompletionSource? _asked;
     private readonly Channel<bool> _wake = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
@@ -47,6 +48,16 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeD
         {
         }
         await beside;
+    }
+
+    /// <summary>Until a report that is built from now on has been answered; false when none was in time.</summary>
+    public async Task<bool> TellAsync(TimeSpan limit)
+    {
+        var answered = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        Volatile.Write(ref _asked, answered);
+        _wake.Writer.TryWrite(true);
+        await Task.WhenAny(answered.Task, Task.Delay(limit, time));
+        return answered.Task.IsCompleted;
     }
 
     private async Task ServeOneAsync(CancellationToken ct)
@@ -111,6 +122,7 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeD
         var inventory = new InventoryNews(devices, node.Qemu, time);
         while (true)
         {
+            var asked = Interlocked.Exchange(ref _asked, null);
             var report = reports.Build();
             if (inventory.Next() is { } news)
                 await connection.InvokeAsync(NodeProtocol.Inventory, news, ct);
@@ -119,6 +131,7 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeD
                 limit.CancelAfter(CallLimit);
                 var plan = await connection.InvokeAsync<NodePlan>(NodeProtocol.Sync, report, limit.Token);
                 vms.Apply(plan);
+                asked?.TrySetResult();
                 // Told back at once: the API need not wait a period to know that its plan is applied.
                 if (plan.Revision != report.AppliedPlanRevision)
                     continue;
