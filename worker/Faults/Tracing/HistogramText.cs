@@ -43,7 +43,7 @@ internal static class HistogramText
     internal static TraceRow? Row(string line, IReadOnlyList<string> keys, string? value)
     {
         var close = line.IndexOf('}');
-        if (!line.StartsWith("{ ", StringComparison.Ordinal) || close < 2 || line.LastIndexOfAny(['{', '}']) != close)
+        if (!line.StartsWith("{ ", StringComparison.Ordinal) || close < 2)
             return null;
         var parts = line[2..close].Split(',');
         var values = line[(close + 1)..].Split(' ', StringSplitOptions.RemoveEmptyEntries);

@@ -48,9 +48,12 @@ internal sealed class VmTracing(bool hasFunctions, TracedVm traced, HostSmmuCoun
     public HostSmmuReading SmmuEvents() => logged is null ? HostSmmuReading.None : Joined(traced.SmmuEvents, traced.Counts.SmmuEvents, logged.Read(), merges);
 
     /// <summary>Two counts of the same events since the guest's start: the log's, which is always a lower bound, and the trace's, which is one after a gap.
-    /// Neither is ever above the truth and neither goes back, so the larger of each type is as good as can be known; they are never added.</summary>
+    /// Neither is ever above the truth and neither goes back, so the larger of each type is as good as can be known; they are never added. Whatever the trace claims,
+    /// it is exact only while it has all that the log has: a probe that counts nothing would otherwise lend its word to the log's count.</summary>
     internal static HostSmmuReading Joined(TracedState state, IReadOnlyDictionary<string, long> traced, HostSmmuReading logged, bool merges) =>
         state.Reason is not null && logged.Reason is not null
             ? logged
-            : new HostSmmuReading(SmmuEventNames.Larger(traced, logged.Events), null) { LowerBound = merges || !state.IsExact || logged.MayHaveLost };
+            : SmmuEventNames.Larger(traced, logged.Events) is var larger && larger.Values.Sum() > traced.Values.Sum()
+                ? new HostSmmuReading(larger, null)
+                : new HostSmmuReading(larger, null) { LowerBound = merges || !state.IsExact || logged.MayHaveLost };
 }

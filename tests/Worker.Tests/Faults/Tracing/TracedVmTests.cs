@@ -291,8 +291,8 @@ public sealed class TracedVmTests : IDisposable
     }
 
     [Theory]
-    [InlineData(null, true, null, false, 5, false)]
-    [InlineData(null, true, "KernelLogNamesNoDevice", false, 5, false)]
+    [InlineData(null, true, null, false, 5, true)]
+    [InlineData(null, true, "KernelLogNamesNoDevice", false, 5, true)]
     [InlineData(null, false, null, false, 5, true)]
     [InlineData(null, true, null, true, 5, true)]
     [InlineData("TracingNotReady", false, null, false, 5, true)]
@@ -306,6 +306,20 @@ public sealed class TracedVmTests : IDisposable
             Assert.Equal(logged, read.Reason);
         else
             Assert.Equal(((long)translations, 2L, 1L, 1L, lowerBound), (read.Events["F_TRANSLATION"], read.Events["F_WALK_EABT"], read.Events["C_BAD_STE"], read.Events["UNKNOWN"], read.LowerBound));
+    }
+
+    [Theory]
+    [InlineData(5, 4, true, false, false, false)]
+    [InlineData(5, 5, true, false, false, false)]
+    [InlineData(0, 1, true, false, false, true)]
+    [InlineData(5, 4, false, false, false, true)]
+    [InlineData(5, 4, true, true, false, true)]
+    [InlineData(5, 4, true, false, true, true)]
+    public void Joined_IsExact_OnlyWhileTheTraceHasAllThatTheLogHas(int traced, int logged, bool exact, bool merges, bool overflow, bool lowerBound)
+    {
+        static Dictionary<string, long> Events(int count) => count == 0 ? [] : new() { ["F_TRANSLATION"] = count };
+        var read = VmTracing.Joined(new TracedState(null, exact), Events(traced), new HostSmmuReading(Events(logged), null) { MayHaveLost = overflow }, merges);
+        Assert.Equal((Math.Max(traced, logged), lowerBound), (read.Events["F_TRANSLATION"], read.LowerBound));
     }
 
     [Fact]
