@@ -7,10 +7,28 @@ using Xunit;
 namespace EndToEnd.Tests;
 
 /// <summary>The worker's production path on an arm64 host with KVM, VFIO and an SMMU, emulated in QEMU; its guests are real, one level deeper.</summary>
-public sealed class EmulatedNodeTests(EmulatedNode node) : IClassFixture<EmulatedNode>
+public sealed class EmulatedNodeTests(EmulatedNode node) : IClassFixture<EmulatedNode>, IAsyncLifetime
 {
     private readonly RunningService _service = node.Service;
     private const string Secret = "sandbox-tenant-secret-5f2c";
+
+    /// <summary>What a test that failed has left is not the next one's failure.</summary>
+    public async ValueTask InitializeAsync()
+    {
+        if (await node.ViewAsync() is null)
+            return;
+        foreach (var left in (await _service.Client.GetFromJsonAsync<Page<SandboxView>>("/v1/sandboxes"))!.Items)
+            (await _service.Client.DeleteAsync($"/v1/sandboxes/{left.Id}")).EnsureSuccessStatusCode();
+        await Eventually.Async(async () =>
+        {
+            var devices = (await _service.Client.GetFromJsonAsync<Page<DeviceView>>("/v1/devices"))!.Items;
+            foreach (var quarantined in devices.Where(d => d.Phase == DevicePhase.Quarantined))
+                await _service.Client.PostAsync($"/v1/devices/{quarantined.Id}/release", null);
+            return devices.All(d => d.Phase == DevicePhase.Available);
+        }, "the node's devices are free", EmulatedNode.Patience);
+    }
+
+    public ValueTask DisposeAsync() => ValueTask.CompletedTask;
 
     private static bool Is(SandboxView view, ConditionType type, ConditionStatus status, string? reason = null) =>
         view.Conditions.Any(c => c.Type == type && c.Status == status && (reason is null || c.Reason == reason));
