@@ -21,7 +21,7 @@ services_digest() {
 }
 
 # The agent is also built from what it shares with the worker.
-image_digest() { digest_of deploy/guest-image deploy/packages worker/GuestAgent worker/Faults/SmmuLogLine.cs worker/Faults/Tracing/HistText.cs api/Contracts "${shared_sources[@]}"; }
+image_digest() { digest_of deploy/guest-image deploy/packages worker/GuestAgent worker/Faults/SmmuLogLine.cs worker/Faults/Tracing/HistogramText.cs api/Contracts "${shared_sources[@]}"; }
 
 msbuild() {
   dotnet msbuild deploy/dev/build.proj -nologo -v:minimal -clp:NoSummary -m -nodeReuse:false "-p:Configuration=Release" \

@@ -27,6 +27,7 @@ export interface Condition { type: ConditionType; status: ConditionStatus; reaso
 export interface Failure { reason: string; message: string; remedy: string; at: string }
 /** `source`: null for the sum of what devices do wrong or ask for. */
 export interface StormPolicy { perSecond: number; windowSeconds: number; action: StormAction; source: string | null }
+export interface StormPolicyRequest { perSecond?: number; windowSeconds?: number; action: StormAction; source?: string }
 export const stormSources: readonly string[] = [
   "smmu.events", "hostSmmu.events", "virtioIommu.events", "io.pageFaults", "io.pageFaults.invalid", "io.pageFaults.failure", "io.lostPageRequests",
   "smmu.lostEvents", "guest.minorFaults", "guest.majorFaults", "vmm.minorFaults", "vmm.majorFaults",
@@ -59,7 +60,7 @@ export interface SandboxView {
 export interface SandboxCreate {
   name: string; image: string; vcpus?: number; memoryMib?: number; accelerators?: AcceleratorCount[]; viommu?: Viommu;
   lease?: { ttlSeconds: number; onExpiry: LeaseEnd }; labels?: Record<string, string>; userData?: string; sshKeys?: string[];
-  vmm?: Vmm; node?: string; faultStorm?: { perSecond?: number; windowSeconds?: number; action: StormAction; source?: string };
+  vmm?: Vmm; node?: string; faultStorm?: StormPolicyRequest;
 }
 
 export interface NodeFacts {

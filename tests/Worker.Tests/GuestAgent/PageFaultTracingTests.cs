@@ -13,11 +13,11 @@ public sealed class PageFaultTracingTests : IDisposable
 
     public void Dispose() => _root.Dispose();
 
-    private static string Histogram(long hits, long dropped, params string[] rows) =>
-        $"# event histogram\n#\n# trigger info: hist:keys=x [active]\n#\n\n{string.Concat(rows.Select(r => r + "\n"))}\nTotals:\n    Hits: {hits}\n    Entries: {rows.Length}\n    Dropped: {dropped}\n";
+    private static string Histogram(string keys, long hits, long dropped, params string[] rows) =>
+        $"# event histogram\n#\n# trigger info: hist:keys={keys}:vals=hitcount:sort=hitcount:size=128 [active]\n#\n\n{string.Concat(rows.Select(r => r + "\n"))}\nTotals:\n    Hits: {hits}\n    Entries: {rows.Length}\n    Dropped: {dropped}\n";
 
-    private static readonly string Raised = Histogram(9, 1, "{ flags:          3 } hitcount:          9"), Answered = Histogram(9, 0, "{ code:          1 } hitcount:          2", "{ code:          0 } hitcount:          7"),
-        Took = Histogram(9, 0, "{ us: ~ 2^0  } hitcount:          5  us:          3", "{ us: ~ 2^21 } hitcount:          3  us:    4500000", "{ us: ~ 2^30 } hitcount:          1  us: 1000000000"), Quiet = "  sandbox_raised     10    0\n  user_probe    5     7\n";
+    private static readonly string Raised = Histogram("flags", 9, 1, "{ flags:          3 } hitcount:          9"), Answered = Histogram("code", 9, 0, "{ code:          1 } hitcount:          2", "{ code:          0 } hitcount:          7"),
+        Took = Histogram("us.log2", 9, 0, "{ us: ~ 2^0  } hitcount:          5  us:          3", "{ us: ~ 2^21 } hitcount:          3  us:    4500000", "{ us: ~ 2^30 } hitcount:          1  us: 1000000000"), Quiet = "  sandbox_raised     10    0\n  user_probe    5     7\n";
 
     [Fact]
     public void Of_TheKernelsTexts_IsWhatTheySay()
@@ -33,7 +33,7 @@ public sealed class PageFaultTracingTests : IDisposable
         // For each k what the kernel counts under 2^k lies between the bounds of our bucket k.
         for (var power = 0; power < LatencyHistogram.Buckets - 1; power++)
         {
-            var told = PageFaultCounts.Of(Raised, Answered, Histogram(1, 0, $"{{ us: ~ 2^{power} }} hitcount: 1  us: {1L << power}"), Quiet, Functions);
+            var told = PageFaultCounts.Of(Raised, Answered, Histogram("us.log2", 1, 0, $"{{ us: ~ 2^{power} }} hitcount: 1  us: {1L << power}"), Quiet, Functions);
             Assert.Equal(LatencyHistogram.BucketOf((1L << power) * 1000), told.Latency!.Counts.ToList().IndexOf(1));
         }
     }
@@ -53,8 +53,9 @@ public sealed class PageFaultTracingTests : IDisposable
     [Theory]
     [InlineData("{ us:         12 } hitcount:          5  us:          3")]
     [InlineData("{ us: ~ 2^4  } hitcount:          5")]
+    [InlineData("{ us: ~ 2^4 } hitcount: 5 } hitcount: 5  us: 3")]
     [InlineData("{ us: ~ 2^4  } hitcount:          5  us: 9223372036854775807")]
-    public void Of_LatenciesOfAnotherForm_AreNull(string row) => Assert.Null(PageFaultCounts.Of(Raised, Answered, Histogram(1, 0, row), Quiet, Functions).Latency);
+    public void Of_LatenciesOfAnotherForm_AreNull(string row) => Assert.Null(PageFaultCounts.Of(Raised, Answered, Histogram("us.log2", 1, 0, row), Quiet, Functions).Latency);
 
     [Theory]
     [InlineData("6.11.0", true)]

@@ -130,7 +130,7 @@ export function CreateDialog({ onClose }: { onClose: () => void }) {
             <Field id="sshKeys" label="SSH public keys" className="full" wrong={wrong("sshKeys")} hint="One a line">
               {(aria) => <textarea {...aria} rows={2} value={draft.sshKeys} onChange={(event) => change("sshKeys", event.target.value)} spellCheck={false} />}
             </Field>
-            <StormFields draft={draft} wrong={wrong("faultStorm")} onChange={change} />
+            <StormFields draft={draft} wrong={wrong("faultStorm")} onChange={(storm) => setDraft((before) => ({ ...before, ...storm }))} />
           </div>
         </div>
         <footer>

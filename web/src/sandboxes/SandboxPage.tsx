@@ -1,5 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
-import { useEffect } from "react";
+import { useEffect, useState } from "react";
 import { ConsolePanel } from "../console/ConsolePanel";
 import type { SandboxView } from "../contracts";
 import { FaultPanel } from "../faults/FaultPanel";
@@ -13,6 +13,7 @@ import { Conditions } from "./Conditions";
 import { PhaseTrace } from "./PhaseTrace";
 import { ProbePanel } from "./ProbePanel";
 import { RowActions } from "./RowActions";
+import { StormPolicyDialog } from "./StormPolicyDialog";
 import { VerdictChain } from "./VerdictChain";
 import { stormPolicyWords, stormWords, viommuWords, vmmWords } from "./words";
 
@@ -91,6 +92,7 @@ function Details({ sandbox }: { sandbox: SandboxView }) {
 }
 
 function Facts({ sandbox }: { sandbox: SandboxView }) {
+  const [changing, setChanging] = useState(false);
   const guest = sandbox.guest;
   const labels = Object.entries(sandbox.labels);
   return (
@@ -110,11 +112,18 @@ function Facts({ sandbox }: { sandbox: SandboxView }) {
         {guest && <div><dt>Guest kernel</dt><dd><code>{guest.kernel}</code></dd></div>}
         {guest && <div><dt>Guest agent</dt><dd><code>{guest.agentVersion}</code></dd></div>}
         {sandbox.lease && <div><dt>Lease</dt><dd>{sandbox.lease.onExpiry === "Delete" ? "deleted" : "stopped"} on <FullTime at={sandbox.lease.expiresAt} /></dd></div>}
-        {sandbox.faultStorm && <div data-testid="storm-policy"><dt>Storm policy</dt><dd>{stormPolicyWords(sandbox.faultStorm)}</dd></div>}
+        <div data-testid="storm-policy">
+          <dt>Storm policy</dt>
+          <dd className="row">
+            {sandbox.faultStorm ? stormPolicyWords(sandbox.faultStorm) : "none"}
+            {sandbox.desired !== "Deleted" && <button type="button" className="compact" onClick={() => setChanging(true)} data-testid="storm-change">{sandbox.faultStorm ? "Change" : "Set"}</button>}
+          </dd>
+        </div>
         {labels.length > 0 && <div><dt>Labels</dt><dd>{labels.map(([key, value]) => <code key={key}>{key}={value} </code>)}</dd></div>}
         <div><dt>Created</dt><dd><FullTime at={sandbox.createdAt} /></dd></div>
         <div><dt>Id</dt><dd><code>{sandbox.id}</code></dd></div>
       </dl>
+      {changing && <StormPolicyDialog sandbox={sandbox} onClose={() => setChanging(false)} />}
     </section>
   );
 }

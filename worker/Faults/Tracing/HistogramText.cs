@@ -8,24 +8,27 @@ internal sealed record TraceRow(IReadOnlyList<string> Keys, long Count, long Sum
 /// <summary>A histogram as it was read. <c>Dropped</c>: events that found it full. <c>Refused</c>: lines that are no row of it.</summary>
 internal sealed record HistogramRead(IReadOnlyList<TraceRow> Rows, long Dropped, long Refused);
 
-// Pure: the text of a hist file (Linux trace/histogram.rst) to rows. An event may have several histograms, which stand one after another in its one file.
+// Pure: the text of a hist file (Linux trace/histogram.rst) to rows; the host's worker and the guest's agent are both built with it. An event may have several histograms, which stand one after another in its one file.
 // Keys may hold what somebody else chose, a task's name among them: a line that is not exactly a row is refused and counted, and the others stand.
 internal static class HistogramText
 {
     public const int MaxKeyLength = 64;
     private const string Begin = "# event histogram", Info = "# trigger info: hist:", Total = "Totals:", Dropped = "Dropped: ", Power = "~ 2^";
 
+    /// <summary>As a trigger names them.</summary>
+    public static string KeysOf(IReadOnlyList<string> keys) => $"keys={string.Join(',', keys)}";
+
     /// <summary>The histogram of these keys, with its value's name where it has one; null when the text has none, or not its end.</summary>
     public static HistogramRead? Parse(string text, IReadOnlyList<string> keys, string? value)
     {
-        var wanted = Info + TraceCommands.KeysOf(keys) + ":";
+        var wanted = Info + KeysOf(keys) + ":";
         foreach (var part in text.Split(Begin + "\n"))
             if (part.Split('\n') is var lines && lines.Any(line => line.StartsWith(wanted, StringComparison.Ordinal)))
-                return Of(lines, [.. keys.Select(key => key.Split('.')[0])], value);
+                return Of(lines, keys, value);
         return null;
     }
 
-    private static HistogramRead? Of(string[] lines, string[] keys, string? value)
+    private static HistogramRead? Of(string[] lines, IReadOnlyList<string> keys, string? value)
     {
         // The kernel writes the totals last: a row that looks like them comes before.
         var end = Array.LastIndexOf(lines, Total);
@@ -66,15 +69,21 @@ internal static class HistogramText
         return new TraceRow(found, count, sum);
     }
 
-    private static string? KeyOf(string part, string name)
+    /// <summary>k where the key is counted by powers of two (.log2), which the kernel writes as "~ 2^k".</summary>
+    private static string? KeyOf(string part, string key)
     {
         var text = part.Trim();
-        if (!text.StartsWith(name + ":", StringComparison.Ordinal))
+        var name = key.Split('.')[0] + ":";
+        if (!text.StartsWith(name, StringComparison.Ordinal))
             return null;
-        var key = text[(name.Length + 1)..].Trim();
-        if (key.StartsWith(Power, StringComparison.Ordinal))
-            key = key[Power.Length..];
-        return key.Length <= MaxKeyLength && key.All(c => char.IsAsciiLetterOrDigit(c) || c is '_' or '.' or ':' or '-' or '/' or '(' or ')' or ' ') ? key : null;
+        text = text[name.Length..].Trim();
+        if (key.EndsWith(".log2", StringComparison.Ordinal))
+        {
+            if (!text.StartsWith(Power, StringComparison.Ordinal))
+                return null;
+            text = text[Power.Length..];
+        }
+        return text.Length <= MaxKeyLength && text.All(c => char.IsAsciiLetterOrDigit(c) || c is '_' or '.' or ':' or '-' or '/' or '(' or ')' or ' ') ? text : null;
     }
 
     private static long? Number(string text) => long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var number) ? number : null;

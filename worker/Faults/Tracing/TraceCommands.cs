@@ -22,12 +22,12 @@ internal static class TraceCommands
     public static TraceCommand SetUp(string name, TraceProbe probe) =>
         new(Probes, string.Join(' ', [$"{(probe.AtReturn ? 'r' : 'p')}:{name}/{probe.Name}", probe.Function, .. probe.Fields.Select(f => $"{f.Name}={f.Fetch}:{f.Type}")]));
 
-    public static TraceCommand SetUp(string name, TraceTable table) => new($"{EventFolder(name, table.Event)}/trigger", $"hist:{KeysOf(table.Keys)}{Size(table.Size)}{If(table.Filter)}");
+    public static TraceCommand SetUp(string name, TraceTable table) => new($"{EventFolder(name, table.Event)}/trigger", $"hist:{HistogramText.KeysOf(table.Keys)}{Size(table.Size)}{If(table.Filter)}");
 
     /// <summary>In their order: each needs those before it.</summary>
     public static IReadOnlyList<TraceCommand> SetUp(string name, TraceLatency latency)
     {
-        var (keys, began, event_) = (KeysOf(latency.By), $"began_{latency.Name}", Synthetic(name, latency));
+        var (keys, began, event_) = (HistogramText.KeysOf(latency.By), $"began_{latency.Name}", Synthetic(name, latency));
         return
         [
             new(SyntheticEvents, $"{event_} u64 microseconds; char label[]"),
@@ -35,7 +35,7 @@ internal static class TraceCommands
             // Without a variable of its own the kernel would look for the label at the first event, by a histogram that it shows to nobody.
             new($"{EventFolder(name, latency.Out)}/trigger",
                 $"hist:{keys}:label_{latency.Name}={latency.Label}:took_{latency.Name}=common_timestamp.usecs-${began}{Size(latency.Size)}:onmatch({name}.{latency.In}).trace({event_},$took_{latency.Name},$label_{latency.Name})"),
-            new($"{LatencyFolder(name, latency)}/trigger", $"hist:{KeysOf(LatencyKeys)}:vals=hitcount,{LatencySum}{Size(LabelledSize)}"),
+            new($"{LatencyFolder(name, latency)}/trigger", $"hist:{HistogramText.KeysOf(LatencyKeys)}:vals=hitcount,{LatencySum}{Size(LabelledSize)}"),
         ];
     }
 
@@ -69,8 +69,6 @@ internal static class TraceCommands
         .GroupBy(words => words[0], StringComparer.Ordinal).ToDictionary(g => g.Key, g => g.Max(words => long.Parse(words[2], CultureInfo.InvariantCulture)), StringComparer.Ordinal);
 
     private static string Synthetic(string name, TraceLatency latency) => $"{name}_{latency.Name}";
-
-    public static string KeysOf(IReadOnlyList<string> keys) => $"keys={string.Join(',', keys)}";
 
     private static string Size(int size) => string.Create(CultureInfo.InvariantCulture, $":size={size}");
 

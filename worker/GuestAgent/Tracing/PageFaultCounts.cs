@@ -9,36 +9,30 @@ internal static class PageFaultCounts
 {
     public static AgentPageFaults Of(string raised, string answered, string took, string profile, TracedFunctions functions)
     {
-        var answers = One(answered);
-        return new AgentPageFaults(All(One(raised)), With(answers, "0"), With(answers, "1"), With(answers, "2"), Latency(One(took)), HasMissed(profile, functions), null);
+        var answers = Whole(answered, "code");
+        return new AgentPageFaults(
+            Whole(raised, "flags") is { } asked ? asked.Rows.Sum(row => row.Count) + asked.Dropped : null,
+            With(answers, "0"), With(answers, "1"), With(answers, "2"), Latency(Whole(took, "us.log2", "us")), HasMissed(profile, functions), null);
     }
 
-    private static HistTable? One(string text) => HistText.Parse(text) is [var table] ? table : null;
-
-    private static long? All(HistTable? table) => table is null ? null : table.Hits + table.Dropped;
+    private static HistogramRead? Whole(string text, string key, string? value = null) => HistogramText.Parse(text, [key], value) is { Refused: 0 } read ? read : null;
 
     /// <summary>Answers with this code of enum iommu_page_response_code. A code of the table that is none of them is nobody's.</summary>
-    private static long? With(HistTable? table, string code)
-    {
-        if (table is null)
-            return null;
-        var row = table.Rows.FirstOrDefault(row => row.Keys.GetValueOrDefault("code") == code);
-        return row is null ? 0 : row.Values.TryGetValue("hitcount", out var hits) ? hits : null;
-    }
+    private static long? With(HistogramRead? answers, string code) => answers is null ? null : answers.Rows.FirstOrDefault(row => row.Keys[0] == code)?.Count ?? 0;
 
-    private static LatencyHistogram? Latency(HistTable? table)
+    private static LatencyHistogram? Latency(HistogramRead? took)
     {
-        if (table is null)
+        if (took is null)
             return null;
         var counts = new long[LatencyHistogram.Buckets];
         var nanoseconds = 0L;
-        foreach (var row in table.Rows)
+        foreach (var row in took.Rows)
         {
-            if (row.PowerOfTwo("us") is not { } power || !row.Values.TryGetValue("hitcount", out var hits) || !row.Values.TryGetValue("us", out var sum) || sum > long.MaxValue / 2000)
+            if (!int.TryParse(row.Keys[0], NumberStyles.None, CultureInfo.InvariantCulture, out var power) || row.Sum > long.MaxValue / 2000)
                 return null;
             // Both have the same bounds: above 2^(k-1) and up to 2^k microseconds.
-            counts[Math.Min(power, counts.Length - 1)] += hits;
-            nanoseconds += sum * 1000;
+            counts[Math.Min(power, counts.Length - 1)] += row.Count;
+            nanoseconds += row.Sum * 1000;
         }
         var latency = new LatencyHistogram(counts, nanoseconds);
         return latency.IsWellFormed ? latency : null;
