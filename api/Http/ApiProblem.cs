@@ -19,6 +19,8 @@ public static partial class ApiProblem
 
     public static IResult SandboxNotFound() => Of(404, "sandbox_not_found", "There is no sandbox with that id.");
 
+    public static IResult BeingDeleted() => Of(409, "being_deleted", "It is being deleted.");
+
     private static Dictionary<string, object?> Extensions(string code, IReadOnlyDictionary<string, string[]>? errors, IReadOnlyDictionary<string, object?>? others)
     {
         var extensions = new Dictionary<string, object?>(others ?? new Dictionary<string, object?>()) { ["code"] = code };

@@ -21,6 +21,10 @@ public static class SandboxEndpoints
         group.MapPost("/{id:guid}/start", Start).WithSummary("Start a stopped or failed sandbox: it is placed anew.").Produces<SandboxView>(202).ProducesProblem(404).ProducesProblem(409);
         group.MapPost("/{id:guid}/stop", Stop).WithSummary("Power the guest off and give its devices back.").Produces<SandboxView>(202).ProducesProblem(404).ProducesProblem(409);
         group.MapPost("/{id:guid}/restart", Restart).WithSummary("End the guest and start another on the same node and devices.").Produces<SandboxView>(202).ProducesProblem(404).ProducesProblem(409);
+        group.MapPut("/{id:guid}/storm-policy", (Guid id, StormPolicyRequest? policy, HttpContext http, StormPolicies policies, CancellationToken ct) => policies.SetAsync(id, policy, http.User, ct))
+            .WithSummary("Say from what rate of faults on it is in a storm, and what happens then; its guest goes on.").Produces<SandboxView>().ProducesProblem(400).ProducesProblem(404).ProducesProblem(409).ProducesProblem(422);
+        group.MapDelete("/{id:guid}/storm-policy", (Guid id, HttpContext http, StormPolicies policies, CancellationToken ct) => policies.RemoveAsync(id, http.User, ct))
+            .WithSummary("Judge its faults no more.").Produces<SandboxView>().ProducesProblem(404).ProducesProblem(409);
         group.MapDelete("/{id:guid}", Delete).WithSummary("End the guest at once and remove everything of it.").Produces<SandboxView>(202).Produces(204).ProducesProblem(404);
     }
 
@@ -80,6 +84,7 @@ public static class SandboxEndpoints
             Labels = create.Labels?.ToDictionary() ?? [],
             UserData = create.UserData,
             SshKeys = create.SshKeys?.ToList() ?? [],
+            FaultStorm = StormPolicies.Of(create.FaultStorm),
             Desired = DesiredState.Running,
             Generation = 1,
             CreatedAt = now,

@@ -25,6 +25,15 @@ export function PhaseBadge({ phase, large }: { phase: Shown; large?: boolean }) 
   );
 }
 
+export function StormBadge({ storm }: { storm: { words: string; message: string } | null }) {
+  return storm && (
+    <span className="phase bad" title={storm.message} data-testid="storm-badge">
+      <i aria-hidden="true" />
+      {storm.words}
+    </span>
+  );
+}
+
 const meaning: Record<Origin, string> = {
   Hardware: "Measured on real hardware",
   Emulated: "Emulated by the virtual machine monitor, not hardware",
