@@ -44,15 +44,16 @@ builder.Services.ConfigureHttpJsonOptions(o =>
     o.SerializerOptions.AllowDuplicateProperties = false;
 });
 builder.Services.Configure<RouteHandlerOptions>(o => o.ThrowOnBadRequest = true);
-builder.Services.AddSingleton<HubFailures>();
+builder.Services.AddSingleton<HubFailures>().AddSingleton<HubAccess>();
 builder.Services.AddSignalR(o => { o.MaximumReceiveMessageSize = 8 * 1024 * 1024; o.AddFilter<HubFailures>(); })
-    .AddHubOptions<DashboardHub>(o => o.MaximumReceiveMessageSize = 32 * 1024);
+    .AddHubOptions<DashboardHub>(o => { o.MaximumReceiveMessageSize = 32 * 1024; o.AddFilter<HubAccess>(); });
 
-builder.Services.AddSingleton<ConsoleRelay>().AddSingleton<FaultLive>().AddSingleton<FaultLatest>().AddSingleton<FaultIntake>().AddSingleton<NodePlans>().AddSingleton<NodeSync>().AddSingleton<NodeInventories>().AddSingleton<RefusedMachines>();
+builder.Services.AddSingleton<ConsoleRelay>().AddSingleton<OpenConnections>().AddSingleton<FaultLive>().AddSingleton<FaultLatest>().AddSingleton<FaultIntake>().AddSingleton<NodePlans>().AddSingleton<NodeSync>().AddSingleton<NodeInventories>().AddSingleton<RefusedMachines>();
 builder.Services.AddScoped<SandboxWishes>().AddScoped<DeviceQuarantines>().AddScoped<NodeJoining>();
 AddHosted<EventSignal>();
 AddHosted<SandboxScheduler>();
 AddHosted<LeaseExpiry>();
+AddHosted<ConnectionWatch>();
 AddHosted<NodeWatch>();
 builder.Services.AddSingleton(FaultRetention.Read(builder.Configuration));
 AddHosted<FaultPartitions>();
@@ -80,6 +81,8 @@ app.UseAuthorization();
 app.MapHealth();
 app.MapSession();
 var v1 = app.MapGroup("").AddEndpointFilterFactory(QueryNames.Refuse);
+v1.MapProjects();
+v1.MapKeys();
 v1.MapSandboxes();
 v1.MapFaults();
 v1.MapMetrics();
@@ -88,9 +91,9 @@ v1.MapDevices();
 v1.MapImages();
 v1.MapEvents();
 app.MapHub<NodeHub>(NodeProtocol.HubPath);
-app.MapHub<DashboardHub>(DashboardHubContract.Path);
-app.MapOpenApi("/openapi/v1.json").RequireAuthorization();
-app.MapScalarApiReference("/docs").RequireAuthorization();
+app.MapHub<DashboardHub>(DashboardHubContract.Path).Requires(Role.Viewer);
+app.MapOpenApi("/openapi/v1.json").Requires(Role.Viewer);
+app.MapScalarApiReference("/docs").Requires(Role.Viewer);
 WebPage.MapFallback(app);
 await app.RunAsync();
 

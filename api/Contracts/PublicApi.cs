@@ -87,8 +87,9 @@ public sealed record NodeJoined(Guid NodeId, string Name, string Token);
 /// <summary>What a user asks for. Counts are of devices on nodes that have reported.</summary>
 public sealed record DeviceClassView(string Name, string Description, Origin Origin, int Total, int Available);
 
-/// <summary>A guest image and the nodes that have it. <c>Digest</c>: sha256 of its manifest; <c>HasAgent</c>: whether a guest of it says when it is ready.</summary>
-public sealed record ImageView(string Name, string Digest, string Architecture, string Kernel, bool HasAgent, long SizeBytes, IReadOnlyList<string> Nodes);
+/// <summary>A guest image. <c>Digest</c>: sha256 of its manifest; <c>HasAgent</c>: whether a guest of it says when it is ready.
+/// <c>Nodes</c>: those that have it; null for those who do not run the service.</summary>
+public sealed record ImageView(string Name, string Digest, string Architecture, string Kernel, bool HasAgent, long SizeBytes, IReadOnlyList<string>? Nodes);
 
 /// <summary>A page of a list. <c>Next</c> is the cursor for <c>?after=</c>; null on the last page.</summary>
 public sealed record Page<T>(IReadOnlyList<T> Items, string? Next);
@@ -115,9 +116,3 @@ public sealed record FaultReadingView(
 
 /// <summary>Latencies of one step with their quantiles, each told by the bounds of its bucket; those are null when nothing was counted.</summary>
 public sealed record LatencyIncreaseView(LatencyHistogram Histogram, long Count, LatencyQuantile? P50, LatencyQuantile? P90, LatencyQuantile? P99);
-
-/// <summary>Body of <c>POST /v1/session</c>: signs a browser in with an API key, answering an HttpOnly cookie.</summary>
-public sealed record SessionCreate(string? ApiKey);
-
-/// <summary>Who the caller is.</summary>
-public sealed record SessionView(string KeyName, string Project);

@@ -22,6 +22,7 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
 {
     public DbSet<Project> Projects => Set<Project>();
     public DbSet<ApiKey> ApiKeys => Set<ApiKey>();
+    public DbSet<Session> Sessions => Set<Session>();
     public DbSet<Sandbox> Sandboxes => Set<Sandbox>();
     public DbSet<Node> Nodes => Set<Node>();
     public DbSet<JoinToken> JoinTokens => Set<JoinToken>();
@@ -54,7 +55,7 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
 
     protected override void ConfigureConventions(ModelConfigurationBuilder configurationBuilder)
     {
-        foreach (var type in (Type[])[typeof(Phase), typeof(DesiredState), typeof(NodePhase), typeof(DevicePhase), typeof(Origin), typeof(Viommu), typeof(Vmm), typeof(LeaseEnd)])
+        foreach (var type in (Type[])[typeof(Phase), typeof(DesiredState), typeof(NodePhase), typeof(DevicePhase), typeof(Origin), typeof(Viommu), typeof(Vmm), typeof(LeaseEnd), typeof(Role)])
             configurationBuilder.Properties(type).HaveConversion<string>().HaveMaxLength(32);
     }
 
@@ -64,11 +65,26 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
         {
             e.HasIndex(p => p.Name).IsUnique();
             e.HasIndex(p => p.Operates).IsUnique().HasFilter("operates").HasDatabaseName("ix_projects_operating");
+            e.Property(p => p.Version).IsRowVersion();
+            Json(e.Property(p => p.MaxDevices));
+            e.Ignore(p => p.Quotas);
         });
         modelBuilder.Entity<ApiKey>(e =>
         {
             e.HasIndex(k => k.SecretSha256).IsUnique();
+            e.HasIndex(k => k.PreviousSha256).IsUnique();
             e.HasOne<Project>().WithMany().HasForeignKey(k => k.ProjectId);
+            e.Property(k => k.Name).HasMaxLength(ProjectRules.MaxKeyName);
+            e.Property(k => k.Generation).IsConcurrencyToken();
+            e.ToTable(t => t.HasCheckConstraint("ck_api_keys_role", $"role IN ({string.Join(", ", Enum.GetNames<Role>().Select(n => $"'{n}'"))})"));
+        });
+        modelBuilder.Entity<Session>(e =>
+        {
+            e.HasIndex(s => s.KeyId);
+            e.HasIndex(s => s.Subject);
+            e.HasIndex(s => s.ExpiresAt);
+            e.HasOne<Project>().WithMany().HasForeignKey(s => s.ProjectId);
+            e.HasOne<ApiKey>().WithMany().HasForeignKey(s => s.KeyId).OnDelete(DeleteBehavior.Cascade);
         });
         modelBuilder.Entity<Sandbox>(e =>
         {

@@ -8,7 +8,7 @@ namespace Api.Events;
 public static class EventEndpoints
 {
     public static void MapEvents(this IEndpointRouteBuilder routes) =>
-        routes.MapGet("/v1/events", ListAsync).WithTags("Events").WithSummary("What happened, oldest first, after a number.").Produces<Page<EventView>>().ProducesProblem(422);
+        routes.MapGet("/v1/events", ListAsync).Requires(Role.Viewer).WithTags("Events").WithSummary("What happened, oldest first, after a number.").Produces<Page<EventView>>().ProducesProblem(422);
 
     private static async Task<IResult> ListAsync(HttpContext http, SandboxDb db, CancellationToken ct, long after = 0, int limit = 100, Guid? subject = null)
     {

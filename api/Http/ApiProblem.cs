@@ -18,6 +18,10 @@ public static partial class ApiProblem
 
     public static IResult SandboxNotFound() => Of(404, "sandbox_not_found", "There is no sandbox with that id.");
 
+    /// <summary>What is over the project's quota, by its name in <c>GET /v1/project</c>, each with a sentence.</summary>
+    public static IResult QuotaExceeded(IReadOnlyDictionary<string, string[]> over) =>
+        Of(409, "quota_exceeded", $"The project's quota is used up: {string.Join("; ", over.Values.Select(v => v[0]))}.", over);
+
     private static Dictionary<string, object?> Extensions(string code, IReadOnlyDictionary<string, string[]>? errors)
     {
         var extensions = new Dictionary<string, object?> { ["code"] = code };
@@ -62,7 +66,7 @@ public static partial class ApiProblem
     public static Task HandleStatusAsync(HttpContext http) => (http.Response.StatusCode switch
     {
         401 => Of(401, "unauthenticated", "Send an API key as a bearer token, or sign in."),
-        403 => Of(403, "forbidden", "This key may not do that."),
+        403 => Of(403, "forbidden", http.GetEndpoint()?.Metadata.GetMetadata<Access>() is { } access ? $"This takes {access}." : "This key may not do that."),
         404 => Of(404, "not_found", "There is nothing at this address."),
         405 => Of(405, "method_not_allowed", "This address does not take that method."),
         413 => Of(413, "body_too_large", "The body is larger than this endpoint takes."),

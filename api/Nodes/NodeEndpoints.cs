@@ -10,15 +10,15 @@ public static class NodeEndpoints
     public static void MapNodes(this IEndpointRouteBuilder routes)
     {
         var group = routes.MapGroup("/v1/nodes").WithTags("Nodes");
-        group.MapGet("/", async (SandboxDb db, CancellationToken ct) => TypedResults.Ok(new Page<NodeView>(await ViewsAsync(db, null, ct), null)))
+        group.MapGet("/", async (SandboxDb db, CancellationToken ct) => TypedResults.Ok(new Page<NodeView>(await ViewsAsync(db, null, ct), null))).RequiresService(Role.Viewer)
             .WithSummary("Every node, what it is and what of it is in use.");
-        group.MapPost("/join-tokens", (JoinTokenCreate? create, NodeJoining joining, CancellationToken ct) => joining.CreateTokenAsync(create, ct))
+        group.MapPost("/join-tokens", (JoinTokenCreate? create, NodeJoining joining, CancellationToken ct) => joining.CreateTokenAsync(create, ct)).RequiresService(Role.Admin)
             .WithSummary("A token by which one machine may become a node, once. It is shown here only.").Produces<JoinTokenView>(201).ProducesProblem(400).ProducesProblem(409).ProducesProblem(422);
         group.MapPost("/join", (NodeJoin? join, HttpContext http, NodeJoining joining, CancellationToken ct) => joining.JoinAsync(http.User, join, ct)).RequireAuthorization(Schemes.JoinToken)
             .WithSummary("What a worker does with its join token as bearer: become the node, and get the node's own token.").Produces<NodeJoined>(201).ProducesProblem(401).ProducesProblem(409).ProducesProblem(422);
-        group.MapGet("/{id:guid}/readiness", NodeInventories.Readiness)
+        group.MapGet("/{id:guid}/readiness", NodeInventories.Readiness).RequiresService(Role.Viewer)
             .WithSummary("What the node has for SVA: cores, SMMUs, and every PCI function with its verdict, link by link.").Produces<NodeReadinessView>().ProducesProblem(404);
-        group.MapGet("/{id:guid}", Get).WithSummary("One node.").Produces<NodeView>().ProducesProblem(404);
+        group.MapGet("/{id:guid}", Get).RequiresService(Role.Viewer).WithSummary("One node.").Produces<NodeView>().ProducesProblem(404);
     }
 
     private static async Task<IResult> Get(Guid id, SandboxDb db, CancellationToken ct) =>

@@ -1,6 +1,7 @@
 using Api.Data;
 using Api.Events;
 using Api.Http;
+using Api.Projects;
 using Contracts;
 using Microsoft.EntityFrameworkCore;
 using Npgsql;
@@ -12,16 +13,16 @@ public static class SandboxEndpoints
     public static void MapSandboxes(this IEndpointRouteBuilder routes)
     {
         var group = routes.MapGroup("/v1/sandboxes").WithTags("Sandboxes");
-        group.MapPost("/", Create).WithSummary("Ask for a sandbox. Answers at once; follow it with GET and waitFor, or by events.")
+        group.MapPost("/", Create).Requires(Role.Operator).WithSummary("Ask for a sandbox. Answers at once; follow it with GET and waitFor, or by events.")
             .Produces<SandboxView>(201).ProducesProblem(400).ProducesProblem(409).ProducesProblem(422);
-        group.MapGet("/", List).WithSummary("Sandboxes of the project, oldest first; filters by phase, node, class and label (key=value).")
+        group.MapGet("/", List).Requires(Role.Viewer).WithSummary("Sandboxes of the project, oldest first; filters by phase, node, class and label (key=value).")
             .Produces<Page<SandboxView>>().ProducesProblem(422);
-        group.MapGet("/{id:guid}", SandboxReading.Get).WithSummary("One sandbox. waitFor holds the answer until a phase or a true condition is reached, or timeoutSeconds (1 to 60) have passed.")
+        group.MapGet("/{id:guid}", SandboxReading.Get).Requires(Role.Viewer).WithSummary("One sandbox. waitFor holds the answer until a phase or a true condition is reached, or timeoutSeconds (1 to 60) have passed.")
             .Produces<SandboxView>().Produces(204).ProducesProblem(404).ProducesProblem(422);
-        group.MapPost("/{id:guid}/start", Start).WithSummary("Start a stopped or failed sandbox: it is placed anew.").Produces<SandboxView>(202).ProducesProblem(404).ProducesProblem(409);
-        group.MapPost("/{id:guid}/stop", Stop).WithSummary("Power the guest off and give its devices back.").Produces<SandboxView>(202).ProducesProblem(404).ProducesProblem(409);
-        group.MapPost("/{id:guid}/restart", Restart).WithSummary("End the guest and start another on the same node and devices.").Produces<SandboxView>(202).ProducesProblem(404).ProducesProblem(409);
-        group.MapDelete("/{id:guid}", Delete).WithSummary("End the guest at once and remove everything of it.").Produces<SandboxView>(202).Produces(204).ProducesProblem(404);
+        group.MapPost("/{id:guid}/start", Start).Requires(Role.Operator).WithSummary("Start a stopped or failed sandbox: it is placed anew.").Produces<SandboxView>(202).ProducesProblem(404).ProducesProblem(409);
+        group.MapPost("/{id:guid}/stop", Stop).Requires(Role.Operator).WithSummary("Power the guest off and give its devices back.").Produces<SandboxView>(202).ProducesProblem(404).ProducesProblem(409);
+        group.MapPost("/{id:guid}/restart", Restart).Requires(Role.Operator).WithSummary("End the guest and start another on the same node and devices.").Produces<SandboxView>(202).ProducesProblem(404).ProducesProblem(409);
+        group.MapDelete("/{id:guid}", Delete).Requires(Role.Operator).WithSummary("End the guest at once and remove everything of it.").Produces<SandboxView>(202).Produces(204).ProducesProblem(404);
     }
 
     private static async Task<IResult> Create(SandboxCreate? create, HttpContext http, SandboxDb db, TimeProvider time, CancellationToken ct)
@@ -42,11 +43,9 @@ public static class SandboxEndpoints
         var project = http.User.ProjectId();
         // Creates of a project wait here for each other: two must not both take its last place.
         await using var transaction = await db.Database.BeginTransactionAsync(ct);
-        var quota = (await db.Projects.FromSql($"SELECT * FROM projects WHERE id = {project} FOR UPDATE").AsNoTracking().SingleAsync(ct)).MaxSandboxes;
-        if (await db.Sandboxes.CountAsync(s => s.ProjectId == project, ct) >= quota)
-            return ApiProblem.Of(409, "quota_exceeded", $"The project has its {quota} sandboxes; delete one first.");
-
+        if (await Quotas.LockAsync(db, project, ct) is not { } tenant) return ProjectEndpoints.NotFound();
         var sandbox = From(create, project, time.GetUtcNow());
+        if (await Quotas.ProblemAsync(db, tenant, new(1, sandbox.Vcpus, sandbox.MemoryMib, sandbox.Accelerators), ct) is { } over) return ApiProblem.QuotaExceeded(over);
         db.Sandboxes.Add(sandbox);
         db.Events.Add(Event.Of(sandbox, EventType.SandboxCreated, "Created", $"{sandbox.Name} was asked for by {http.User.Identity!.Name}.", sandbox.CreatedAt));
         try

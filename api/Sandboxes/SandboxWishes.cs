@@ -2,6 +2,7 @@ using Api.Data;
 using Api.Events;
 using Api.Http;
 using Api.Nodes;
+using Api.Projects;
 using Contracts;
 using Microsoft.EntityFrameworkCore;
 
@@ -18,7 +19,7 @@ public sealed class SandboxWishes(SandboxDb db, NodePlans plans, SandboxSchedule
         if (s.Phase is not (Phase.Stopped or Phase.Failed)) return Wrong(s, "started");
         PlaceAnew(s, now);
         return null;
-    }, ct);
+    }, ct, adds: true);
 
     public Task<IResult> StopAsync(Guid id, Guid? project, CancellationToken ct) => ChangeAsync(id, project, (s, now) =>
     {
@@ -44,7 +45,7 @@ public sealed class SandboxWishes(SandboxDb db, NodePlans plans, SandboxSchedule
         s.Desired = DesiredState.Running;
         s.Enter(Phase.Scheduled, now);
         return null;
-    }, ct);
+    }, ct, adds: true);
 
     public Task<IResult> DeleteAsync(Guid id, Guid? project, CancellationToken ct) => ChangeAsync(id, project, (s, now) =>
     {
@@ -88,15 +89,21 @@ public sealed class SandboxWishes(SandboxDb db, NodePlans plans, SandboxSchedule
         s.Enter(Phase.Pending, now);
     }
 
-    private async Task<IResult> ChangeAsync(Guid id, Guid? project, Func<Sandbox, DateTimeOffset, IResult?> change, CancellationToken ct)
+    /// <summary><paramref name="adds"/>: what it starts again counts against the project's quota from now on.</summary>
+    private async Task<IResult> ChangeAsync(Guid id, Guid? project, Func<Sandbox, DateTimeOffset, IResult?> change, CancellationToken ct, bool adds = false)
     {
+        await using var transaction = adds ? await db.Database.BeginTransactionAsync(ct) : null;
+        var tenant = adds ? await Quotas.LockAsync(db, project!.Value, ct) : null;
         for (var attempt = 1; ; attempt++)
         {
             var sandbox = await db.Sandboxes.SingleOrDefaultAsync(s => s.Id == id && (project == null || s.ProjectId == project), ct);
             if (sandbox is null) return ApiProblem.SandboxNotFound();
             var now = time.GetUtcNow();
-            var (desired, phase) = (sandbox.Desired, sandbox.Phase);
+            var phase = sandbox.Phase;
             if (change(sandbox, now) is { } refusal) return refusal;
+            if (tenant is not null && phase is (Phase.Stopped or Phase.Failed)
+                && await Quotas.ProblemAsync(db, tenant, new(0, sandbox.Vcpus, sandbox.MemoryMib, sandbox.Accelerators), ct) is { } over)
+                return ApiProblem.QuotaExceeded(over);
             var removed = db.Entry(sandbox).State == EntityState.Deleted;
             sandbox.Generation++;
             sandbox.UpdatedAt = now;
@@ -107,6 +114,7 @@ public sealed class SandboxWishes(SandboxDb db, NodePlans plans, SandboxSchedule
             try
             {
                 await db.SaveChangesAsync(ct);
+                if (transaction is not null) await transaction.CommitAsync(ct);
             }
             catch (DbUpdateConcurrencyException) when (attempt < Attempts)
             {

@@ -365,14 +365,46 @@ namespace Migrations.Migrations
                         .HasColumnType("timestamp with time zone")
                         .HasColumnName("created_at");
 
+                    b.Property<DateTimeOffset?>("ExpiresAt")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("expires_at");
+
+                    b.Property<int>("Generation")
+                        .IsConcurrencyToken()
+                        .HasColumnType("integer")
+                        .HasColumnName("generation");
+
+                    b.Property<DateTimeOffset?>("LastUsedAt")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("last_used_at");
+
                     b.Property<string>("Name")
                         .IsRequired()
-                        .HasColumnType("text")
+                        .HasMaxLength(63)
+                        .HasColumnType("character varying(63)")
                         .HasColumnName("name");
+
+                    b.Property<string>("Prefix")
+                        .HasColumnType("text")
+                        .HasColumnName("prefix");
+
+                    b.Property<byte[]>("PreviousSha256")
+                        .HasColumnType("bytea")
+                        .HasColumnName("previous_sha256");
+
+                    b.Property<DateTimeOffset?>("PreviousUntil")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("previous_until");
 
                     b.Property<Guid>("ProjectId")
                         .HasColumnType("uuid")
                         .HasColumnName("project_id");
+
+                    b.Property<string>("Role")
+                        .IsRequired()
+                        .HasMaxLength(32)
+                        .HasColumnType("character varying(32)")
+                        .HasColumnName("role");
 
                     b.Property<byte[]>("SecretSha256")
                         .IsRequired()
@@ -382,6 +414,10 @@ namespace Migrations.Migrations
                     b.HasKey("Id")
                         .HasName("pk_api_keys");
 
+                    b.HasIndex("PreviousSha256")
+                        .IsUnique()
+                        .HasDatabaseName("ix_api_keys_previous_sha256");
+
                     b.HasIndex("ProjectId")
                         .HasDatabaseName("ix_api_keys_project_id");
 
@@ -389,7 +425,10 @@ namespace Migrations.Migrations
                         .IsUnique()
                         .HasDatabaseName("ix_api_keys_secret_sha256");
 
-                    b.ToTable("api_keys", (string)null);
+                    b.ToTable("api_keys", null, t =>
+                        {
+                            t.HasCheckConstraint("ck_api_keys_role", "role IN ('Viewer', 'Operator', 'Admin')");
+                        });
                 });
 
             modelBuilder.Entity("Api.Projects.Project", b =>
@@ -399,9 +438,26 @@ namespace Migrations.Migrations
                         .HasColumnType("uuid")
                         .HasColumnName("id");
 
+                    b.Property<DateTimeOffset>("CreatedAt")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("created_at");
+
+                    b.Property<string>("MaxDevices")
+                        .IsRequired()
+                        .HasColumnType("jsonb")
+                        .HasColumnName("max_devices");
+
+                    b.Property<long?>("MaxMemoryMib")
+                        .HasColumnType("bigint")
+                        .HasColumnName("max_memory_mib");
+
                     b.Property<int>("MaxSandboxes")
                         .HasColumnType("integer")
                         .HasColumnName("max_sandboxes");
+
+                    b.Property<int?>("MaxVcpus")
+                        .HasColumnType("integer")
+                        .HasColumnName("max_vcpus");
 
                     b.Property<string>("Name")
                         .IsRequired()
@@ -411,6 +467,12 @@ namespace Migrations.Migrations
                     b.Property<bool>("Operates")
                         .HasColumnType("boolean")
                         .HasColumnName("operates");
+
+                    b.Property<uint>("Version")
+                        .IsConcurrencyToken()
+                        .ValueGeneratedOnAddOrUpdate()
+                        .HasColumnType("xid")
+                        .HasColumnName("xmin");
 
                     b.HasKey("Id")
                         .HasName("pk_projects");
@@ -425,6 +487,62 @@ namespace Migrations.Migrations
                         .HasFilter("operates");
 
                     b.ToTable("projects", (string)null);
+                });
+
+            modelBuilder.Entity("Api.Projects.Session", b =>
+                {
+                    b.Property<Guid>("Id")
+                        .ValueGeneratedOnAdd()
+                        .HasColumnType("uuid")
+                        .HasColumnName("id");
+
+                    b.Property<DateTimeOffset>("CreatedAt")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("created_at");
+
+                    b.Property<DateTimeOffset>("ExpiresAt")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("expires_at");
+
+                    b.Property<Guid?>("KeyId")
+                        .HasColumnType("uuid")
+                        .HasColumnName("key_id");
+
+                    b.Property<string>("Name")
+                        .IsRequired()
+                        .HasColumnType("text")
+                        .HasColumnName("name");
+
+                    b.Property<Guid>("ProjectId")
+                        .HasColumnType("uuid")
+                        .HasColumnName("project_id");
+
+                    b.Property<string>("Role")
+                        .IsRequired()
+                        .HasMaxLength(32)
+                        .HasColumnType("character varying(32)")
+                        .HasColumnName("role");
+
+                    b.Property<string>("Subject")
+                        .HasColumnType("text")
+                        .HasColumnName("subject");
+
+                    b.HasKey("Id")
+                        .HasName("pk_sessions");
+
+                    b.HasIndex("ExpiresAt")
+                        .HasDatabaseName("ix_sessions_expires_at");
+
+                    b.HasIndex("KeyId")
+                        .HasDatabaseName("ix_sessions_key_id");
+
+                    b.HasIndex("ProjectId")
+                        .HasDatabaseName("ix_sessions_project_id");
+
+                    b.HasIndex("Subject")
+                        .HasDatabaseName("ix_sessions_subject");
+
+                    b.ToTable("sessions", (string)null);
                 });
 
             modelBuilder.Entity("Api.Sandboxes.Sandbox", b =>
@@ -672,6 +790,22 @@ namespace Migrations.Migrations
                         .OnDelete(DeleteBehavior.Cascade)
                         .IsRequired()
                         .HasConstraintName("fk_api_keys_projects_project_id");
+                });
+
+            modelBuilder.Entity("Api.Projects.Session", b =>
+                {
+                    b.HasOne("Api.Projects.ApiKey", null)
+                        .WithMany()
+                        .HasForeignKey("KeyId")
+                        .OnDelete(DeleteBehavior.Cascade)
+                        .HasConstraintName("fk_sessions_api_keys_key_id");
+
+                    b.HasOne("Api.Projects.Project", null)
+                        .WithMany()
+                        .HasForeignKey("ProjectId")
+                        .OnDelete(DeleteBehavior.Cascade)
+                        .IsRequired()
+                        .HasConstraintName("fk_sessions_projects_project_id");
                 });
 
             modelBuilder.Entity("Api.Sandboxes.Sandbox", b =>

@@ -45,6 +45,33 @@ public sealed class ServiceFixture : IAsyncLifetime
         return client;
     }
 
+    public HttpClient ClientOf(string secret, WebApplicationFactory<Api.Data.SandboxDb>? replica = null)
+    {
+        var client = Client(replica);
+        client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", secret);
+        return client;
+    }
+
+    /// <summary>A project that does not run the service, and an admin of it.</summary>
+    public async Task<Tenant> TenantAsync(string name, object? quotas = null)
+    {
+        using var client = Client();
+        using var created = await client.PostAsJsonAsync("/v1/projects", new { name, quotas });
+        Assert.Equal(System.Net.HttpStatusCode.Created, created.StatusCode);
+        var project = (await created.Content.ReadFromJsonAsync<ProjectView>())!;
+        return new Tenant(project.Id, (await client.KeyAsync("admin", Role.Admin, project.Id)).Secret);
+    }
+
+    public async Task ExecuteAsync(string sql)
+    {
+        await using var connection = new NpgsqlConnection(ConnectionString);
+        await connection.OpenAsync();
+#pragma warning disable CA2100 // Texts of the tests themselves.
+        await using var command = new NpgsqlCommand(sql, connection);
+#pragma warning restore CA2100
+        await command.ExecuteNonQueryAsync();
+    }
+
     public async Task<StandInNode> NodeAsync(int edu = 2)
     {
         var node = new StandInNode(Factory, NodeToken, edu) { Installation = Installation };
@@ -69,8 +96,22 @@ public sealed class ServiceFixture : IAsyncLifetime
     }
 }
 
+public sealed record Tenant(Guid Project, string Secret);
+
 public static class Calls
 {
+    /// <summary>A key of the caller's project, or by one who runs the service of another.</summary>
+    public static async Task<KeyCreated> KeyAsync(this HttpClient admin, string name, Role role, Guid? project = null, DateTimeOffset? expiresAt = null)
+    {
+        using var response = await admin.PostAsJsonAsync(project is null ? "/v1/keys" : $"/v1/projects/{project}/keys", new { name, role, expiresAt });
+        Assert.Equal(System.Net.HttpStatusCode.Created, response.StatusCode);
+        return (await response.Content.ReadFromJsonAsync<KeyCreated>())!;
+    }
+
+    /// <summary>The status and, of a refusal, its code.</summary>
+    public static async Task<string> AnswerAsync(this HttpResponseMessage response) =>
+        response.IsSuccessStatusCode ? $"{(int)response.StatusCode}" : $"{(int)response.StatusCode} {await response.CodeAsync()}";
+
     public static async Task<SandboxView> CreateAsync(this HttpClient client, string name, int edu = 0)
     {
         using var response = await client.PostAsJsonAsync("/v1/sandboxes", new { name, image = "guest", accelerators = edu == 0 ? [] : new[] { new { @class = "edu", count = edu } } });
