@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Api.Audit;
 using Api.Dashboard;
 using Api.Data;
 using Api.Devices;
@@ -22,7 +23,7 @@ var builder = WebApplication.CreateBuilder(args);
 builder.WebHost.ConfigureKestrel(o =>
 {
     o.AddServerHeader = false;
-    o.Limits.MaxRequestBodySize = 256 * 1024;
+    o.Limits.MaxRequestBodySize = Idempotency.MaxBodyBytes;
 });
 builder.Logging.AddFilter("Microsoft.EntityFrameworkCore", LogLevel.Warning).AddFilter("Microsoft.AspNetCore", LogLevel.Warning)
     // What a stranger sends is not the log's to grow with.
@@ -31,10 +32,13 @@ builder.Logging.AddFilter("Microsoft.EntityFrameworkCore", LogLevel.Warning).Add
 var connectionString = builder.Configuration.GetConnectionString("Sandbox")
     ?? throw new InvalidOperationException("ConnectionStrings:Sandbox is not set.");
 builder.Services.AddSingleton(TimeProvider.System);
+builder.Services.AddHttpContextAccessor().AddSingleton<AuditTrail>();
 builder.Services.AddSingleton(_ => SandboxDb.OpenSource(connectionString));
-builder.Services.AddDbContext<SandboxDb>((services, o) => SandboxDb.Configure(o, services.GetRequiredService<NpgsqlDataSource>()));
+builder.Services.AddDbContext<SandboxDb>((services, o) =>
+    SandboxDb.Configure(o, services.GetRequiredService<NpgsqlDataSource>()).AddInterceptors(services.GetRequiredService<AuditTrail>()));
 builder.Services.AddDataProtection().SetApplicationName("Sandbox").PersistKeysToDbContext<SandboxDb>();
 builder.Services.AddSandboxAuthentication();
+RateLimits.Add(builder.Services, RateLimits.Read(builder.Configuration));
 builder.Services.AddProblemDetails();
 builder.Services.AddOpenApi(OpenApiDocument.Configure);
 builder.Services.ConfigureHttpJsonOptions(o =>
@@ -51,8 +55,10 @@ builder.Services.AddSignalR(o => { o.MaximumReceiveMessageSize = 8 * 1024 * 1024
 builder.Services.AddSingleton<ConsoleRelay>().AddSingleton<OpenConnections>().AddSingleton<FaultLive>().AddSingleton<FaultLatest>().AddSingleton<FaultIntake>().AddSingleton<NodePlans>().AddSingleton<NodeSync>().AddSingleton<NodeInventories>().AddSingleton<RefusedMachines>();
 builder.Services.AddScoped<SandboxWishes>().AddScoped<DeviceQuarantines>().AddScoped<NodeJoining>();
 AddHosted<EventSignal>();
+AddHosted<SandboxSignal>();
 AddHosted<SandboxScheduler>();
 AddHosted<LeaseExpiry>();
+AddHosted<IdempotencyRetention>();
 AddHosted<ConnectionWatch>();
 AddHosted<NodeWatch>();
 builder.Services.AddSingleton(FaultRetention.Read(builder.Configuration));
@@ -74,9 +80,11 @@ app.Use(Headers.RefuseCharset);
 WebPage.Use(app);
 app.UseRouting();
 app.UseAuthentication();
+app.UseRateLimiter();
 app.Use(Schemes.GuardCookies);
 app.Use(Schemes.GuardDocs);
 app.UseAuthorization();
+app.Use(Idempotency.AnswerOnce);
 
 app.MapHealth();
 app.MapSession();
@@ -90,6 +98,7 @@ v1.MapNodes();
 v1.MapDevices();
 v1.MapImages();
 v1.MapEvents();
+v1.MapAudit();
 app.MapHub<NodeHub>(NodeProtocol.HubPath);
 app.MapHub<DashboardHub>(DashboardHubContract.Path).Requires(Role.Viewer);
 app.MapOpenApi("/openapi/v1.json").Requires(Role.Viewer);

@@ -50,6 +50,12 @@ public sealed record SandboxView(
     DateTimeOffset? ExecAt, DateTimeOffset? GuestReadyAt, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt,
     Vmm Vmm, string? WantedNode);
 
+/// <summary>Body of <c>PATCH /v1/sandboxes/{id}</c>, a JSON merge patch (RFC 7396): labels that are not named stay, null takes one away.</summary>
+public sealed record SandboxPatch(IReadOnlyDictionary<string, string?>? Labels);
+
+/// <summary>Answer to a deletion by label. <c>Deleted</c>: how many are on their way out. <c>Next</c> is the cursor for <c>?after=</c>; null when there are no more.</summary>
+public sealed record SandboxesDeleted(int Deleted, string? Next);
+
 /// <summary>So many devices of a class.</summary>
 public sealed record AcceleratorCount(string Class, int Count);
 
@@ -95,7 +101,7 @@ public sealed record ImageView(string Name, string Digest, string Architecture, 
 public sealed record Page<T>(IReadOnlyList<T> Items, string? Next);
 
 /// <summary>What happened, numbered without gaps in the order in which it became visible.
-/// <c>Type</c>: sandbox.created, sandbox.phaseChanged, sandbox.conditionChanged, sandbox.desiredChanged, sandbox.deleted,
+/// <c>Type</c>: sandbox.created, sandbox.phaseChanged, sandbox.conditionChanged, sandbox.desiredChanged, sandbox.labelsChanged, sandbox.deleted,
 /// node.joined, node.phaseChanged, node.machineRefused, device.phaseChanged, device.quarantineChanged, image.changed.
 /// <c>SubjectId</c>: the sandbox, node or device.</summary>
 public sealed record EventView(

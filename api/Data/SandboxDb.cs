@@ -1,6 +1,8 @@
 using System.Text.Json;
+using Api.Audit;
 using Api.Devices;
 using Api.Events;
+using Api.Http;
 using Api.Images;
 using Api.Nodes;
 using Api.Projects;
@@ -30,7 +32,30 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
     public DbSet<Device> Devices => Set<Device>();
     public DbSet<NodeImage> NodeImages => Set<NodeImage>();
     public DbSet<Event> Events => Set<Event>();
+    public DbSet<AuditEntry> AuditEntries => Set<AuditEntry>();
+    public DbSet<IdempotencyKey> IdempotencyKeys => Set<IdempotencyKey>();
     public DbSet<DataProtectionKey> DataProtectionKeys => Set<DataProtectionKey>();
+
+    private readonly List<Func<Task>> afterCommit = [];
+
+    /// <summary>The transaction of a use case. Within one that is open already it is a part of that (a savepoint): it can be undone alone, and is stored with the whole.</summary>
+    public async Task<UseCase> BeginAsync(CancellationToken ct) =>
+        Database.CurrentTransaction is { } outer ? await UseCase.PartOfAsync(outer, ct) : UseCase.Whole(await Database.BeginTransactionAsync(ct), this);
+
+    /// <summary>Does what must not be seen before what it tells of: now, or once the open transaction is stored. Not at all when it is undone.</summary>
+    public Task AfterCommitAsync(Func<Task> action)
+    {
+        if (Database.CurrentTransaction is null) return action();
+        afterCommit.Add(action);
+        return Task.CompletedTask;
+    }
+
+    internal async Task CommittedAsync()
+    {
+        var due = afterCommit.ToList();
+        afterCommit.Clear();
+        foreach (var action in due) await action();
+    }
 
     /// <summary>All connections of one program. A request waits for one of them rather than for the server to refuse one more:
     /// unless the connection string says otherwise there are half as many as PostgreSQL allows by default, so that a second replica fits.</summary>
@@ -156,6 +181,20 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
             e.HasKey(x => x.Number);
             e.Property(x => x.Number).ValueGeneratedOnAdd().HasAnnotation("Npgsql:ValueGenerationStrategy", Npgsql.EntityFrameworkCore.PostgreSQL.Metadata.NpgsqlValueGenerationStrategy.None);
             e.HasIndex(x => new { x.SubjectId, x.Number });
+        });
+        modelBuilder.Entity<AuditEntry>(e =>
+        {
+            // No foreign keys: it outlives what it tells of.
+            e.Property(x => x.Id).ValueGeneratedOnAdd().HasAnnotation("Npgsql:ValueGenerationStrategy", Npgsql.EntityFrameworkCore.PostgreSQL.Metadata.NpgsqlValueGenerationStrategy.None);
+            e.HasIndex(x => new { x.ProjectId, x.Id });
+            e.HasIndex(x => new { x.SubjectId, x.Id });
+            e.Property(x => x.Before).HasColumnType("jsonb");
+            e.Property(x => x.After).HasColumnType("jsonb");
+        });
+        modelBuilder.Entity<IdempotencyKey>(e =>
+        {
+            e.HasKey(x => new { x.ProjectId, x.Actor, x.KeySha256 });
+            e.HasIndex(x => x.CreatedAt);
         });
     }
 

@@ -37,9 +37,12 @@ public static partial class ApiProblem
         404 => "Not found",
         405 => "Method not allowed",
         409 => "Conflict with the present state",
+        412 => "It has changed meanwhile",
         413 => "The request is too large",
         415 => "Unsupported media type",
         422 => "The request is not valid",
+        428 => "The request needs a condition",
+        429 => "Too many requests",
         503 => "Temporarily unavailable",
         _ => "The request failed",
     };

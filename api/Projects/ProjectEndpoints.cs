@@ -19,8 +19,8 @@ public static class ProjectEndpoints
             .Produces<ProjectView>(201).ProducesProblem(400).ProducesProblem(409).ProducesProblem(422);
         group.MapGet("/{id:guid}", Get).RequiresService(Role.Admin).WithSummary("One project.").Produces<ProjectView>().ProducesProblem(404);
         group.MapPatch("/{id:guid}", Patch).RequiresService(Role.Admin).WithSummary("Change quotas. A quota below what is in use ends nothing; it only lets nothing more in.")
-            .Accepts<ProjectPatch>(MergePatch.ContentType, "application/json").Produces<ProjectView>().ProducesProblem(400).ProducesProblem(404).ProducesProblem(422);
-        group.MapDelete("/{id:guid}", Delete).RequiresService(Role.Admin).WithSummary("Remove a project that has no sandboxes, with its keys.").Produces(204).ProducesProblem(404).ProducesProblem(409);
+            .Accepts<ProjectPatch>(MergePatch.ContentType, "application/json").Produces<ProjectView>().ProducesProblem(400).ProducesProblem(404).ProducesProblem(412).ProducesProblem(422).ProducesProblem(428);
+        group.MapDelete("/{id:guid}", Delete).RequiresService(Role.Admin).WithSummary("Remove a project that has no sandboxes, with its keys.").Produces(204).ProducesProblem(404).ProducesProblem(409).ProducesProblem(412);
     }
 
     private static async Task<IResult> Own(HttpContext http, SandboxDb db, CancellationToken ct) => await Get(http.User.ProjectId(), db, ct);
@@ -51,22 +51,27 @@ public static class ProjectEndpoints
         {
             return ApiProblem.Of(409, "name_taken", $"There is a project named {project.Name}.", new Dictionary<string, string[]> { ["name"] = ["is taken"] });
         }
-        return Results.Created($"/v1/projects/{project.Id}", await ViewAsync(db, project, ct));
+        return Results.Created($"/v1/projects/{project.Id}", await ViewAsync(db, project, ct)).Tagged(project.Version);
     }
 
     private static async Task<IResult> Get(Guid id, SandboxDb db, CancellationToken ct) =>
-        await db.Projects.AsNoTracking().SingleOrDefaultAsync(p => p.Id == id, ct) is { } project ? Results.Ok(await ViewAsync(db, project, ct)) : NotFound();
+        await db.Projects.AsNoTracking().SingleOrDefaultAsync(p => p.Id == id, ct) is { } project ? Results.Ok(await ViewAsync(db, project, ct)).Tagged(project.Version) : NotFound();
 
     private static async Task<IResult> Patch(Guid id, JsonObject? patch, HttpContext http, SandboxDb db, CancellationToken ct)
     {
         if (patch is null) return ApiProblem.Of(400, "invalid_request", "A JSON object is expected.");
-        if (await db.Projects.SingleOrDefaultAsync(p => p.Id == id, ct) is not { } project) return NotFound();
+        // The row before the audit log, in the order of those who create sandboxes: neither waits for the other for ever.
+        await using var transaction = await db.BeginAsync(ct);
+        if (await Quotas.LockAsync(db, id, ct) is null || await db.Projects.SingleOrDefaultAsync(p => p.Id == id, ct) is not { } project) return NotFound();
+        var match = IfMatch.Of(http);
+        if ((match.Missing ?? match.Problem(project.Version)) is { } failed) return failed;
         var quotas = MergePatch.Apply(new Changeable(project.Quotas), patch, http.JsonOptions()).Quotas;
         if (quotas is null || !Names(patch, "maxSandboxes")) return ApiProblem.Validation("quotas.maxSandboxes", $"takes 0 to {ProjectRules.MaxCount}");
         if (ProjectRules.Check(quotas) is { Count: > 0 } errors) return ApiProblem.Validation(errors);
         project.Limit(quotas);
         await db.SaveChangesAsync(ct);
-        return Results.Ok(await ViewAsync(db, project, ct));
+        await transaction.CommitAsync(ct);
+        return Results.Ok(await ViewAsync(db, project, ct)).Tagged(project.Version);
     }
 
     private sealed record Changeable(ProjectQuotas? Quotas);
@@ -74,10 +79,11 @@ public static class ProjectEndpoints
     /// <summary>That the one limit that is always there is not taken away: its absence would read as 0.</summary>
     private static bool Names(JsonObject patch, string always) => patch["quotas"] is not JsonObject quotas || !quotas.ContainsKey(always) || quotas[always] is not null;
 
-    private static async Task<IResult> Delete(Guid id, SandboxDb db, CancellationToken ct)
+    private static async Task<IResult> Delete(Guid id, HttpContext http, SandboxDb db, CancellationToken ct)
     {
-        await using var transaction = await db.Database.BeginTransactionAsync(ct);
+        await using var transaction = await db.BeginAsync(ct);
         if (await db.Projects.SingleOrDefaultAsync(p => p.Id == id, ct) is not { } project) return NotFound();
+        if (IfMatch.Of(http).Problem(project.Version) is { } failed) return failed;
         if (project.Operates) return ApiProblem.Of(409, "operating_project", "That project runs the service.");
         // No sandbox is added while its row is held.
         if (await Quotas.LockAsync(db, id, ct) is null) return NotFound();

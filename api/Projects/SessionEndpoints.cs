@@ -19,14 +19,21 @@ public static class SessionEndpoints
     {
         var group = routes.MapGroup("/v1/session").WithTags("Session");
         // Signing in is by definition done without being signed in: it takes the key in the body and answers 401 without a good one.
-        group.MapPost("/", SignIn).AllowAnonymous().WithSummary("Sign a browser in with an API key.").Produces<SessionView>().ProducesProblem(400).ProducesProblem(401);
+        group.MapPost("/", SignIn).AllowAnonymous().WithSummary("Sign a browser in with an API key.").Produces<SessionView>().ProducesProblem(400).ProducesProblem(401).ProducesProblem(429);
         group.MapGet("/", WhoAmI).Requires(Role.Viewer).WithSummary("Who is signed in, and what it may do.").Produces<SessionView>();
         group.MapDelete("/", SignOut).Requires(Role.Viewer).WithSummary("Sign out: the session ends here, not only in the browser.").Produces(204);
     }
 
-    private static async Task<IResult> SignIn(SessionCreate? session, HttpContext http, SandboxDb db, TimeProvider time, CancellationToken ct)
+    private static async Task<IResult> SignIn(SessionCreate? session, HttpContext http, SandboxDb db, FailedAttempts attempts, TimeProvider time, CancellationToken ct)
     {
-        if (await Credentials.FindKeyAsync(db, session?.ApiKey, time.GetUtcNow(), ct) is not { } caller) return ApiProblem.Of(401, "unknown_key", "That key is not known here, or has expired.");
+        var from = http.Connection.RemoteIpAddress;
+        if (Secret.HasForm(session?.ApiKey, Secret.ApiKeyPrefix) && !attempts.MayTry(from, session!.ApiKey!)) return attempts.Refusal(http);
+        if (await Credentials.FindKeyAsync(db, session?.ApiKey, time.GetUtcNow(), ct) is not { } caller)
+        {
+            attempts.Failed(from);
+            return ApiProblem.Of(401, "unknown_key", "That key is not known here, or has expired.");
+        }
+        attempts.Succeeded(session!.ApiKey!);
         await OpenAsync(http, caller, db, time.GetUtcNow(), ct);
         return await WhoAmI(http, db, ct);
     }

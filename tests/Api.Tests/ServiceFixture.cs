@@ -35,8 +35,14 @@ public sealed class ServiceFixture : IAsyncLifetime
     }
 
     /// <summary>Another API on the same database. All the classes of tests share one server and its connections.</summary>
-    public WebApplicationFactory<Api.Data.SandboxDb> NewReplica() =>
-        new WebApplicationFactory<Api.Data.SandboxDb>().WithWebHostBuilder(b => b.UseSetting("ConnectionStrings:Sandbox", ConnectionString + ";Maximum Pool Size=15"));
+    public WebApplicationFactory<Api.Data.SandboxDb> NewReplica(params (string Name, string Value)[] settings) =>
+        new WebApplicationFactory<Api.Data.SandboxDb>().WithWebHostBuilder(b =>
+        {
+            b.UseSetting("ConnectionStrings:Sandbox", ConnectionString + ";Maximum Pool Size=15");
+            // Tests are faster than any user, and are refused more often.
+            foreach (var limit in (string[])["PerSecond", "Burst", "FailuresPerMinute"]) b.UseSetting($"RateLimits:{limit}", "1000000");
+            foreach (var (name, value) in settings) b.UseSetting(name, value);
+        });
 
     public HttpClient Client(WebApplicationFactory<Api.Data.SandboxDb>? replica = null)
     {

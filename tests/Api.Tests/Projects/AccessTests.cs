@@ -38,12 +38,15 @@ public sealed class AccessTests(ServiceFixture service) : IClassFixture<ServiceF
         ["GET /v1/sandboxes"] = (Viewer, 200),
         ["POST /v1/sandboxes"] = (Operator, 422),
         ["GET /v1/sandboxes/{id}"] = (Viewer, 404),
+        ["PATCH /v1/sandboxes/{id}"] = (Operator, 404),
+        ["DELETE /v1/sandboxes"] = (Operator, 422),
         ["DELETE /v1/sandboxes/{id}"] = (Operator, 404),
         ["POST /v1/sandboxes/{id}/start"] = (Operator, 404),
         ["POST /v1/sandboxes/{id}/stop"] = (Operator, 404),
         ["POST /v1/sandboxes/{id}/restart"] = (Operator, 404),
         ["GET /v1/sandboxes/{id}/faults"] = (Viewer, 404),
         ["GET /v1/events"] = (Viewer, 200),
+        ["GET /v1/audit"] = (Admin, 200),
         ["GET /v1/images"] = (Viewer, 200),
         ["GET /v1/device-classes"] = (Viewer, 200),
         ["GET /metrics"] = (Viewer, 200),
@@ -60,7 +63,7 @@ public sealed class AccessTests(ServiceFixture service) : IClassFixture<ServiceF
         ["GET /hubs/node"] = (Node, 401),
         ["POST /hubs/node/negotiate"] = (Node, 401),
         ["GET /openapi/v1.json"] = (Viewer, 200),
-        ["GET /docs"] = (Viewer, 200),
+        ["GET /docs"] = (Viewer, 302),
     };
 
     private List<(string Key, RouteEndpoint Endpoint, string Path)> Endpoints() =>
@@ -146,10 +149,11 @@ public sealed class AccessTests(ServiceFixture service) : IClassFixture<ServiceF
             foreach (var (method, path) in new[]
             {
                 ("GET", $"/v1/sandboxes/{sandbox}"), ("GET", $"/v1/sandboxes/{sandbox}/faults"), ("POST", $"/v1/sandboxes/{sandbox}/start"), ("POST", $"/v1/sandboxes/{sandbox}/restart"),
-                ("POST", $"/v1/sandboxes/{sandbox}/stop"), ("DELETE", $"/v1/sandboxes/{sandbox}"), ("GET", $"/v1/keys/{key}"), ("POST", $"/v1/keys/{key}/rotate"), ("DELETE", $"/v1/keys/{key}"),
+                ("POST", $"/v1/sandboxes/{sandbox}/stop"), ("PATCH", $"/v1/sandboxes/{sandbox}"), ("DELETE", $"/v1/sandboxes/{sandbox}"), ("GET", $"/v1/keys/{key}"), ("POST", $"/v1/keys/{key}/rotate"), ("DELETE", $"/v1/keys/{key}"),
             })
             {
-                using var refused = await other.SendAsync(new HttpRequestMessage(new HttpMethod(method), path));
+                using var request = new HttpRequestMessage(new HttpMethod(method), path) { Content = method == "PATCH" ? JsonContent.Create(new { }) : null };
+                using var refused = await other.SendAsync(request);
                 Assert.Equal((path, path.Contains("keys", StringComparison.Ordinal) ? "404 key_not_found" : "404 sandbox_not_found"), (path, await refused.AnswerAsync()));
             }
             Assert.DoesNotContain((await other.GetFromJsonAsync<Page<SandboxView>>("/v1/sandboxes"))!.Items, s => s.Id == sandbox);
