@@ -38,6 +38,7 @@ builder.Services.AddDbContext<SandboxDb>((services, o) =>
     SandboxDb.Configure(o, services.GetRequiredService<NpgsqlDataSource>()).AddInterceptors(services.GetRequiredService<AuditTrail>()));
 builder.Services.AddDataProtection().SetApplicationName("Sandbox").PersistKeysToDbContext<SandboxDb>();
 builder.Services.AddSandboxAuthentication();
+if (OidcSettings.Read(builder.Configuration) is { } oidc) OidcSignIn.Add(builder.Services, oidc);
 RateLimits.Add(builder.Services, RateLimits.Read(builder.Configuration));
 builder.Services.AddProblemDetails();
 builder.Services.AddOpenApi(OpenApiDocument.Configure);
@@ -88,6 +89,7 @@ app.Use(Idempotency.AnswerOnce);
 
 app.MapHealth();
 app.MapSession();
+app.MapOidc();
 var v1 = app.MapGroup("").AddEndpointFilterFactory(QueryNames.Refuse);
 v1.MapProjects();
 v1.MapKeys();

@@ -1,6 +1,7 @@
 using System.Security.Claims;
 using Contracts;
 using Microsoft.AspNetCore.Authorization;
+using Microsoft.AspNetCore.Mvc;
 using Microsoft.AspNetCore.SignalR;
 
 namespace Api.Http;
@@ -26,7 +27,11 @@ public static class AccessRules
     /// <summary>That role, or one above it, in the project of those who run the service.</summary>
     public static T RequiresService<T>(this T endpoint, Role role) where T : IEndpointConventionBuilder => Declare(endpoint, new Access(role, OfService: true));
 
-    private static T Declare<T>(T endpoint, Access access) where T : IEndpointConventionBuilder => endpoint.WithMetadata(access).RequireAuthorization(access.Policy);
+    private static T Declare<T>(T endpoint, Access access) where T : IEndpointConventionBuilder =>
+        endpoint.WithMetadata(access, Refusal(401), Refusal(403), Refusal(429), Refusal(503)).RequireAuthorization(access.Policy);
+
+    /// <summary>For the document of the API.</summary>
+    private static ProducesResponseTypeMetadata Refusal(int status) => new(status, typeof(ProblemDetails), ["application/problem+json"]);
 }
 
 public sealed class AccessHandler : AuthorizationHandler<Access>

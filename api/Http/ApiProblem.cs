@@ -29,7 +29,7 @@ public static partial class ApiProblem
         return extensions;
     }
 
-    private static string Title(int status) => status switch
+    public static string Title(int status) => status switch
     {
         400 => "The request could not be read",
         401 => "Not signed in",

@@ -54,7 +54,9 @@ public static class Schemes
         foreach (var access in Access.All) authorization.AddPolicy(access.Policy, p => p.AddAuthenticationSchemes(User).RequireClaim(ProjectClaim).AddRequirements(access));
     }
 
-    private static AuthorizationPolicy Nobody() => new AuthorizationPolicyBuilder(User).RequireClaim(ProjectClaim).RequireAssertion(_ => false).Build();
+    /// <summary>What is no endpoint of ours (no such address, no such method) has nothing to give: those who are signed in are told which.</summary>
+    private static AuthorizationPolicy Nobody() => new AuthorizationPolicyBuilder(User).RequireClaim(ProjectClaim)
+        .RequireAssertion(asked => asked.Resource is HttpContext http && http.GetEndpoint() is not RouteEndpoint).Build();
 
     /// <summary>A cookie only names a session: what it may do, and whether it goes on, is asked of the database on each request.</summary>
     private static async Task ValidateSessionAsync(CookieValidatePrincipalContext cookie)

@@ -34,14 +34,14 @@ public static class SessionEndpoints
             return ApiProblem.Of(401, "unknown_key", "That key is not known here, or has expired.");
         }
         attempts.Succeeded(session!.ApiKey!);
-        await OpenAsync(http, caller, db, time.GetUtcNow(), ct);
+        await OpenAsync(http, caller, Lifetime, db, time.GetUtcNow(), ct);
         return await WhoAmI(http, db, ct);
     }
 
     /// <summary>Stores a session of the caller's and signs the request's browser in as it.</summary>
-    public static async Task OpenAsync(HttpContext http, Caller caller, SandboxDb db, DateTimeOffset now, CancellationToken ct)
+    public static async Task OpenAsync(HttpContext http, Caller caller, TimeSpan lifetime, SandboxDb db, DateTimeOffset now, CancellationToken ct)
     {
-        var session = New(caller, now);
+        var session = New(caller, lifetime, now);
         http.User = (caller with { SessionId = session.Id }).ToPrincipal(Schemes.Cookie);
         db.Sessions.Add(session);
         await db.SaveChangesAsync(ct);
@@ -50,7 +50,7 @@ public static class SessionEndpoints
         await http.SignInAsync(Schemes.Cookie, http.User);
     }
 
-    private static Session New(Caller caller, DateTimeOffset now) => new()
+    private static Session New(Caller caller, TimeSpan lifetime, DateTimeOffset now) => new()
     {
         Id = Guid.CreateVersion7(now),
         ProjectId = caller.ProjectId,
@@ -59,7 +59,7 @@ public static class SessionEndpoints
         Name = caller.Name,
         Role = caller.Role,
         CreatedAt = now,
-        ExpiresAt = now + Lifetime,
+        ExpiresAt = now + lifetime,
     };
 
     private static async Task<IResult> SignOut(HttpContext http, SandboxDb db, CancellationToken ct)

@@ -1,8 +1,10 @@
 using System.Net.Http.Json;
 using System.Reflection;
 using Api.Http;
+using Api.Projects;
 using Contracts;
 using Microsoft.AspNetCore.Authorization;
+using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Routing;
 using Microsoft.AspNetCore.Routing.Patterns;
 using Microsoft.Extensions.DependencyInjection;
@@ -87,6 +89,18 @@ public sealed class AccessTests(ServiceFixture service) : IClassFixture<ServiceF
             else if (expected is Node or Join) Assert.Equal(expected is Node ? Schemes.Node : Schemes.JoinToken, endpoint.Metadata.GetOrderedMetadata<IAuthorizeData>().Single().Policy);
             else Assert.Equal((key, expected), (key, declared));
         }
+    }
+
+    [Fact]
+    public async Task Endpoint_ThatSaysNothing_IsRefusedToAll()
+    {
+        var services = service.Factory.Services;
+        var admin = new Caller(Guid.NewGuid(), true, Role.Admin, "admin", Guid.NewGuid(), null, null).ToPrincipal(Schemes.ApiKey);
+        var http = new DefaultHttpContext { RequestServices = services };
+        http.SetEndpoint(new RouteEndpoint(_ => Task.CompletedTask, RoutePatternFactory.Parse("/v1/forgotten"), 0, EndpointMetadataCollection.Empty, null));
+        var policies = services.GetRequiredService<IAuthorizationPolicyProvider>();
+        foreach (var policy in (AuthorizationPolicy?[])[await policies.GetFallbackPolicyAsync(), await policies.GetDefaultPolicyAsync()])
+            Assert.False((await services.GetRequiredService<IAuthorizationService>().AuthorizeAsync(admin, http, policy!)).Succeeded);
     }
 
     private static bool Allows(string access, Role role, bool operates) => access switch
