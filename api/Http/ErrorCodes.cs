@@ -53,7 +53,7 @@ public static class ErrorCodes
         new("database_unavailable", 503, "The database does not answer; Retry-After says when to come again."),
     ];
 
-    public static IEnumerable<ErrorCode> Of(int status, string tag, bool byCookie, bool post) => All.Where(c => c.Status == status && (c.Tags.Length == 0 || c.Tags.Contains(tag))
-        && (byCookie || c.Code is not ("foreign_origin" or "request_header_missing"))
+    public static IEnumerable<ErrorCode> Of(int status, string tag, bool signedIn, bool post) => All.Where(c => c.Status == status && (c.Tags.Length == 0 || c.Tags.Contains(tag))
+        && (c.Status is not (401 or 403) || signedIn != (c.Code is "unknown_key" or "join_token_invalid" or "sign_in_refused"))
         && (post || !c.Code.StartsWith("idempotency", StringComparison.Ordinal)));
 }

@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using Microsoft.AspNetCore.Authorization;
+using Microsoft.AspNetCore.Mvc;
 using Microsoft.AspNetCore.OpenApi;
 using Microsoft.OpenApi;
 
@@ -58,12 +59,26 @@ public static class OpenApiDocument
                 schema.Type = JsonSchemaType.String;
                 schema.Enum = [.. Enum.GetNames(type).Select(name => (JsonNode)name)];
             }
+            if (type == typeof(ProblemDetails)) Extend(schema);
             if (OpenApiExamples.IsBody(type)) schema.Required?.Clear();
             if (OpenApiExamples.Of(type) is { } example) schema.Examples = [example];
             // Within a reference the framework leaves out what a list of enums holds.
             if (schema.Type is { } kind && kind.HasFlag(JsonSchemaType.Array) && schema.Items is null) schema.Items = new OpenApiSchema { Type = JsonSchemaType.String };
             return Task.CompletedTask;
         });
+    }
+
+    /// <summary>What our problems have besides those of the framework.</summary>
+    private static void Extend(OpenApiSchema problem)
+    {
+        problem.Properties ??= new Dictionary<string, IOpenApiSchema>();
+        problem.Properties["code"] = new OpenApiSchema { Type = JsonSchemaType.String, Description = "Stable; each answer names those that it can have." };
+        problem.Properties["errors"] = new OpenApiSchema
+        {
+            Type = JsonSchemaType.Object,
+            Description = "Of single fields or parameters, by name.",
+            AdditionalProperties = new OpenApiSchema { Type = JsonSchemaType.Array, Items = new OpenApiSchema { Type = JsonSchemaType.String } },
+        };
     }
 
     private static void Describe(OpenApiOperation operation, OpenApiOperationTransformerContext context)
@@ -85,9 +100,9 @@ public static class OpenApiDocument
             if (int.TryParse(status, out var number) && number >= 400 && response is OpenApiResponse refusal) Tell(refusal, number, tag, access is not null, method == "POST" && access is not null);
     }
 
-    private static void Tell(OpenApiResponse response, int status, string tag, bool byCookie, bool post)
+    private static void Tell(OpenApiResponse response, int status, string tag, bool signedIn, bool post)
     {
-        var codes = ErrorCodes.Of(status, tag, byCookie, post).ToList();
+        var codes = ErrorCodes.Of(status, tag, signedIn, post).ToList();
         response.Description = string.Join("\n\n", codes.Select(c => $"`{c.Code}`: {c.Says}"));
         foreach (var media in response.Content?.Values ?? [])
             media.Examples = codes.ToDictionary(c => c.Code, c => (IOpenApiExample)new OpenApiExample

@@ -159,7 +159,7 @@ public sealed class OidcTests(ServiceFixture service) : IClassFixture<ServiceFix
     [Fact]
     public async Task WithoutAProvider_ThereIsNoSuchEndpoint()
     {
-        using var browser = Browser(service.Factory);
+        using var browser = service.Client();
         foreach (var path in (string[])[OidcSignIn.Path, OidcSignIn.CallbackPath])
         {
             using var answer = await browser.GetAsync(path);
