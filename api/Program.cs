@@ -20,6 +20,8 @@ using Npgsql;
 using Scalar.AspNetCore;
 
 var builder = WebApplication.CreateBuilder(args);
+if (args is [HealthProbe.Verb])
+    return await HealthProbe.RunAsync(builder.Configuration["Urls"], Console.Error);
 builder.WebHost.ConfigureKestrel(o =>
 {
     o.AddServerHeader = false;
@@ -29,8 +31,8 @@ builder.Logging.AddFilter("Microsoft.EntityFrameworkCore", LogLevel.Warning).Add
     // What a stranger sends is not the log's to grow with.
     .AddFilter(typeof(ApiKeyHandler).FullName, LogLevel.Warning).AddFilter(typeof(NodeTokenHandler).FullName, LogLevel.Warning)
     .AddFilter(typeof(JoinTokenHandler).FullName, LogLevel.Warning).AddFilter(HubFailures.SilencedCategory, LogLevel.None);
-var connectionString = builder.Configuration.GetConnectionString("Sandbox")
-    ?? throw new InvalidOperationException("ConnectionStrings:Sandbox is not set.");
+var connectionString = ConnectionText.Choose(
+    builder.Configuration.GetConnectionString(ConnectionText.Setting), builder.Configuration.GetConnectionString(ConnectionText.FileSetting), File.ReadAllText);
 builder.Services.AddSingleton(TimeProvider.System);
 builder.Services.AddHttpContextAccessor().AddSingleton<AuditTrail>();
 builder.Services.AddSingleton(_ => SandboxDb.OpenSource(connectionString));
@@ -53,8 +55,8 @@ builder.Services.AddSingleton<HubFailures>().AddSingleton<HubAccess>();
 builder.Services.AddSignalR(o => { o.MaximumReceiveMessageSize = 8 * 1024 * 1024; o.AddFilter<HubFailures>(); })
     .AddHubOptions<DashboardHub>(o => { o.MaximumReceiveMessageSize = 32 * 1024; o.AddFilter<HubAccess>(); });
 
-builder.Services.AddSingleton<ConsoleRelay>().AddSingleton<OpenConnections>().AddSingleton<FaultLive>().AddSingleton<FaultLatest>().AddSingleton<FaultIntake>().AddSingleton<NodePlans>().AddSingleton<NodeSync>().AddSingleton<NodeInventories>().AddSingleton<RefusedMachines>();
-builder.Services.AddScoped<SandboxWishes>().AddScoped<DeviceQuarantines>().AddScoped<NodeJoining>();
+builder.Services.AddSingleton<ConsoleRelay>().AddSingleton<FaultLive>().AddSingleton<FaultLatest>().AddSingleton<FaultIntake>().AddSingleton<NodePlans>().AddSingleton<AnsweredReports>().AddSingleton<NodeSync>().AddSingleton<NodeInventories>().AddSingleton<RefusedMachines>();
+builder.Services.AddScoped<SandboxWishes>().AddScoped<StormPolicies>().AddScoped<DeviceQuarantines>().AddScoped<NodeJoining>();
 AddHosted<EventSignal>();
 AddHosted<SandboxSignal>();
 AddHosted<SandboxScheduler>();
@@ -107,6 +109,7 @@ app.MapOpenApi("/openapi/v1.json").Requires(Role.Viewer);
 app.MapScalarApiReference("/docs").Requires(Role.Viewer);
 WebPage.MapFallback(app);
 await app.RunAsync();
+return 0;
 
 void AddHosted<T>() where T : class, IHostedService
 {

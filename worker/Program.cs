@@ -8,6 +8,8 @@ using Microsoft.Extensions.Logging.Console;
 using Worker;
 using Worker.Checks;
 using Worker.Faults;
+using Worker.Faults.Tracing;
+using Worker.Fleet;
 using Worker.Hardware;
 using Worker.Hardware.Assignment;
 using Worker.Hardware.Pci;
@@ -19,8 +21,8 @@ using Worker.Vms.Kvmtool;
 using Worker.Vms.Qemu;
 using Worker.Vms.Simulated;
 
-// Verbs: none runs the node; "check" prints what it can do, "reasons" every reason code, "metrics" every fault source; "simulate FILE" is the process of
-// one simulated VM, started by a worker; of a stopped worker "shut-down --state-directory DIR" ends all
+// Verbs: none runs the node; "check" prints what it can do, "health" asks a running worker; "reasons" every reason code, "metrics" every fault source; "simulate FILE" is the process of
+// one simulated VM and "trace --state-directory DIR" the one that traces the host's kernel, both started by a worker; "fleet --nodes N --admin-key-file FILE" runs simulated nodes; of a stopped worker "shut-down --state-directory DIR" ends all
 // guests and keeps what is known of them for the next worker, "destroy-all --state-directory DIR" leaves nothing.
 var configuration = new ConfigurationBuilder().AddEnvironmentVariables().Build();
 WorkerOptions options;
@@ -38,8 +40,11 @@ return args switch
 {
     [] => await RunAsync(),
     ["check"] => await CheckAsync(),
+    [HealthProbe.Verb] => await HealthProbe.ProblemAsync(options.MetricsEndPoint()) is { } problem ? Fail(problem) : 0,
     ["reasons"] => PrintReasons(),
     ["metrics"] => PrintMetrics(),
+    [TraceKeeper.Verb, "--state-directory", var directory] => await TraceKeeper.RunAsync(directory, TraceFiles.Mounted(), TimeProvider.System),
+    [FleetProcess.Verb, "--nodes", var nodes, "--admin-key-file", var adminKeyFile] => await FleetProcess.RunAsync(options, nodes, adminKeyFile, ConfigureLogging),
     [SimulationProcess.Verb, var model] => await SimulationProcess.RunAsync(model, TimeProvider.System),
     ["destroy-all", "--state-directory", var directory] => await EndAllAsync(directory, (manager, limit) => manager.DestroyAllAsync(limit)),
     ["shut-down", "--state-directory", var directory] => await EndAllAsync(directory, (manager, limit) => manager.ShutDownAllAsync(limit)),
@@ -64,10 +69,12 @@ async Task<int> RunAsync()
         .AddSingleton(new ImageCatalogue(options.ImagesDirectory))
         .AddSingleton(services => NewDevices(options, node, services.GetRequiredService<ILoggerFactory>().CreateLogger("Worker.Hardware")))
         .AddSingleton(services => NewManager(
-            options, node, services.GetRequiredService<ImageCatalogue>(), services.GetRequiredService<NodeDevices>(),
+            options, node, services.GetRequiredService<ImageCatalogue>(), services.GetRequiredService<NodeDevices>(), services.GetRequiredService<KernelTrace>(),
             services.GetRequiredService<ILoggerFactory>().CreateLogger("Worker.Vms")))
+        .AddSingleton(services => NewTrace(options, node, services.GetRequiredService<ILoggerFactory>().CreateLogger("Worker.Faults")))
+        .AddHostedService(services => services.GetRequiredService<KernelTrace>())
         .AddSingleton(services => new NodeReportBuilder(
-            options, node, services.GetRequiredService<ImageCatalogue>(), services.GetRequiredService<NodeDevices>(),
+            options, node, new ImageScan(services.GetRequiredService<ImageCatalogue>(), TimeProvider.System), services.GetRequiredService<NodeDevices>(),
             services.GetRequiredService<VmManager>(), TimeProvider.System, Installation.Of(options.StateDirectory)))
         .AddSingleton<FaultSampling>().AddHostedService(services => services.GetRequiredService<FaultSampling>())
         .AddHostedService<MetricsListener>()
@@ -147,25 +154,33 @@ async Task<int> EndAllAsync(string directory, Func<VmManager, TimeSpan, Task<boo
         HostFacts.Read(), HardwareInventory.None, QemuFacts.None, Acceleration.Tcg, "", LibC.EffectiveUser() == 0, CgroupTree.Open(NodeChecks.NodeName(directory)), []);
     using var logging = LoggerFactory.Create(ConfigureLogging);
     var devices = NewDevices(options, node, logging.CreateLogger("Worker.Hardware"));
-    await using var manager = NewManager(options, node, new ImageCatalogue(Path.Combine(directory, "none")), devices, logging.CreateLogger("Worker.Vms"));
+    var log = logging.CreateLogger("Worker.Vms");
+    await using var manager = NewManager(options, node, new ImageCatalogue(Path.Combine(directory, "none")), devices, new KernelTrace(null, directory, TracePlan.Nothing, TimeProvider.System, log), log);
     manager.Start();
     // Every step of a cleaning has its own limit, and a controller may take ten minutes for each format.
     if (!await endAll(manager, devices.HoldsFunctions ? TimeSpan.FromMinutes(15) : TimeSpan.FromSeconds(20)))
         return Fail("not every VM could be ended and cleaned");
+    if (TraceFiles.Mounted() is not null)
+        await KernelTrace.RemoveLeftAsync(WorkerProgram.Own, directory, TimeSpan.FromSeconds(10));
     node.Cgroups.RemoveParent();
     return 0;
 }
 
-static VmManager NewManager(WorkerOptions options, NodeCapabilities node, ImageCatalogue images, NodeDevices devices, ILogger log)
+// Where guests are under KVM, or may have functions of the host, there is something to trace.
+static KernelTrace NewTrace(WorkerOptions options, NodeCapabilities node, ILogger log) => new(
+    node.Acceleration == Acceleration.Kvm || options.Passthrough.Count > 0 ? WorkerProgram.Own : null, options.StateDirectory, HostTracePlan.For(node.Hardware.Kernel.Version, HostTracePlan.KnowsThreads), TimeProvider.System, log);
+
+static VmManager NewManager(WorkerOptions options, NodeCapabilities node, ImageCatalogue images, NodeDevices devices, KernelTrace trace, ILogger log)
 {
-    var hostSmmu = new HostSmmuEvents("/dev/kmsg", node.Hardware.Kernel, TimeProvider.System, log);
+    var tracing = new HostTracing(new HostSmmuEvents("/dev/kmsg", node.Hardware.Kernel, TimeProvider.System, log), trace, TimeProvider.System, log);
+    var hostFaults = new HostFaults(HostTree.Machine, tracing, node.Hardware.Origin, TimeProvider.System, log);
     var kvmtool = new KvmtoolHost(
         node.Kvmtool, node.Acceleration, RuntimeInformation.OSArchitecture, node.KvmGroup, address => PciResources.Read(HostTree.Machine, address));
     var vmm = new VmmChoice(new Dictionary<Vmm, IVmm>
     {
-        [Vmm.Qemu] = new QemuVmm(node, images, hostSmmu, options.TraceTlb, TimeProvider.System, log),
-        [Vmm.Kvmtool] = new KvmtoolVmm(kvmtool, images, hostSmmu, node.Hardware.Origin, TimeProvider.System, log),
-        [Vmm.Simulated] = new SimulatedVmm(SimulationProgram.Own, TimeProvider.System, log),
+        [Vmm.Qemu] = new QemuVmm(node, images, hostFaults, options.TraceTlb, TimeProvider.System, log),
+        [Vmm.Kvmtool] = new KvmtoolVmm(kvmtool, images, hostFaults, TimeProvider.System, log),
+        [Vmm.Simulated] = new SimulatedVmm(new ProcessSimulator(WorkerProgram.Own), TimeProvider.System, log),
     });
     return new VmManager(options.RuntimeRoot, new VmSurroundings(
         vmm, devices, new UserIds(node.OwnUserPerVm, options.FirstUser ?? UserIds.FirstOf(options.StateDirectory), options.UserCount), node.Cgroups,
@@ -221,6 +236,6 @@ static int PrintMetrics()
 
 static int Usage()
 {
-    Fail("usage: Sandbox.Worker [check | reasons | metrics | shut-down --state-directory DIR | destroy-all --state-directory DIR]");
+    Fail("usage: Sandbox.Worker [check | health | reasons | metrics | fleet --nodes N --admin-key-file FILE | shut-down --state-directory DIR | destroy-all --state-directory DIR]");
     return 2;
 }

@@ -1,6 +1,6 @@
 namespace Worker;
 
-/// <summary>Keeps two workers from one state directory. The kernel gives the lock back however its holder ends.</summary>
+/// <summary>Keeps two workers, or two trace keepers, from one state directory. The kernel gives the lock back however its holder ends.</summary>
 public sealed class StateLock : IDisposable
 {
     private static readonly TimeSpan RetryDelay = TimeSpan.FromMilliseconds(50);
@@ -17,14 +17,14 @@ public sealed class StateLock : IDisposable
     private StateLock(FileStream file) => _file = file;
 
     /// <summary>Null when another process still holds it after the limit.</summary>
-    public static async Task<StateLock?> TakeAsync(string directory, TimeSpan limit)
+    public static async Task<StateLock?> TakeAsync(string directory, TimeSpan limit, string name = "worker.lock")
     {
         var from = TimeProvider.System.GetTimestamp();
         while (true)
         {
             try
             {
-                return new StateLock(new FileStream(Path.Combine(directory, "worker.lock"), Options));
+                return new StateLock(new FileStream(Path.Combine(directory, name), Options));
             }
             catch (IOException) when (TimeProvider.System.GetElapsedTime(from) < limit)
             {

@@ -48,8 +48,36 @@ public abstract record AgentMessage;
 /// <summary>User space is up. <c>BootId</c> is the guest's /proc/sys/kernel/random/boot_id.</summary>
 public sealed record AgentReady(int Protocol, string AgentVersion, string Kernel, string BootId, long UptimeMilliseconds, int Cpus, long? MemoryKib) : AgentMessage;
 
-/// <summary>Once a second. Counters of /proc/vmstat since boot: <c>Pgfault</c> counts minor and major faults together.</summary>
-public sealed record AgentStats(long UptimeMilliseconds, long? Pgfault, long? Pgmajfault) : AgentMessage;
+/// <summary>Once a second, below 2 KiB. Counters of /proc/vmstat since boot: <c>Pgfault</c> counts minor and major faults together. The parts are null from an agent
+/// that does not know them, or not yet; what an agent knows that its worker does not is passed over. Nothing of it is true only because it is told.</summary>
+public sealed record AgentStats(
+    long UptimeMilliseconds, long? Pgfault, long? Pgmajfault, AgentWorkload? Workload = null, AgentSmmuLog? SmmuLog = null, AgentPageFaults? PageFaults = null) : AgentMessage;
+
+/// <summary>Why an agent has no count: <c>Reason</c> of a part, one of these. One that its worker does not know says no more than null.</summary>
+public static class AgentReasons
+{
+    /// <summary>No user data script has begun in this boot.</summary>
+    public const string NoWorkload = "NoWorkload";
+    /// <summary>/dev/kmsg cannot be opened or read.</summary>
+    public const string LogUnreadable = "LogUnreadable";
+    /// <summary>The guest's kernel cannot be asked for recoverable page faults.</summary>
+    public const string TracingMissing = "TracingMissing";
+}
+
+/// <summary>Page faults of the user data script: its process (/proc/PID/stat minflt, majflt) and the children that it has waited for (cminflt, cmajflt).
+/// Once it has ended the exact final counts, as wait4 tells them in ru_minflt and ru_majflt, and these from then on.
+/// <c>LowerBound</c>: it ended while no agent was there to be told, and these are the last that were seen.</summary>
+public sealed record AgentWorkload(long? MinorFaults, long? MajorFaults, bool LowerBound, string? Reason);
+
+/// <summary>SMMU events by type (F_TRANSLATION; Arm IHI 0070, 7.3) in the guest's kernel log since boot, as far as the log still has them.</summary>
+public sealed record AgentSmmuLog(IReadOnlyDictionary<string, long>? Events, string? Reason)
+{
+    public const int MaxTypes = 32, MaxTypeLength = 40;
+}
+
+/// <summary>Recoverable page faults of devices since the guest's kernel was told to count them, which is at its boot: raised, and answered by outcome.
+/// <c>Latency</c>: from a fault to its answer, in whole microseconds, rounded down. <c>LowerBound</c>: the kernel says that it has missed some.</summary>
+public sealed record AgentPageFaults(long? Raised, long? Success, long? Invalid, long? Failure, LatencyHistogram? Latency, bool LowerBound, string? Reason);
 
 /// <summary>The shared-address probe has ended for every PCI function that the agent knows how to probe; empty when there is none.</summary>
 public sealed record AgentProbe(IReadOnlyList<ProbeResult> Devices) : AgentMessage;

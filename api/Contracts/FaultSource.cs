@@ -1,6 +1,6 @@
 namespace Contracts;
 
-/// <summary>Names of fault sources. SMMU events appear in total and once for each type seen: <c>smmu.events.F_TRANSLATION</c>.</summary>
+/// <summary>Names of fault sources. Events of SMMUs and of virtio-iommu appear in total and once for each type seen: <c>smmu.events.F_TRANSLATION</c>.</summary>
 public static class FaultSource
 {
     public const string GuestMinor = "guest.minorFaults";
@@ -10,7 +10,8 @@ public static class FaultSource
     public const string WorkloadMajor = "workload.majorFaults";
     /// <summary>Events of its SMMU that the guest's own kernel has logged, in total and by type; a lower bound, because that log limits its rate.</summary>
     public const string GuestSmmuEvents = "guestSmmu.events";
-    /// <summary>Recoverable page faults of devices as the guest's kernel was told them; <see cref="SourceReading.Latency"/> until it answered.</summary>
+    /// <summary>Recoverable page faults of devices as the guest's kernel was told them; <see cref="SourceReading.Latency"/> until it answered, in whole microseconds.
+    /// A group of page requests is one, and so is a stalled transaction (include/linux/iommu.h).</summary>
     public const string GuestIoPageFaults = "guestIo.pageFaults";
     public const string GuestIoPageFaultsSuccess = "guestIo.pageFaults.success";
     public const string GuestIoPageFaultsInvalid = "guestIo.pageFaults.invalid";
@@ -34,18 +35,19 @@ public static class FaultSource
     public const string KvmExits = "kvm.exits";
     /// <summary>Of those, accesses to emulated registers (mmio_exit_user and mmio_exit_kernel).</summary>
     public const string KvmMmioExits = "kvm.mmioExits";
-    /// <summary>Invalidations of the guest's stage 2 TLB entries on all CPUs (VM statistic remote_tlb_flush).</summary>
+    /// <summary>Invalidations of the guest's stage 2 TLB entries on all CPUs (VM statistics remote_tlb_flush and remote_tlb_flush_requests, the larger: arm64 counts the second alone in some releases).</summary>
     public const string KvmTlbFlushes = "kvm.tlbFlushes";
     public const string SmmuEvents = "smmu.events";
     /// <summary>Events of the host's SMMU for the sandbox's assigned functions, in total and by type like <see cref="SmmuEvents"/>, which are those of the SMMU that the guest sees.</summary>
     public const string HostSmmuEvents = "hostSmmu.events";
-    /// <summary>Look-ups of the sandbox's functions that missed in the host's SMMU (PMCG event 2, IHI 0070, 10.4).</summary>
+    /// <summary>Look-ups of the sandbox's functions that missed in the host's SMMU (PMCG event 2, IHI 0070, 10.4), summed over its monitors: one that misses in a unit near the device
+    /// and in the one behind it counts in both.</summary>
     public const string HostSmmuTlbMisses = "hostSmmu.tlbMisses";
     public const string SmmuTlbHits = "smmu.tlbHits";
     public const string SmmuTlbMisses = "smmu.tlbMisses";
     /// <summary>Event records that found the event queue full (Arm SMMUv3, IHI 0070, 7.4).</summary>
     public const string SmmuEventsLost = "smmu.lostEvents";
-    /// <summary>Fault events of virtio-iommu (Virtual I/O Device 1.3, 5.13.6.9).</summary>
+    /// <summary>Fault events of virtio-iommu that the guest was told, in total and by reason: DOMAIN, MAPPING or UNKNOWN (Virtual I/O Device 1.3, 5.13.6.9).</summary>
     public const string VirtioIommuEvents = "virtioIommu.events";
     /// <summary>Recoverable page faults of devices: groups of page requests (PCI Express, PRI) and stalled transactions (IHI 0070, 3.12.2). The value counts those that
     /// were raised; <see cref="SourceReading.Latency"/> those that the guest has answered, from the fault to the answer.</summary>
@@ -62,7 +64,7 @@ public static class FaultSource
     public const string AtsRequests = "ats.requests";
     /// <summary>Translation requests that were answered with a translation.</summary>
     public const string AtsHits = "ats.hits";
-    /// <summary>Errors that the functions' AER capability has told (aer_dev_correctable and the others, TOTAL_ERR).</summary>
+    /// <summary>Errors that the functions' AER capability has told since the tenancy's start (aer_dev_correctable and the others, TOTAL_ERR).</summary>
     public const string PciCorrectable = "pci.correctableErrors";
     public const string PciNonFatal = "pci.nonFatalErrors";
     public const string PciFatal = "pci.fatalErrors";

@@ -10,7 +10,7 @@ namespace Contracts;
 public sealed record LatencyHistogram(IReadOnlyList<long> Counts, long SumNanoseconds)
 {
     public const int Buckets = 22;
-    private const long MostCounts = 1L << 53, MostNanoseconds = 1L << 60;
+    public const long MostCounts = 1L << 53, MostNanoseconds = 1L << 60;
 
     public static readonly LatencyHistogram Empty = new(new long[Buckets], 0);
 
@@ -23,15 +23,27 @@ public sealed record LatencyHistogram(IReadOnlyList<long> Counts, long SumNanose
     public bool IsWellFormed => Counts is { Count: Buckets } && SumNanoseconds is >= 0 and <= MostNanoseconds && Counts.All(count => count is >= 0 and <= MostCounts);
 
     [JsonIgnore]
-    public long Total => Counts.Sum();
+    public long Total
+    {
+        get
+        {
+            var total = 0L;
+            for (var bucket = 0; bucket < Counts.Count; bucket++)
+                total += Counts[bucket];
+            return total;
+        }
+    }
 
     public LatencyHistogram Plus(LatencyHistogram other) => new([.. Counts.Zip(other.Counts, (a, b) => a + b)], SumNanoseconds + other.SumNanoseconds);
 
     /// <summary>What was added after <paramref name="earlier"/>; null when a count went back, as after a reset.</summary>
     public LatencyHistogram? Since(LatencyHistogram earlier)
     {
-        var grown = new LatencyHistogram([.. Counts.Zip(earlier.Counts, (now, before) => now - before)], SumNanoseconds - earlier.SumNanoseconds);
-        return grown.IsWellFormed ? grown : null;
+        var added = new long[Buckets];
+        for (var bucket = 0; bucket < Buckets; bucket++)
+            if ((added[bucket] = Counts[bucket] - earlier.Counts[bucket]) < 0)
+                return null;
+        return SumNanoseconds < earlier.SumNanoseconds ? null : new LatencyHistogram(added, SumNanoseconds - earlier.SumNanoseconds);
     }
 
     /// <summary>The bucket that holds the quantile; null of nothing.</summary>

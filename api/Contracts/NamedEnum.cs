@@ -7,12 +7,14 @@ namespace Contracts;
 /// no numbers and no lists of names, which would become members that nobody named.</summary>
 public sealed class NamedEnum<T> : JsonConverter<T> where T : struct, Enum
 {
+    private static readonly Dictionary<T, JsonEncodedText> Texts = Enum.GetValues<T>().ToDictionary(value => value, value => JsonEncodedText.Encode(value.ToString()));
+
     public override T Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) =>
         reader.TokenType == JsonTokenType.String && NamedEnum.TryParse<T>(reader.GetString(), out var value)
             ? value
             : throw new JsonException($"takes one of {string.Join(", ", Enum.GetNames<T>())}");
 
-    public override void Write(Utf8JsonWriter writer, T value, JsonSerializerOptions options) => writer.WriteStringValue(value.ToString());
+    public override void Write(Utf8JsonWriter writer, T value, JsonSerializerOptions options) => writer.WriteStringValue(Texts[value]);
 }
 
 /// <summary>Names of enum members, where no JSON is.</summary>

@@ -9,10 +9,12 @@ namespace Contracts;
 public static class NodeProtocol
 {
     public const string HubPath = "/hubs/node";
-    public const int Version = 2;
+    public const int Version = 3;
     // Worker to API.
     public const string Sync = "Sync";
     public const string Inventory = "Inventory";
+    /// <summary>A batch of <see cref="FaultSamplesEncoding"/> as base64. Answers whether it was taken in; false: not now, tell it again.
+    /// A batch that was told and not answered may be told again: what was taken in before is known by its time.</summary>
     public const string Faults = "Faults";
     public const string ConsoleOutput = "ConsoleOutput";
     // API to worker.
@@ -29,7 +31,7 @@ public sealed record NodeReport(
 /// <summary>The machine. <c>VcpuCapacity</c> and <c>MemoryCapacityMib</c> are what the node offers to sandboxes, overcommit included.
 /// <c>Problems</c> are findings of the self checks that a person should read, each a failure with a remedy.
 /// <c>VmmVersion</c> is QEMU's, <c>Viommus</c> what it can give a guest; <c>KvmtoolVersion</c>: null where there is no kvmtool that could run.
-/// <c>Origin</c>: Emulated for a machine that QEMU emulates, whose KVM is no hardware either; null where the worker does not say.</summary>
+/// <c>Origin</c>: Emulated for a machine that QEMU emulates, whose KVM is no hardware either; Simulated for a node of a fleet, which is no machine at all; null where the worker does not say.</summary>
 public sealed record NodeFacts(
     string Architecture, string Kernel, string OperatingSystem, string CpuModel, int HostCpus, long HostMemoryMib,
     int VcpuCapacity, long MemoryCapacityMib, Acceleration Acceleration, string AccelerationReason, string? VmmVersion,
@@ -50,11 +52,12 @@ public enum VmState { Absent, Preparing, Booting, Running, Stopping, Stopped, Fa
 
 /// <summary>What a node sees of one sandbox. <c>Absent</c> answers a plan entry that asks for deletion once nothing of it is left
 /// (no process, cgroup, socket, file or device). <c>Incarnation</c> is the plan's number for this start of the guest.
-/// <c>ExecAt</c>: when the VMM was executed. <c>GuestReadyAt</c>: when the agent's first Ready arrived.</summary>
+/// <c>ExecAt</c>: when the VMM was executed. <c>GuestReadyAt</c>: when the agent's first Ready arrived.
+/// <c>StormJudgedBy</c>: the policy by which its condition FaultStorm was judged, which may not be the plan's any more; null when it has none.</summary>
 public sealed record ReportedSandbox(
     Guid Id, int Incarnation, VmState State, IReadOnlyList<Condition> Conditions, Failure? Failure, Verdict? Verdict,
     int? VmmPid, DateTimeOffset? ExecAt, DateTimeOffset? GuestReadyAt, DateTimeOffset? EndedAt,
-    GuestFacts? Guest, IReadOnlyList<ProbeResult>? Probe);
+    GuestFacts? Guest, IReadOnlyList<ProbeResult>? Probe, StormPolicy? StormJudgedBy = null);
 
 /// <summary>What the guest's agent says of its machine. The guest is not trusted: a count that cannot be true is null, like one that could not be read.</summary>
 public sealed record GuestFacts(string AgentVersion, string Kernel, string BootId, int? Cpus, long? MemoryKib);
@@ -68,8 +71,8 @@ public sealed record NodePlan(long Revision, IReadOnlyList<PlannedSandbox> Sandb
 public sealed record PlannedDevice(string Address, DateTimeOffset LiftQuarantineOf);
 
 /// <summary><c>Launched</c>: a node has already reported this incarnation past Preparing, so a node that knows nothing of it
-/// must report Failed (VmmLost) instead of starting a second guest.</summary>
-public sealed record PlannedSandbox(Guid Id, string Name, int Incarnation, DesiredState Desired, bool Launched, SandboxSpec Spec);
+/// must report Failed (VmmLost) instead of starting a second guest. <c>FaultStorm</c>: by what the node judges storms; it may change while the guest runs.</summary>
+public sealed record PlannedSandbox(Guid Id, string Name, int Incarnation, DesiredState Desired, bool Launched, SandboxSpec Spec, StormPolicy? FaultStorm = null);
 
 /// <summary>Everything the VMM's command line is built from. <c>Devices</c> are addresses of the node's own report.</summary>
 public sealed record SandboxSpec(
@@ -95,8 +98,8 @@ public sealed record FaultSample(Guid SandboxId, int Incarnation, DateTimeOffset
 [JsonSerializable(typeof(NodeInventory))]
 [JsonSerializable(typeof(NodeJoin))]
 [JsonSerializable(typeof(NodeJoined))]
-[JsonSerializable(typeof(FaultSample))]
-[JsonSerializable(typeof(FaultSample[]))]
+[JsonSerializable(typeof(byte[]))]
+[JsonSerializable(typeof(bool))]
 [JsonSerializable(typeof(ConsoleChunk))]
 [JsonSerializable(typeof(ConsoleKeys))]
 public sealed partial class NodeJson : JsonSerializerContext;

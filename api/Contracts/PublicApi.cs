@@ -16,9 +16,11 @@ namespace Contracts;
 /// <param name="Vmm">qemu (default); kvmtool, which gives a guest no IOMMU: it takes viommu none only; or simulated, which runs no guest but a model of one: it takes
 /// classes of simulated devices, at least one, viommu smmuv3 or virtio, and as <c>UserData</c> a JSON document that says what is simulated.</param>
 /// <param name="Node">Name of the only node that may run it; null: any.</param>
+/// <param name="FaultStorm">From what rate of faults on it is in a storm, and what happens then; null: nobody judges.</param>
 public sealed record SandboxCreate(
     string? Name, string? Image, int? Vcpus, int? MemoryMib, IReadOnlyList<AcceleratorRequest>? Accelerators, Viommu? Viommu,
-    LeaseRequest? Lease, IReadOnlyDictionary<string, string>? Labels, string? UserData, IReadOnlyList<string>? SshKeys, Vmm? Vmm, string? Node);
+    LeaseRequest? Lease, IReadOnlyDictionary<string, string>? Labels, string? UserData, IReadOnlyList<string>? SshKeys, Vmm? Vmm, string? Node,
+    StormPolicyRequest? FaultStorm = null);
 
 /// <param name="Class">Name of a device class.</param>
 /// <param name="Count">1 to 8.</param>
@@ -39,7 +41,7 @@ public sealed record PhaseEntry(Phase Phase, DateTimeOffset At);
 
 /// <summary>A sandbox as the API answers it. <c>UserData</c> and keys are never returned, only whether there are any.
 /// <c>Incarnation</c> counts starts of the guest. <c>Generation</c> counts changes of what is desired.
-/// <c>Origin</c> is that of its accelerators; null when it has none.</summary>
+/// <c>Origin</c> is that of its accelerators; null when it has none. <c>FaultStorm</c>: null when it has no storm policy, and then it has no condition of that name.</summary>
 public sealed record SandboxView(
     Guid Id, string Name, string Image, int Vcpus, int MemoryMib, IReadOnlyList<AcceleratorCount> Accelerators, Viommu Viommu,
     LeaseView? Lease, IReadOnlyDictionary<string, string> Labels, bool HasUserData, int SshKeyCount,
@@ -48,7 +50,7 @@ public sealed record SandboxView(
     IReadOnlyList<Condition> Conditions, IReadOnlyList<PhaseEntry> Phases, Failure? Failure, Verdict? Verdict,
     GuestFacts? Guest, IReadOnlyList<ProbeResult>? Probe,
     DateTimeOffset? ExecAt, DateTimeOffset? GuestReadyAt, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt,
-    Vmm Vmm, string? WantedNode);
+    Vmm Vmm, string? WantedNode, StormPolicy? FaultStorm);
 
 /// <summary>Body of <c>PATCH /v1/sandboxes/{id}</c>, a JSON merge patch (RFC 7396): labels that are not named stay, null takes one away.</summary>
 public sealed record SandboxPatch(IReadOnlyDictionary<string, string?>? Labels);

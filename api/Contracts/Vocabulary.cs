@@ -38,9 +38,9 @@ public enum NodePhase { Joining, Ready, Cordoned, Draining, Unreachable }
 [JsonConverter(typeof(NamedEnum<DevicePhase>))]
 public enum DevicePhase { Available, Assigned, Cleaning, Quarantined }
 
-/// <summary>How a guest's instructions run on a node: hardware virtualization, or QEMU's translator.</summary>
+/// <summary>How a guest's instructions run on a node: hardware virtualization, or QEMU's translator; <c>None</c>: not at all, for the node is simulated.</summary>
 [JsonConverter(typeof(NamedEnum<Acceleration>))]
-public enum Acceleration { Kvm, Tcg }
+public enum Acceleration { Kvm, Tcg, None }
 
 /// <summary>The program that runs a guest. <c>Qemu</c>; <c>Kvmtool</c> (<c>lkvm</c>): arm64 with KVM only, no IOMMU and no agent in the guest;
 /// <c>Simulated</c>: a model of a guest with shared addresses, its IOMMU and its device, that runs no program; for devices of origin simulated only.</summary>

@@ -130,6 +130,7 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
             Json(e.Property(s => s.Verdict));
             Json(e.Property(s => s.Guest));
             Json(e.Property(s => s.Probe));
+            Json(e.Property(s => s.FaultStorm));
             e.ToTable(t => t.HasCheckConstraint("ck_sandboxes_phase",
                 $"phase IN ({string.Join(", ", Enum.GetNames<Phase>().Select(n => $"'{n}'"))})"));
             e.ToTable(t => t.HasCheckConstraint("ck_sandboxes_desired",
@@ -204,7 +205,8 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
             v => JsonSerializer.Serialize(v, JsonSerializerOptions.Web),
             s => JsonSerializer.Deserialize<T>(s, JsonSerializerOptions.Web)!,
             new ValueComparer<T>(
-                (a, b) => JsonSerializer.Serialize(a, JsonSerializerOptions.Web) == JsonSerializer.Serialize(b, JsonSerializerOptions.Web),
+                // What is stored is replaced and never changed in place, so what was not replaced needs no look.
+                (a, b) => ReferenceEquals(a, b) || JsonSerializer.Serialize(a, JsonSerializerOptions.Web) == JsonSerializer.Serialize(b, JsonSerializerOptions.Web),
                 v => JsonSerializer.Serialize(v, JsonSerializerOptions.Web).GetHashCode(StringComparison.Ordinal),
                 v => v));
     }

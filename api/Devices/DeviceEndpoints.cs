@@ -42,9 +42,9 @@ public static class DeviceEndpoints
             from d in db.Devices.AsNoTracking()
             join n in db.Nodes on d.NodeId equals n.Id
             where d.Present
-            select new { d.Class, d.Origin, d.Description, Free = n.Phase == NodePhase.Ready && d.Phase == DevicePhase.Available && d.SandboxId == null }).ToListAsync(ct);
-        return new Page<DeviceClassView>(devices.GroupBy(d => (d.Class, d.Origin)).OrderBy(g => g.Key).Select(g => new DeviceClassView(
-            g.Key.Class, Descriptions.GetValueOrDefault(g.Key.Class) ?? g.First().Description, g.Key.Origin,
-            g.Count(), g.Count(d => d.Free))).ToList(), null);
+            group new { d.Description, Free = n.Phase == NodePhase.Ready && d.Phase == DevicePhase.Available && d.SandboxId == null } by new { d.Class, d.Origin } into g
+            select new { g.Key.Class, g.Key.Origin, Description = g.Min(d => d.Description), Total = g.Count(), Free = g.Count(d => d.Free) }).ToListAsync(ct);
+        return new Page<DeviceClassView>(devices.OrderBy(d => (d.Class, d.Origin)).Select(d => new DeviceClassView(
+            d.Class, Descriptions.GetValueOrDefault(d.Class) ?? d.Description!, d.Origin, d.Total, d.Free)).ToList(), null);
     }
 }

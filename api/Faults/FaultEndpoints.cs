@@ -23,17 +23,17 @@ public static class FaultEndpoints
         if (limit is < 1 or > FaultResolution.WantedPoints) return ApiProblem.Validation("limit", $"takes 1 to {FaultResolution.WantedPoints}");
         if (step is < 1 or > FaultResolution.MaxStepSeconds) return ApiProblem.Validation("step", $"takes 1 to {FaultResolution.MaxStepSeconds} seconds");
         source ??= [];
-        if (source.Length > MaxSources || source.Any(s => !FaultIntake.IsName(s))) return ApiProblem.Validation("source", $"takes at most {MaxSources} names of sources");
+        if (source.Length > MaxSources || source.Any(s => !FaultSamplesEncoding.IsName(s))) return ApiProblem.Validation("source", $"takes at most {MaxSources} names of sources");
         var now = time.GetUtcNow();
         var (since, until) = (from ?? now.AddMinutes(-15), to ?? now.AddMinutes(1));
         if (since > until) return ApiProblem.Validation("from", "takes a time before to");
         var project = http.User.ProjectId();
         if (!await db.Sandboxes.AnyAsync(s => s.Id == id && s.ProjectId == project, ct)) return ApiProblem.SandboxNotFound();
         var resolution = FaultResolution.Choose(since, until, step, retention.OldestSample(now));
-        var history = new FaultHistory(store, id, resolution);
+        var history = new FaultHistory(store, id, resolution, source);
         var samples = await history.ReadAsync(since, until, after, limit + 1, ct);
         var before = samples.Count == 0 ? null : await history.BeforeAsync(samples[0].At, after, ct);
-        var items = FaultIncrease.Of(before, samples.Take(limit), source).ToList();
-        return Results.Ok(new FaultHistoryView(items, samples.Count > limit ? items[^1].At.UtcDateTime.ToString("O") : null, resolution.StepSeconds));
+        var items = FaultIncrease.Of(before, samples.Take(limit)).ToList();
+        return new FaultHistoryAnswer(new FaultHistoryView(items, samples.Count > limit ? items[^1].At.UtcDateTime.ToString("O") : null, resolution.StepSeconds));
     }
 }

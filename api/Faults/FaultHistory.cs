@@ -1,12 +1,11 @@
-using System.Text.Json;
 using Contracts;
 using Npgsql;
 using NpgsqlTypes;
 
 namespace Api.Faults;
 
-/// <summary>Reads one sandbox's stored samples at one resolution: the last sample of each step and incarnation.</summary>
-public sealed class FaultHistory(NpgsqlDataSource source, Guid sandbox, FaultResolution resolution)
+/// <summary>Reads one sandbox's stored samples at one resolution: the last sample of each step and incarnation, of the sources asked for, or of all when none is.</summary>
+public sealed class FaultHistory(NpgsqlDataSource store, Guid sandbox, FaultResolution resolution, IReadOnlyCollection<string> sources)
 {
     private readonly string rows = resolution.FromMinutes
         // A sample lies in its minute; the two bounds on minute let whole partitions be passed over.
@@ -23,7 +22,7 @@ public sealed class FaultHistory(NpgsqlDataSource source, Guid sandbox, FaultRes
         var stepped = !IsStepped
             ? rows
             : $"SELECT DISTINCT ON (step, incarnation) at, incarnation, readings, date_bin($5, at, 'epoch') AS step FROM ({rows}) AS r ORDER BY step, incarnation, at DESC";
-        await using var command = source.CreateCommand($"SELECT at, incarnation, readings FROM ({stepped}) AS s ORDER BY at LIMIT $4");
+        await using var command = store.CreateCommand($"SELECT at, incarnation, readings FROM ({stepped}) AS s ORDER BY at LIMIT $4");
         Add(command, from, to);
         command.Parameters.Add(new() { Value = limit });
         if (IsStepped) command.Parameters.Add(new() { Value = TimeSpan.FromSeconds(resolution.StepSeconds) });
@@ -35,7 +34,7 @@ public sealed class FaultHistory(NpgsqlDataSource source, Guid sandbox, FaultRes
     {
         var at = IsStepped ? new DateTimeOffset(first.UtcTicks - (first.UtcTicks - DateTimeOffset.UnixEpoch.Ticks) % (resolution.StepSeconds * TimeSpan.TicksPerSecond), TimeSpan.Zero) : first;
         if (after >= at) at = after.Value.AddTicks(TimeSpan.TicksPerMicrosecond);
-        await using var command = source.CreateCommand($"{rows} ORDER BY at DESC LIMIT 1");
+        await using var command = store.CreateCommand($"{rows} ORDER BY at DESC LIMIT 1");
         Add(command, at - TimeSpan.FromSeconds(Math.Max(3600, 2 * resolution.StepSeconds)), at);
         return (await AllAsync(command, ct)).FirstOrDefault();
     }
@@ -47,13 +46,13 @@ public sealed class FaultHistory(NpgsqlDataSource source, Guid sandbox, FaultRes
         command.Parameters.Add(new() { Value = to.UtcDateTime, NpgsqlDbType = NpgsqlDbType.TimestampTz });
     }
 
-    private static async Task<List<StoredSample>> AllAsync(NpgsqlCommand command, CancellationToken ct)
+    private async Task<List<StoredSample>> AllAsync(NpgsqlCommand command, CancellationToken ct)
     {
         var samples = new List<StoredSample>();
         await using var reader = await command.ExecuteReaderAsync(ct);
         while (await reader.ReadAsync(ct))
             samples.Add(new StoredSample(new DateTimeOffset(reader.GetDateTime(0), TimeSpan.Zero), reader.GetInt32(1),
-                JsonSerializer.Deserialize<List<SourceReading>>(reader.GetString(2), JsonSerializerOptions.Web)!));
+                FaultSamplesEncoding.Decode(reader.GetFieldValue<byte[]>(2), sources)));
         return samples;
     }
 }

@@ -8,14 +8,14 @@ public sealed record StoredSample(DateTimeOffset At, int Incarnation, IReadOnlyL
 // Pure: counters to what was added between two samples. Within one incarnation only; what cannot be told is null, never 0 and never negative.
 public static class FaultIncrease
 {
-    // before: The sample before the first, if there is one; it is not in the answer. sources: Those wanted; all when empty.
-    public static IEnumerable<FaultSampleView> Of(StoredSample? before, IEnumerable<StoredSample> samples, IReadOnlyCollection<string> sources)
+    // before: The sample before the first, if there is one; it is not in the answer.
+    public static IEnumerable<FaultSampleView> Of(StoredSample? before, IEnumerable<StoredSample> samples)
     {
         foreach (var sample in samples)
         {
             var earlier = before is not null && before.Incarnation == sample.Incarnation ? before : null;
             yield return new FaultSampleView(sample.At, sample.Incarnation,
-                [.. sample.Readings.Where(r => sources.Count == 0 || sources.Contains(r.Source)).Select(r => Of(earlier, sample.At, r))]);
+                [.. sample.Readings.Select(r => Of(earlier, sample.At, r))]);
             before = sample;
         }
     }

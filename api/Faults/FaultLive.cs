@@ -11,10 +11,11 @@ public sealed class FaultLive
     private readonly Lock gate = new();
     private readonly ConcurrentDictionary<Guid, ConcurrentDictionary<Channel<FaultSample>, bool>> watchers = new();
 
-    public void Publish(FaultSample sample)
+    public void Publish(in EncodedSample sample)
     {
         if (!watchers.TryGetValue(sample.SandboxId, out var of)) return;
-        foreach (var channel in of.Keys) channel.Writer.TryWrite(sample);
+        var decoded = sample.Decode();
+        foreach (var channel in of.Keys) channel.Writer.TryWrite(decoded);
     }
 
     public async IAsyncEnumerable<FaultSample> WatchAsync(Guid sandboxId, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken ct)

@@ -1,54 +1,73 @@
-using System.Text.Json;
 using Contracts;
 using Npgsql;
 using NpgsqlTypes;
 
 namespace Api.Faults;
 
-/// <summary>Writes queued samples by binary COPY, a batch a second, into the table that is partitioned by day; those whose minute may have been rolled up
-/// (FaultRollups) also into their minute. Guarantees: a batch is stored whole or kept for the next try. On a crash the batch in hand is lost (at most about a second).</summary>
+/// <summary>Writes queued samples by binary COPY, each second all that there are, into the table that is partitioned by day; those whose minute may have been rolled up
+/// (FaultRollups) also into their minute. Guarantees: a batch is stored whole or kept for the next try; while the database takes none, the queue fills and nodes keep
+/// theirs (FaultIntake); a stop stores what there is. On a crash the batch in hand and the queue are lost (at most about a second, unless the database took none).</summary>
 public sealed class FaultStore(FaultIntake intake, FaultLatest latest, NpgsqlDataSource source, TimeProvider time, ILogger<FaultStore> log) : BackgroundService
 {
     private const int MaxBatch = 20_000;
-    private static readonly TimeSpan Interval = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan Interval = TimeSpan.FromSeconds(1), LastTry = TimeSpan.FromSeconds(2);
 
     private const string Late = $"""
         {FaultRollups.Insert}
-        SELECT sandbox, date_trunc('minute', at), incarnation, at, readings::jsonb FROM unnest($1, $2, $3, $4) AS late (sandbox, at, incarnation, readings)
+        SELECT sandbox, date_trunc('minute', at), incarnation, at, readings FROM unnest($1, $2, $3, $4) AS late (sandbox, at, incarnation, readings)
         {FaultRollups.KeepLast}
         """;
 
+    private readonly List<EncodedSample> batch = new(MaxBatch);
+    private long dropped;
+
+    /// <summary>Samples that were taken in, and that the database will never take.</summary>
+    public long Dropped => Interlocked.Read(ref dropped);
+
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
-        var batch = new List<FaultSample>();
-        var told = 0L;
         using var timer = new PeriodicTimer(Interval, time);
         while (await NextAsync(timer, stoppingToken))
         {
             latest.Forget();
-            if (intake.Dropped is var dropped && dropped > told)
+            while (await StoreBatchAsync(stoppingToken) == MaxBatch)
             {
-                log.LogWarning("{Count} fault samples were dropped: the queue is full", dropped - told);
-                told = dropped;
-            }
-            while (batch.Count < MaxBatch && intake.Queue.TryRead(out var sample)) batch.Add(sample);
-            if (batch.Count == 0) continue;
-            try
-            {
-                await WriteAsync(batch, stoppingToken);
-                batch.Clear();
-            }
-            catch (NpgsqlException e)
-            {
-                log.LogWarning("{Count} fault samples wait: {Message}", batch.Count, e.Message);
-                // A day without its partition gets one soon (FaultPartitions); anything else that the database refuses, it would refuse for ever.
-                if (e is PostgresException { IsTransient: false, SqlState: not PostgresErrorCodes.CheckViolation }) batch.Clear();
-            }
-            catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
-            {
-                return;
             }
         }
+        intake.Close();
+        using var last = new CancellationTokenSource(LastTry, time);
+        while (await StoreBatchAsync(last.Token) > 0)
+        {
+        }
+    }
+
+    /// <summary>How many were stored; those that were not stay for the next try.</summary>
+    private async Task<int> StoreBatchAsync(CancellationToken ct)
+    {
+        while (batch.Count < MaxBatch && intake.TryTake(out var sample)) batch.Add(sample);
+        if (batch.Count == 0) return 0;
+        try
+        {
+            await WriteAsync(ct);
+            var stored = batch.Count;
+            batch.Clear();
+            return stored;
+        }
+        catch (NpgsqlException e)
+        {
+            log.LogWarning("{Count} fault samples wait: {Message}", batch.Count, e.Message);
+            // A day without its partition gets one soon (FaultPartitions); anything else that the database refuses, it would refuse for ever.
+            if (e is PostgresException { IsTransient: false, SqlState: not PostgresErrorCodes.CheckViolation })
+            {
+                log.LogError("{Count} fault samples are dropped: the database will never take them", batch.Count);
+                Interlocked.Add(ref dropped, batch.Count);
+                batch.Clear();
+            }
+        }
+        catch (OperationCanceledException) when (ct.IsCancellationRequested)
+        {
+        }
+        return 0;
     }
 
     private static async Task<bool> NextAsync(PeriodicTimer timer, CancellationToken ct)
@@ -63,7 +82,7 @@ public sealed class FaultStore(FaultIntake intake, FaultLatest latest, NpgsqlDat
         }
     }
 
-    private async Task WriteAsync(List<FaultSample> batch, CancellationToken ct)
+    private async Task WriteAsync(CancellationToken ct)
     {
         await using var connection = await source.OpenConnectionAsync(ct);
         await using var transaction = await connection.BeginTransactionAsync(ct);
@@ -75,27 +94,25 @@ public sealed class FaultStore(FaultIntake intake, FaultLatest latest, NpgsqlDat
                 await import.WriteAsync(sample.SandboxId, NpgsqlDbType.Uuid, ct);
                 await import.WriteAsync(sample.At.UtcDateTime, NpgsqlDbType.TimestampTz, ct);
                 await import.WriteAsync(sample.Incarnation, NpgsqlDbType.Integer, ct);
-                await import.WriteAsync(Text(sample), NpgsqlDbType.Jsonb, ct);
+                await import.WriteAsync(sample.Readings, NpgsqlDbType.Bytea, ct);
             }
             await import.CompleteAsync(ct);
         }
-        await AddLateAsync(connection, transaction, batch, ct);
+        await AddLateAsync(connection, transaction, ct);
         await transaction.CommitAsync(ct);
     }
 
     /// <summary>The last of each minute, of samples so old that their minute is, or soon will be, rolled up without them.</summary>
-    private async Task AddLateAsync(NpgsqlConnection connection, NpgsqlTransaction transaction, List<FaultSample> batch, CancellationToken ct)
+    private async Task AddLateAsync(NpgsqlConnection connection, NpgsqlTransaction transaction, CancellationToken ct)
     {
         var limit = time.GetUtcNow() - FaultRollups.Grace;
-        var late = batch.Where(s => s.At < limit).GroupBy(s => (s.SandboxId, s.Incarnation, FaultRollups.Minute(s.At))).Select(g => g.MaxBy(s => s.At)!).ToList();
+        var late = batch.Where(s => s.At < limit).GroupBy(s => (s.SandboxId, s.Incarnation, FaultRollups.Minute(s.At))).Select(g => g.MaxBy(s => s.At)).ToList();
         if (late.Count == 0) return;
         await using var command = new NpgsqlCommand(Late, connection, transaction);
         command.Parameters.Add(new() { Value = late.Select(s => s.SandboxId).ToArray() });
         command.Parameters.Add(new() { Value = late.Select(s => s.At.UtcDateTime).ToArray(), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.TimestampTz });
         command.Parameters.Add(new() { Value = late.Select(s => s.Incarnation).ToArray() });
-        command.Parameters.Add(new() { Value = late.Select(Text).ToArray() });
+        command.Parameters.Add(new() { Value = late.Select(s => s.Readings.ToArray()).ToArray() });
         await command.ExecuteNonQueryAsync(ct);
     }
-
-    private static string Text(FaultSample sample) => JsonSerializer.Serialize(sample.Readings, JsonSerializerOptions.Web);
 }

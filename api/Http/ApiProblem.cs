@@ -18,6 +18,8 @@ public static partial class ApiProblem
 
     public static IResult SandboxNotFound() => Of(404, "sandbox_not_found", "There is no sandbox with that id.");
 
+    public static IResult BeingDeleted() => Of(409, "being_deleted", "It is being deleted.");
+
     /// <summary>What is over the project's quota, by its name in <c>GET /v1/project</c>, each with a sentence.</summary>
     public static IResult QuotaExceeded(IReadOnlyDictionary<string, string[]> over) =>
         Of(409, "quota_exceeded", $"The project's quota is used up: {string.Join("; ", over.Values.Select(v => v[0]))}.", over);

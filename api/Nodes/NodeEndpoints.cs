@@ -10,8 +10,8 @@ public static class NodeEndpoints
     public static void MapNodes(this IEndpointRouteBuilder routes)
     {
         var group = routes.MapGroup("/v1/nodes").WithTags("Nodes");
-        group.MapGet("/", async (SandboxDb db, CancellationToken ct) => TypedResults.Ok(new Page<NodeView>(await ViewsAsync(db, null, ct), null))).RequiresService(Role.Viewer)
-            .WithSummary("Every node, what it is and what of it is in use.");
+        group.MapGet("/", ListAsync).RequiresService(Role.Viewer).WithSummary("Nodes by name, what each is and what of it is in use; name: that one; phase: those in it; next goes on with after.")
+            .Produces<Page<NodeView>>().ProducesProblem(422);
         group.MapPost("/join-tokens", (JoinTokenCreate? create, NodeJoining joining, CancellationToken ct) => joining.CreateTokenAsync(create, ct)).RequiresService(Role.Admin)
             .WithSummary("A token by which one machine may become a node, once. It is shown here only.").Produces<JoinTokenView>(201).ProducesProblem(400).ProducesProblem(409).ProducesProblem(422);
         group.MapPost("/join", (NodeJoin? join, HttpContext http, NodeJoining joining, CancellationToken ct) => joining.JoinAsync(http.User, join, ct)).RequireAuthorization(Schemes.JoinToken)
@@ -22,14 +22,30 @@ public static class NodeEndpoints
     }
 
     private static async Task<IResult> Get(Guid id, SandboxDb db, CancellationToken ct) =>
-        await ViewsAsync(db, id, ct) is [var node] ? Results.Ok(node) : ApiProblem.Of(404, "node_not_found", "There is no node with that id.");
+        await ViewsAsync(db, db.Nodes.Where(n => n.Id == id), 1, ct) is [var node] ? Results.Ok(node) : ApiProblem.Of(404, "node_not_found", "There is no node with that id.");
 
-    private static async Task<List<NodeView>> ViewsAsync(SandboxDb db, Guid? only, CancellationToken ct)
+    private static async Task<IResult> ListAsync(SandboxDb db, CancellationToken ct, int limit = Paging.MaxLimit, string? after = null, string? name = null, string? phase = null)
     {
-        var nodes = await db.Nodes.AsNoTracking().Where(n => only == null || n.Id == only).OrderBy(n => n.Name).ToListAsync(ct);
-        var used = await db.Sandboxes.AsNoTracking().Where(s => s.NodeId != null && s.Phase != Phase.Stopped && s.Phase != Phase.Failed && s.Phase != Phase.Pending)
+        if (limit is < 1 or > Paging.MaxLimit) return Paging.LimitProblem();
+        NodePhase? only = null;
+        if (phase is not null)
+        {
+            if (!NamedEnum.TryParse<NodePhase>(phase, out var wanted)) return ApiProblem.Validation("phase", $"takes one of {string.Join(", ", Enum.GetNames<NodePhase>())}");
+            only = wanted;
+        }
+        // Names are of letters, digits and hyphens, compared by the database as it orders them.
+        var asked = db.Nodes.Where(n => (name == null || n.Name == name) && (only == null || n.Phase == only) && (after == null || string.Compare(n.Name, after) > 0));
+        var views = await ViewsAsync(db, asked, limit + 1, ct);
+        return Results.Ok(new Page<NodeView>(views.Take(limit).ToList(), views.Count > limit ? views[limit - 1].Name : null));
+    }
+
+    private static async Task<List<NodeView>> ViewsAsync(SandboxDb db, IQueryable<Node> asked, int most, CancellationToken ct)
+    {
+        var nodes = await asked.AsNoTracking().OrderBy(n => n.Name).Take(most).ToListAsync(ct);
+        var ids = nodes.Select(n => (Guid?)n.Id).ToList();
+        var used = await db.Sandboxes.AsNoTracking().Where(s => ids.Contains(s.NodeId) && s.Phase != Phase.Stopped && s.Phase != Phase.Failed && s.Phase != Phase.Pending)
             .GroupBy(s => s.NodeId!.Value).Select(g => new { g.Key, Count = g.Count(), Vcpus = g.Sum(s => s.Vcpus), Mib = g.Sum(s => (long)s.MemoryMib) }).ToDictionaryAsync(g => g.Key, ct);
-        var devices = await db.Devices.AsNoTracking().Where(d => d.Present).GroupBy(d => d.NodeId).Select(g => new { g.Key, Count = g.Count() }).ToDictionaryAsync(g => g.Key, g => g.Count, ct);
+        var devices = await db.Devices.AsNoTracking().Where(d => d.Present && ids.Contains(d.NodeId)).GroupBy(d => d.NodeId).Select(g => new { g.Key, Count = g.Count() }).ToDictionaryAsync(g => g.Key, g => g.Count, ct);
         return nodes.Select(n =>
         {
             used.TryGetValue(n.Id, out var u);

@@ -15,7 +15,7 @@ namespace Api.Nodes;
 [Authorize(Schemes.Node)]
 public sealed class NodeHub(NodeSync sync, NodeInventories inventories, FaultIntake faults, TimeProvider time, ConsoleRelay consoles, RefusedMachines refused, ILogger<NodeHub> log) : Hub
 {
-    private const string Own = "own", Waiting = "inventory";
+    private const string Own = "own", Waiting = "inventory", Answered = "answered";
 
     private Guid NodeId => Guid.Parse(Context.User!.FindFirstValue(Schemes.NodeClaim)!);
 
@@ -29,14 +29,15 @@ public sealed class NodeHub(NodeSync sync, NodeInventories inventories, FaultInt
             throw new HubException($"protocol_mismatch: this API speaks version {NodeProtocol.Version}");
         }
         if (NodeReports.Problem(report) is { } problem) throw new HubException($"invalid_report: {problem}");
-        if (await sync.SyncAsync(NodeId, report!, Context.ConnectionAborted) is not { } plan)
+        if (await sync.SyncAsync(NodeId, report!, Context.Items.TryGetValue(Answered, out var last) ? (AnsweredReport?)last : null, Context.ConnectionAborted) is not { } answer)
         {
             await DisownAsync();
             await refused.TellAsync(NodeId, Context.ConnectionAborted);
             throw new HubException("node_is_another_machine: this token is of a node that is another machine; join with a token of your own, or have the node replaced");
         }
+        Context.Items[Answered] = answer;
         await BecomeOwnAsync();
-        return plan;
+        return answer.Plan;
     }
 
     public async Task Inventory(NodeInventory inventory)
@@ -46,10 +47,8 @@ public sealed class NodeHub(NodeSync sync, NodeInventories inventories, FaultInt
         else Context.Items[Waiting] = inventory;
     }
 
-    public async Task Faults(FaultSample[] samples)
-    {
-        if (await IsStillOwnAsync()) faults.Accept(NodeId, samples ?? []);
-    }
+    /// <summary>False: not now. The connection is not the node's own (yet), or what came before has not been stored.</summary>
+    public async Task<bool> Faults(byte[] batch) => await IsStillOwnAsync() && faults.TryAccept(NodeId, batch ?? []);
 
     public async Task ConsoleOutput(ConsoleChunk chunk)
     {
@@ -68,6 +67,7 @@ public sealed class NodeHub(NodeSync sync, NodeInventories inventories, FaultInt
     private async Task DisownAsync()
     {
         Context.Items.Remove(Own);
+        Context.Items.Remove(Answered);
         await Groups.RemoveFromGroupAsync(Context.ConnectionId, NodePlans.Group(NodeId));
     }
 

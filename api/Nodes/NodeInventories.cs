@@ -35,7 +35,7 @@ public sealed class NodeInventories(IServiceScopeFactory scopes)
             node.Id, node.Name, node.Phase, CanRun(node) && hasImage, node.Facts?.Problems ?? [], row?.Inventory));
     }
 
-    private static bool CanRun(Node node) => node is { Phase: NodePhase.Ready, Facts: { VcpuCapacity: > 0 } facts } && (facts.VmmVersion ?? facts.KvmtoolVersion) is not null;
+    private static bool CanRun(Node node) => node is { Phase: NodePhase.Ready, Facts: { VcpuCapacity: > 0 } facts } && ((facts.VmmVersion ?? facts.KvmtoolVersion) is not null || facts.Origin == Origin.Simulated);
 
     /// <summary>Null when nothing is missing.</summary>
     public static string? Problem(NodeInventory? told)

@@ -28,8 +28,9 @@ public sealed class NodeJoining(SandboxDb db, TimeProvider time)
         await using var transaction = await db.BeginAsync(ct);
         await db.Database.ExecuteSqlAsync($"SELECT pg_advisory_xact_lock({CreateLock})", ct);
         await db.JoinTokens.Where(t => t.ExpiresAt <= now).ExecuteDeleteAsync(ct);
-        if (await db.JoinTokens.CountAsync(ct) >= MaxTokens)
-            return ApiProblem.Of(409, "too_many_join_tokens", $"There are {MaxTokens} join tokens that have not expired; wait until one has.");
+        // One that was used is kept for its machine alone, which may have lost its answer.
+        if (await db.JoinTokens.CountAsync(t => t.UsedBy == null, ct) >= MaxTokens)
+            return ApiProblem.Of(409, "too_many_join_tokens", $"There are {MaxTokens} join tokens that are not used and have not expired; wait until one is.");
         if (create.Replace is not true && await db.Nodes.AnyAsync(n => n.Name == create.Name, ct)) return NodeExists(create.Name!);
         var secret = Secret.Create(Secret.JoinTokenPrefix);
         var token = new JoinToken

@@ -14,23 +14,26 @@ namespace Api.Nodes;
 /// Guarantees: phases, devices and their events change in one transaction; a report applied twice changes nothing the second time;
 /// nothing of a report of another machine than the node is stored.
 /// Assumes: a report is one consistent snapshot. On a crash midway nothing of the report is stored and the node sends it again.</summary>
-public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, FaultIntake faults, SandboxScheduler scheduler, TimeProvider time, ILogger<NodeSync> log)
+public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, AnsweredReports answers, FaultIntake faults, SandboxScheduler scheduler, TimeProvider time, ILogger<NodeSync> log)
 {
     private const int Attempts = 5;
     public const int MaxReportedSandboxes = 4096, MaxReportedDevices = 4096, MaxReportedImages = 256;
 
-    /// <summary>The plan; null: the report is of another machine than the node.</summary>
-    public async Task<NodePlan?> SyncAsync(Guid nodeId, NodeReport report, CancellationToken ct)
+    /// <summary>The plan, with what it answers; null: the report is of another machine than the node. <paramref name="last"/>: of the same connection.</summary>
+    public async Task<AnsweredReport?> SyncAsync(Guid nodeId, NodeReport report, AnsweredReport? last, CancellationToken ct)
     {
         if (report.Sandboxes.Count > MaxReportedSandboxes || report.Devices.Count > MaxReportedDevices || report.Images.Count > MaxReportedImages)
             throw new InvalidOperationException($"node {nodeId} reports more than the limits allow");
+        var digest = AnsweredReports.Digest(report);
+        if (last is not null && await answers.HoldsAsync(last, nodeId, report.Installation, digest, time.GetUtcNow(), ct)) return last;
         for (var attempt = 1; ; attempt++)
         {
+            var rows = await answers.RowsAsync(nodeId, ct);
             await using var scope = scopes.CreateAsyncScope();
             var db = scope.ServiceProvider.GetRequiredService<SandboxDb>();
             try
             {
-                return await ApplyAsync(db, nodeId, report, ct);
+                return await ApplyAsync(db, nodeId, report, ct) is { } plan ? new AnsweredReport(digest, rows, plan) : null;
             }
             catch (DbUpdateConcurrencyException) when (attempt < Attempts)
             {
@@ -51,7 +54,7 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Fault
         var devices = await db.Devices.Where(d => d.NodeId == nodeId).ToListAsync(ct);
         var sandboxes = await db.Sandboxes.Where(s => s.NodeId == nodeId).ToDictionaryAsync(s => s.Id, ct);
         foreach (var observed in report.Sandboxes)
-            if (sandboxes.TryGetValue(observed.Id, out var sandbox)) ApplySandbox(db, sandbox, observed, now);
+            if (sandboxes.TryGetValue(observed.Id, out var sandbox)) ApplySandbox(db, node, devices, sandbox, observed, now);
         var gone = sandboxes.Values.Where(s => db.Entry(s).State == EntityState.Deleted).ToList();
         var freed = ApplyDevices(db, node, devices, report.Devices, sandboxes, gone, now);
         await db.SaveChangesAsync(ct);
@@ -91,10 +94,9 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Fault
         }
     }
 
-    private static void ApplySandbox(SandboxDb db, Sandbox sandbox, ReportedSandbox observed, DateTimeOffset now)
+    private static void ApplySandbox(SandboxDb db, Node node, List<Device> devices, Sandbox sandbox, ReportedSandbox observed, DateTimeOffset now)
     {
-        var outcome = SandboxLifecycle.Observe(sandbox.Phase, sandbox.Desired, sandbox.Incarnation, sandbox.Launched, observed.Incarnation, observed.State);
-        if (outcome is SandboxLifecycle.Outcome.Gone)
+        if (Observe() is SandboxLifecycle.Outcome.Gone)
         {
             db.Sandboxes.Remove(sandbox);
             db.Events.Add(Event.Of(sandbox, EventType.SandboxDeleted, "Removed", $"{sandbox.Name} is gone; nothing of it is left on its node.", now));
@@ -103,7 +105,7 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Fault
         if (observed.Incarnation != sandbox.Incarnation || sandbox.Phase == Phase.Pending) return;
 
         // Details of an ended guest are still taken (its last conditions come with, or after, its end); its phase is not.
-        foreach (var condition in observed.Conditions)
+        foreach (var condition in observed.Conditions.Where(c => !FaultStorms.IsOutOfDate(c, observed.StormJudgedBy, sandbox.FaultStorm)))
             if (sandbox.Set(condition))
                 db.Events.Add(Event.Of(sandbox, EventType.SandboxCondition, condition.Reason, $"{condition.Type} is {condition.Status}: {condition.Message}", now));
         if (observed.Verdict is not null) sandbox.Verdict = observed.Verdict;
@@ -111,13 +113,16 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Fault
         sandbox.Probe = observed.Probe?.ToList() ?? sandbox.Probe;
         sandbox.ExecAt = observed.ExecAt ?? sandbox.ExecAt;
         sandbox.GuestReadyAt = observed.GuestReadyAt ?? sandbox.GuestReadyAt;
-        if (outcome is not SandboxLifecycle.Outcome.Become become) return;
+        FaultStorms.Answer(db, sandbox, observed, devices, node.Name, now);
+        if (Observe() is not SandboxLifecycle.Outcome.Become become) return;
         if (observed.State is not (VmState.Absent or VmState.Preparing)) sandbox.Launched = true;
-        if (become.Phase is Phase.Failed or Phase.Stopped) sandbox.Failure = observed.Failure;
+        if (become.Phase is Phase.Failed or Phase.Stopped) sandbox.Failure = FaultStorms.FailureOfEnd(observed.Failure, sandbox.Failure);
         if (!sandbox.Enter(become.Phase, now)) return;
         var ended = become.Phase is Phase.Stopped or Phase.Failed ? observed.Conditions.FirstOrDefault(c => c is { Type: ConditionType.VmmRunning, Status: ConditionStatus.False }) : null;
         db.Events.Add(Event.Of(sandbox, EventType.SandboxPhase, observed.Failure?.Reason ?? ended?.Reason ?? become.Phase.ToString(),
             observed.Failure?.Message ?? ended?.Message ?? $"{sandbox.Name} is {become.Phase}.", now));
+
+        SandboxLifecycle.Outcome Observe() => SandboxLifecycle.Observe(sandbox.Phase, sandbox.Desired, sandbox.Incarnation, sandbox.Launched, observed.Incarnation, observed.State);
     }
 
     /// <summary>True if a device became free.</summary>

@@ -22,6 +22,10 @@ public sealed class Sandbox
     public Dictionary<string, string> Labels { get; set; } = [];
     public string? UserData { get; init; }
     public List<string> SshKeys { get; init; } = [];
+    /// <summary>Null: nobody judges whether its faults are a storm.</summary>
+    public StormPolicy? FaultStorm { get; set; }
+    /// <summary>The incarnation whose devices its storm policy has quarantined last; null: none.</summary>
+    public int? StormQuarantineOf { get; set; }
 
     public DesiredState Desired { get; set; }
     public Phase Phase { get; set; }

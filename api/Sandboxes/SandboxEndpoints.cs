@@ -27,6 +27,10 @@ public static class SandboxEndpoints
         group.MapPost("/{id:guid}/start", Start).Requires(Role.Operator).WithSummary("Start a stopped or failed sandbox: it is placed anew.").Produces<SandboxView>(202).ProducesProblem(404).ProducesProblem(409).ProducesProblem(412);
         group.MapPost("/{id:guid}/stop", Stop).Requires(Role.Operator).WithSummary("Power the guest off and give its devices back.").Produces<SandboxView>(202).ProducesProblem(404).ProducesProblem(409).ProducesProblem(412);
         group.MapPost("/{id:guid}/restart", Restart).Requires(Role.Operator).WithSummary("End the guest and start another on the same node and devices.").Produces<SandboxView>(202).ProducesProblem(404).ProducesProblem(409).ProducesProblem(412);
+        group.MapPut("/{id:guid}/storm-policy", (Guid id, StormPolicyRequest? policy, HttpContext http, StormPolicies policies, CancellationToken ct) => policies.SetAsync(id, policy, http.User, IfMatch.Of(http), ct)).Requires(Role.Operator)
+            .WithSummary("Say from what rate of faults on it is in a storm, and what happens then; its guest goes on.").Produces<SandboxView>().ProducesProblem(400).ProducesProblem(404).ProducesProblem(409).ProducesProblem(412).ProducesProblem(422);
+        group.MapDelete("/{id:guid}/storm-policy", (Guid id, HttpContext http, StormPolicies policies, CancellationToken ct) => policies.RemoveAsync(id, http.User, IfMatch.Of(http), ct)).Requires(Role.Operator)
+            .WithSummary("Judge its faults no more.").Produces<SandboxView>().ProducesProblem(404).ProducesProblem(409).ProducesProblem(412);
         group.MapDelete("/{id:guid}", Delete).Requires(Role.Operator).WithSummary("End the guest at once and remove everything of it.").Produces<SandboxView>(202).Produces(204).ProducesProblem(404).ProducesProblem(412);
     }
 
@@ -35,6 +39,7 @@ public static class SandboxEndpoints
         if (create is null) return ApiProblem.Of(400, "invalid_request", "A JSON object is expected.");
         var errors = SandboxValidation.Check(create);
         if (errors.Count > 0) return ApiProblem.Validation(errors);
+        if (StormPolicies.Refusal(create.FaultStorm, http.User) is { } refusal) return refusal;
         if (!await db.NodeImages.AnyAsync(i => i.Name == create.Image, ct))
             return ApiProblem.Of(422, "image_not_found", $"No node has an image named {create.Image}.", new Dictionary<string, string[]> { ["image"] = ["is on no node (GET /v1/images)"] });
         var classes = (create.Accelerators ?? []).Select(a => a.Class!).ToList();
@@ -84,6 +89,7 @@ public static class SandboxEndpoints
             Labels = create.Labels?.ToDictionary() ?? [],
             UserData = create.UserData,
             SshKeys = create.SshKeys?.ToList() ?? [],
+            FaultStorm = StormPolicies.Of(create.FaultStorm),
             Desired = DesiredState.Running,
             Generation = 1,
             CreatedAt = now,

@@ -38,6 +38,14 @@ public static class SandboxLifecycle
         };
     }
 
+    /// <summary>What a storm changes: whether the guest is to be stopped, and whether its devices are to be quarantined.</summary>
+    public readonly record struct StormAnswer(bool Stops, bool Quarantines);
+
+    /// <summary>What a policy makes of a storm of the present incarnation. A guest that has ended, or that somebody has stopped, is not stopped once more.</summary>
+    public static StormAnswer OnStorm(StormAction action, DesiredState desired, VmState observed, bool quarantined) => new(
+        action is StormAction.Stop or StormAction.Quarantine && desired == DesiredState.Running && observed is not (VmState.Stopped or VmState.Failed or VmState.Absent),
+        action == StormAction.Quarantine && !quarantined);
+
     /// <summary>A device is free again once its node no longer counts it as held by its sandbox, and that sandbox is not about to use it.</summary>
     public static bool MayRelease(Phase? phase, bool heldByIt) => !heldByIt && phase is (null or Phase.Stopped or Phase.Failed or Phase.Pending);
 

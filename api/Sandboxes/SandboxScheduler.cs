@@ -110,7 +110,9 @@ public sealed class SandboxScheduler(IServiceScopeFactory scopes, NodePlans plan
             .GroupBy(s => s.NodeId!.Value).Select(g => new { g.Key, Vcpus = g.Sum(s => s.Vcpus), Mib = g.Sum(s => (long)s.MemoryMib) })
             .ToDictionaryAsync(g => g.Key, ct);
         var devices = (await db.Devices.AsNoTracking()
-            .Where(d => d.SandboxId == null && d.Phase == DevicePhase.Available && d.Present).OrderBy(d => d.Address).ToListAsync(ct)).ToLookup(d => d.NodeId);
+            .Where(d => d.SandboxId == null && d.Phase == DevicePhase.Available && d.Present).OrderBy(d => d.Address)
+            // Not its verdict, which is the most of a row: a pass reads all of the fleet.
+            .Select(d => new { d.Id, d.NodeId, d.Class, d.Viommus, d.FitsKvmtool, d.Origin }).ToListAsync(ct)).ToLookup(d => d.NodeId);
         var simulating = (await db.Devices.AsNoTracking().Where(d => d.Present && d.Origin == Origin.Simulated).Select(d => d.NodeId).Distinct().ToListAsync(ct)).ToHashSet();
         var images = (await db.NodeImages.AsNoTracking().ToListAsync(ct)).ToLookup(i => i.NodeId, i => i.Name);
         return nodes.Select(n => new Placement.NodePicture

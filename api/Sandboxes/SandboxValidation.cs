@@ -11,53 +11,63 @@ public static partial class SandboxValidation
     public const int MaxAcceleratorEntries = 8, MaxDevices = 8;
     public const int MaxLabels = 32, MaxLabelValue = 255, MaxUserDataBytes = 16_384, MaxSshKeys = 16, MaxSshKey = 1024;
     public const int MinTtlSeconds = 60, MaxTtlSeconds = 31_536_000;
+    public const int MinStormWindowSeconds = 5, MaxStormWindowSeconds = 3600;
+    public const double MaxStormPerSecond = 1e9;
 
     [GeneratedRegex(@"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\z")] public static partial Regex Name();
     [GeneratedRegex(@"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?\z")] private static partial Regex LabelKey();
     [GeneratedRegex(@"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-ssh-ed25519@openssh\.com|sk-ecdsa-sha2-nistp256@openssh\.com) [A-Za-z0-9+/]+={0,3}( [\x20-\x7e]*)?\z")]
     private static partial Regex SshKey();
 
-    public static Dictionary<string, string[]> Check(SandboxCreate create)
+    public static Dictionary<string, string[]> Check(SandboxCreate create) => Collect(refuse => Check(create, refuse));
+
+    public static Dictionary<string, string[]> Check(StormPolicyRequest policy) => Collect(refuse => CheckStorm(policy, "", refuse));
+
+    private static Dictionary<string, string[]> Collect(Action<Action<string, string>> check)
     {
         var errors = new Dictionary<string, List<string>>();
-        void Refuse(string field, string message)
+        check((field, message) =>
         {
             if (!errors.TryGetValue(field, out var list)) errors[field] = list = [];
             list.Add(message);
-        }
+        });
+        return errors.ToDictionary(e => e.Key, e => e.Value.ToArray());
+    }
 
-        if (create.Name is null) Refuse("name", "is required");
-        else if (!Name().IsMatch(create.Name)) Refuse("name", "takes 1 to 63 of a-z, 0-9 and -, beginning and ending with a letter or digit");
-        if (create.Image is null) Refuse("image", "is required");
-        else if (!Name().IsMatch(create.Image)) Refuse("image", "takes the name of an image (GET /v1/images)");
-        if (create.Vcpus is { } vcpus and (< 1 or > MaxVcpus)) Refuse("vcpus", $"takes 1 to {MaxVcpus}, not {vcpus}");
-        if (create.MemoryMib is { } mib and (< MinMemoryMib or > MaxMemoryMib)) Refuse("memoryMib", $"takes {MinMemoryMib} to {MaxMemoryMib}, not {mib}");
-        if (create.Viommu is { } viommu && !Enum.IsDefined(viommu)) Refuse("viommu", "takes smmuv3, virtio or none");
-        if (create.Vmm is { } vmm && !Enum.IsDefined(vmm)) Refuse("vmm", "takes qemu, kvmtool or simulated");
+    private static void Check(SandboxCreate create, Action<string, string> refuse)
+    {
+        if (create.Name is null) refuse("name", "is required");
+        else if (!Name().IsMatch(create.Name)) refuse("name", "takes 1 to 63 of a-z, 0-9 and -, beginning and ending with a letter or digit");
+        if (create.Image is null) refuse("image", "is required");
+        else if (!Name().IsMatch(create.Image)) refuse("image", "takes the name of an image (GET /v1/images)");
+        if (create.Vcpus is { } vcpus and (< 1 or > MaxVcpus)) refuse("vcpus", $"takes 1 to {MaxVcpus}, not {vcpus}");
+        if (create.MemoryMib is { } mib and (< MinMemoryMib or > MaxMemoryMib)) refuse("memoryMib", $"takes {MinMemoryMib} to {MaxMemoryMib}, not {mib}");
+        if (create.Viommu is { } viommu && !Enum.IsDefined(viommu)) refuse("viommu", "takes smmuv3, virtio or none");
+        if (create.Vmm is { } vmm && !Enum.IsDefined(vmm)) refuse("vmm", "takes qemu, kvmtool or simulated");
         if (create.Vmm == Vmm.Kvmtool && create.Viommu is Viommu.Smmuv3 or Viommu.Virtio)
         {
-            Refuse("vmm", "kvmtool gives a guest no IOMMU; take qemu, or viommu none");
-            Refuse("viommu", "takes none with vmm kvmtool");
+            refuse("vmm", "kvmtool gives a guest no IOMMU; take qemu, or viommu none");
+            refuse("viommu", "takes none with vmm kvmtool");
         }
         if (create.Vmm == Vmm.Simulated)
         {
-            if (create.Viommu == Viommu.None) Refuse("viommu", "takes smmuv3 or virtio with vmm simulated");
-            if (create.Accelerators is null or []) Refuse("accelerators", "takes at least one with vmm simulated, which is a model of a device's DMA");
+            if (create.Viommu == Viommu.None) refuse("viommu", "takes smmuv3 or virtio with vmm simulated");
+            if (create.Accelerators is null or []) refuse("accelerators", "takes at least one with vmm simulated, which is a model of a device's DMA");
         }
-        if (create.Node is not null && !Name().IsMatch(create.Node)) Refuse("node", "takes the name of a node (GET /v1/nodes)");
-        CheckAccelerators(create.Accelerators, Refuse);
-        CheckLease(create.Lease, Refuse);
-        CheckLabels(create.Labels, Refuse);
+        if (create.Node is not null && !Name().IsMatch(create.Node)) refuse("node", "takes the name of a node (GET /v1/nodes)");
+        CheckAccelerators(create.Accelerators, refuse);
+        CheckLease(create.Lease, refuse);
+        CheckLabels(create.Labels, refuse);
         if (create.UserData is { } data)
         {
-            if (Encoding.UTF8.GetByteCount(data) > MaxUserDataBytes) Refuse("userData", $"takes at most {MaxUserDataBytes} bytes");
-            if (data.Contains('\0', StringComparison.Ordinal)) Refuse("userData", "takes no NUL");
+            if (Encoding.UTF8.GetByteCount(data) > MaxUserDataBytes) refuse("userData", $"takes at most {MaxUserDataBytes} bytes");
+            if (data.Contains('\0', StringComparison.Ordinal)) refuse("userData", "takes no NUL");
         }
-        if (create.SshKeys is { Count: > MaxSshKeys }) Refuse("sshKeys", $"takes at most {MaxSshKeys} keys");
+        if (create.SshKeys is { Count: > MaxSshKeys }) refuse("sshKeys", $"takes at most {MaxSshKeys} keys");
         for (var i = 0; i < Math.Min(create.SshKeys?.Count ?? 0, MaxSshKeys); i++)
             if (create.SshKeys![i] is not { Length: <= MaxSshKey } key || !SshKey().IsMatch(key) || !HoldsItsType(key))
-                Refuse($"sshKeys[{i}]", $"takes an OpenSSH public key of at most {MaxSshKey} characters on one line");
-        return errors.ToDictionary(e => e.Key, e => e.Value.ToArray());
+                refuse($"sshKeys[{i}]", $"takes an OpenSSH public key of at most {MaxSshKey} characters on one line");
+        CheckStorm(create.FaultStorm, "faultStorm.", refuse);
     }
 
     public static Viommu DefaultViommu(Vmm? vmm) => vmm == Vmm.Kvmtool ? Viommu.None : Viommu.Smmuv3;
@@ -105,6 +115,17 @@ public static partial class SandboxValidation
         var errors = new Dictionary<string, string[]>();
         CheckLabels(labels, (field, message) => errors[field] = [message]);
         return errors;
+    }
+
+    private static void CheckStorm(StormPolicyRequest? storm, string prefix, Action<string, string> refuse)
+    {
+        if (storm is null) return;
+        if (storm.PerSecond is not { } rate) refuse($"{prefix}perSecond", "is required");
+        else if (!(rate > 0 && rate <= MaxStormPerSecond)) refuse($"{prefix}perSecond", $"takes a number above 0, at most {MaxStormPerSecond:0}");
+        if (storm.WindowSeconds is { } window and (< MinStormWindowSeconds or > MaxStormWindowSeconds))
+            refuse($"{prefix}windowSeconds", $"takes {MinStormWindowSeconds} to {MaxStormWindowSeconds}, not {window}");
+        if (storm.Action is { } action && !Enum.IsDefined(action)) refuse($"{prefix}action", "takes none, stop or quarantine");
+        if (storm.Source is not null && !StormSources.All.Contains(storm.Source)) refuse($"{prefix}source", $"takes one of {string.Join(", ", StormSources.All)}");
     }
 
     private static void CheckLabels(IReadOnlyDictionary<string, string>? labels, Action<string, string> refuse)

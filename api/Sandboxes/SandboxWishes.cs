@@ -15,7 +15,7 @@ public sealed class SandboxWishes(SandboxDb db, NodePlans plans, SandboxSchedule
 
     public Task<IResult> StartAsync(Guid id, Guid? project, IfMatch match, CancellationToken ct) => ChangeAsync(id, project, match, (s, now) =>
     {
-        if (s.Desired == DesiredState.Deleted) return BeingDeleted();
+        if (s.Desired == DesiredState.Deleted) return ApiProblem.BeingDeleted();
         if (s.Phase is not (Phase.Stopped or Phase.Failed)) return Wrong(s, "started");
         PlaceAnew(s, now);
         return null;
@@ -23,7 +23,7 @@ public sealed class SandboxWishes(SandboxDb db, NodePlans plans, SandboxSchedule
 
     public Task<IResult> StopAsync(Guid id, Guid? project, IfMatch match, CancellationToken ct) => ChangeAsync(id, project, match, (s, now) =>
     {
-        if (s.Desired == DesiredState.Deleted) return BeingDeleted();
+        if (s.Desired == DesiredState.Deleted) return ApiProblem.BeingDeleted();
         if (s.Phase is Phase.Stopped or Phase.Failed) return Wrong(s, "stopped");
         Stop(s, now);
         return null;
@@ -31,7 +31,7 @@ public sealed class SandboxWishes(SandboxDb db, NodePlans plans, SandboxSchedule
 
     public Task<IResult> RestartAsync(Guid id, Guid? project, IfMatch match, CancellationToken ct) => ChangeAsync(id, project, match, (s, now) =>
     {
-        if (s.Desired == DesiredState.Deleted) return BeingDeleted();
+        if (s.Desired == DesiredState.Deleted) return ApiProblem.BeingDeleted();
         if (s.Phase is Phase.Pending or Phase.Lost or Phase.Stopping) return Wrong(s, "restarted");
         if (s.Phase is Phase.Stopped or Phase.Failed)
         {
@@ -128,8 +128,6 @@ public sealed class SandboxWishes(SandboxDb db, NodePlans plans, SandboxSchedule
             return Results.Json((await SandboxViews.OfAsync(db, [sandbox], ct))[0], statusCode: 202).Tagged(sandbox.Version);
         }
     }
-
-    private static IResult BeingDeleted() => ApiProblem.Of(409, "being_deleted", "It is being deleted.");
 
     private static IResult Wrong(Sandbox s, string verb) => ApiProblem.Of(409, "wrong_phase", $"A sandbox that is {s.Phase} cannot be {verb}.");
 }

@@ -20,7 +20,8 @@ services_digest() {
   echo "$(digest_of api worker migrations web "${shared_sources[@]}" ':!worker/GuestAgent' ':!*.md')-$(dotnet --version)-$(node --version)"
 }
 
-image_digest() { digest_of deploy/guest-image deploy/packages worker/GuestAgent api/Contracts "${shared_sources[@]}"; }
+# The agent is also built from what it shares with the worker.
+image_digest() { digest_of deploy/guest-image deploy/packages worker/GuestAgent worker/Faults/SmmuLogLine.cs worker/Faults/Tracing/HistogramText.cs api/Contracts "${shared_sources[@]}"; }
 
 msbuild() {
   dotnet msbuild deploy/dev/build.proj -nologo -v:minimal -clp:NoSummary -m -nodeReuse:false "-p:Configuration=Release" \

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # up and down: the processes of one node on this machine.
 # Guarantees: one up at a time (a lock that dies with its holder); what a killed up left behind is found by pid and start time,
-# and either taken over (database, VMs) or ended (API, worker) by the next up, or all ended by down.
+# and either taken over (database, VMs) or ended (API, worker, fleet) by the next up, or all ended by down.
 # Assumes: DATA is on a local file system.
 
 declare -A service_pid=() service_since=() service_delay=() service_due=()
@@ -9,18 +9,24 @@ declare -A service_pid=() service_since=() service_delay=() service_due=()
 # Each service with only the settings that are meant for it; the database's password is in the environment of that one process,
 # which only its own user can read.
 run_service() {
-  cd "$build/$1" || exit 1
   unset SANDBOX_TEST_POSTGRES
   case $1 in
     api)
+      cd "$build/api" || exit 1
       ConnectionStrings__Sandbox=$(<"$DATA/connection")
       export ConnectionStrings__Sandbox Urls="http://127.0.0.1:$port" Web__Root="$build/web"
       exec setsid dotnet "$PWD/Sandbox.Api.dll"
       ;;
     worker)
+      cd "$build/worker" || exit 1
       export Worker__ApiUrl="http://127.0.0.1:$port" Worker__TokenFile="$DATA/node.token"
       export Worker__StateDirectory="$DATA/node" Worker__ImagesDirectory="$DATA/images"
       exec setsid dotnet "$PWD/Sandbox.Worker.dll"
+      ;;
+    fleet)
+      cd "$build/worker" || exit 1
+      export Worker__ApiUrl="http://127.0.0.1:$port" Worker__StateDirectory="$DATA/fleet" Worker__ImagesDirectory="$DATA/images"
+      exec setsid dotnet "$PWD/Sandbox.Worker.dll" fleet --nodes "$nodes" --admin-key-file "$(realpath "$DATA/admin.key")"
       ;;
   esac
 }
@@ -76,6 +82,8 @@ stop_everything() {
   set +e
   say "stopping"
   end_jobs
+  # Its machines end with it, and it tells that itself.
+  end_process "$DATA/run/fleet.pid" 30
   end_process "$DATA/run/worker.pid" 15
   shut_down_vms
   end_process "$DATA/run/api.pid" 15
@@ -102,9 +110,9 @@ down() {
   fi
 }
 
-# wait_for SERVICE TEXT CONDITION: at most 60 s, and no longer than the service lives.
+# wait_for SERVICE TEXT CONDITION [SECONDS]: at most 60 s, unless said, and no longer than the service lives.
 wait_for() {
-  local deadline=$((SECONDS + 60))
+  local deadline=$((SECONDS + ${4:-60}))
   until $3; do
     if [ "$SECONDS" -ge "$deadline" ] || ! kill -0 "${service_pid[$1]}" 2>/dev/null; then
       tail -n 30 "$(log_of "$1")" >&2
@@ -118,11 +126,27 @@ api_is_healthy() { curl -fsS --max-time 2 -o /dev/null "http://127.0.0.1:$port/h
 
 # The API calls the node of the last run Ready until it is missed: only a report to this run counts.
 node_is_ready() {
-  curl -fsS --max-time 2 -H @<(printf 'Authorization: Bearer %s\n' "$(<"$DATA/admin.key")") "http://127.0.0.1:$port/v1/nodes" 2>/dev/null |
+  curl -fsS --max-time 2 -H @<(printf 'Authorization: Bearer %s\n' "$(<"$DATA/admin.key")") "http://127.0.0.1:$port/v1/nodes?name=local" 2>/dev/null |
     node -e '
       const nodes = JSON.parse(require("fs").readFileSync(0)).items;
-      const ready = node => node.name === "local" && node.phase === "Ready" && Date.parse(node.lastReportAt) >= Number(process.argv[1]);
+      const ready = node => node.phase === "Ready" && Date.parse(node.lastReportAt) >= Number(process.argv[1]);
       process.exit(nodes.some(ready) ? 0 : 1);' "$worker_started" 2>/dev/null
+}
+
+# As many of the fleet's nodes as there are to be have reported to this run.
+fleet_is_ready() {
+  node -e '
+    const [url, keyFile, wanted, since] = process.argv.slice(1);
+    const headers = { Authorization: "Bearer " + require("fs").readFileSync(keyFile, "utf8").trim() };
+    (async () => {
+      let ready = 0;
+      for (let next = ""; next !== null;) {
+        const page = await (await fetch(url + "/v1/nodes?phase=Ready&limit=1000" + (next && "&after=" + next), { headers })).json();
+        ready += page.items.filter(node => node.name.startsWith("sim-") && Date.parse(node.lastReportAt) >= Number(since)).length;
+        next = page.next;
+      }
+      process.exit(ready >= Number(wanted) ? 0 : 1);
+    })().catch(() => process.exit(1));' "http://127.0.0.1:$port" "$DATA/admin.key" "$nodes" "$fleet_started" 2>/dev/null
 }
 
 migrate() {
@@ -138,6 +162,7 @@ Sandbox is up after $1 s.
   page       http://127.0.0.1:$port/   (sign in with the admin key)
   admin key  $DATA/admin.key
   logs       $DATA/log/
+  nodes      local$([ "$nodes" = 0 ] || printf ', and %s simulated ones in one process (%s)' "$nodes" "$([ "$nodes" = 1 ] && echo sim-0001 || printf 'sim-0001 to sim-%04d' "$nodes")")
   stop       Ctrl-C here, or ./sandbox down
 
 A first guest with an accelerator behind an SMMU:
@@ -149,16 +174,21 @@ END
 }
 
 up() {
-  local started=$SECONDS build port=8080 worker_started
+  local started=$SECONDS build port=8080 nodes=0 worker_started fleet_started
   while [ $# -gt 0 ]; do
     case $1 in
       --port) port=${2:-} && shift $(($# > 1 ? 2 : 1)) ;;
       --port=*) port=${1#*=} && shift ;;
-      *) fail "unexpected argument '$1': ./sandbox up [--port N]" ;;
+      --nodes) nodes=${2:-} && shift $(($# > 1 ? 2 : 1)) ;;
+      --nodes=*) nodes=${1#*=} && shift ;;
+      *) fail "unexpected argument '$1': ./sandbox up [--port N] [--nodes N]" ;;
     esac
   done
   if ! [[ $port =~ ^[1-9][0-9]{0,4}$ ]] || [ "$port" -gt 65535 ]; then
     fail "'$port' is no port: a number from 1 to 65535"
+  fi
+  if [ "$nodes" != 0 ] && { ! [[ $nodes =~ ^[1-9][0-9]{0,3}$ ]] || [ "$nodes" -gt 2000 ]; }; then
+    fail "'$nodes' is no number of simulated nodes: a number from 1 to 2000"
   fi
   resolve_data
   exec 8>"$DATA/run/lock"
@@ -168,6 +198,7 @@ up() {
   trap 'stop_everything' EXIT
   trap : PIPE
   # Left behind by an up that was killed.
+  end_process "$DATA/run/fleet.pid" 30
   end_process "$DATA/run/worker.pid" 15
   end_process "$DATA/run/api.pid" 15
   ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || fail "port $port is in use by another program: ./sandbox up --port N takes another"
@@ -188,10 +219,17 @@ up() {
   worker_started=$(date +%s%3N)
   start_service worker
   wait_for worker "the node is not Ready" node_is_ready
+  if [ "$nodes" != 0 ]; then
+    say "starting $nodes simulated nodes ..."
+    fleet_started=$(date +%s%3N)
+    start_service fleet
+    wait_for fleet "the simulated nodes are not Ready" fleet_is_ready $((60 + nodes / 4))
+  fi
   tell $((SECONDS - started)) || true
   while :; do
     supervise_service api
     supervise_service worker
+    [ "$nodes" = 0 ] || supervise_service fleet
     supervise_database
     sleep 1 8>&- &
     wait $! 2>/dev/null || true

@@ -689,6 +689,10 @@ namespace Migrations.Migrations
                         .HasColumnType("jsonb")
                         .HasColumnName("failure");
 
+                    b.Property<string>("FaultStorm")
+                        .HasColumnType("jsonb")
+                        .HasColumnName("fault_storm");
+
                     b.Property<int>("Generation")
                         .HasColumnType("integer")
                         .HasColumnName("generation");
@@ -769,6 +773,10 @@ namespace Migrations.Migrations
                         .IsRequired()
                         .HasColumnType("jsonb")
                         .HasColumnName("ssh_keys");
+
+                    b.Property<int?>("StormQuarantineOf")
+                        .HasColumnType("integer")
+                        .HasColumnName("storm_quarantine_of");
 
                     b.Property<DateTimeOffset>("UpdatedAt")
                         .HasColumnType("timestamp with time zone")

@@ -83,7 +83,7 @@ public sealed class BadInputTests(ServiceFixture service) : IClassFixture<Servic
         { "GET", "/v1/sandboxes?phase=4", "", 422, "validation_failed" },
         { "GET", "/v1/sandboxes?fase=Running", "", 422, "validation_failed" },
         { "GET", "/v1/devices?limit=0", "", 422, "validation_failed" },
-        { "GET", "/v1/nodes?limit=1", "", 422, "validation_failed" },
+        { "GET", "/v1/nodes?offset=1", "", 422, "validation_failed" },
         { "GET", "/v1/sandboxes?label=novalue", "", 422, "validation_failed" },
         { "GET", "/v1/sandboxes?label=a%00b%3Dc", "", 422, "validation_failed" },
         { "GET", "/v1/sandboxes?class=%27--", "", 422, "validation_failed" },

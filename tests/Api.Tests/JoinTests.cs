@@ -196,7 +196,7 @@ public sealed class JoinTests(ServiceFixture service) : IClassFixture<ServiceFix
     public async Task JoinTokens_WhenThereAreTooMany_AreRefusedUntilOneExpires()
     {
         using var client = service.Client();
-        await ExecuteAsync($"INSERT INTO join_tokens (id, name, token_sha256, replace, created_at, expires_at) SELECT gen_random_uuid(), 'many', decode(md5('many' || n), 'hex'), false, now(), now() + interval '1 hour' FROM generate_series(1, {NodeJoining.MaxTokens - 1} - (SELECT count(*) FROM join_tokens WHERE expires_at > now())) n");
+        await ExecuteAsync($"INSERT INTO join_tokens (id, name, token_sha256, replace, created_at, expires_at) SELECT gen_random_uuid(), 'many', decode(md5('many' || n), 'hex'), false, now(), now() + interval '1 hour' FROM generate_series(1, {NodeJoining.MaxTokens - 1} - (SELECT count(*) FROM join_tokens WHERE expires_at > now() AND used_by IS NULL)) n");
         try
         {
             await TokenAsync("the-last");

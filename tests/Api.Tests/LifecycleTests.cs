@@ -54,6 +54,22 @@ public sealed class LifecycleTests
     }, iter: 5000);
 
     [Theory]
+    [InlineData(StormAction.None, DesiredState.Running, VmState.Running, false, false, false)]
+    [InlineData(StormAction.Stop, DesiredState.Running, VmState.Running, false, true, false)]
+    [InlineData(StormAction.Stop, DesiredState.Running, VmState.Stopping, false, true, false)]
+    [InlineData(StormAction.Stop, DesiredState.Stopped, VmState.Running, false, false, false)]
+    [InlineData(StormAction.Stop, DesiredState.Deleted, VmState.Running, false, false, false)]
+    [InlineData(StormAction.Stop, DesiredState.Running, VmState.Failed, false, false, false)]
+    [InlineData(StormAction.Quarantine, DesiredState.Running, VmState.Running, false, true, true)]
+    [InlineData(StormAction.Quarantine, DesiredState.Running, VmState.Running, true, true, false)]
+    [InlineData(StormAction.Quarantine, DesiredState.Stopped, VmState.Running, false, false, true)]
+    [InlineData(StormAction.Quarantine, DesiredState.Deleted, VmState.Running, false, false, true)]
+    [InlineData(StormAction.Quarantine, DesiredState.Running, VmState.Stopped, false, false, true)]
+    [InlineData(StormAction.Quarantine, DesiredState.Running, VmState.Stopped, true, false, false)]
+    public void OnStorm_Table(StormAction action, DesiredState desired, VmState state, bool quarantined, bool stops, bool quarantines) =>
+        Assert.Equal(new SandboxLifecycle.StormAnswer(stops, quarantines), SandboxLifecycle.OnStorm(action, desired, state, quarantined));
+
+    [Theory]
     [InlineData(Phase.Stopped, false, true)]
     [InlineData(Phase.Failed, false, true)]
     [InlineData(Phase.Pending, false, true)]

@@ -1,3 +1,4 @@
+using System.Text.Json;
 using Contracts;
 using Microsoft.EntityFrameworkCore;
 using Microsoft.EntityFrameworkCore.Infrastructure;
@@ -38,6 +39,41 @@ public sealed class MigrationTests
             Assert.Equal((Vmm.Qemu, null), (sandbox.Vmm, sandbox.WantedNode));
             Assert.Equal((0, false, null, null), (device.Viommus.Count, device.FitsKvmtool, device.OperatorQuarantine, device.LiftQuarantineOf));
             Assert.Null(node.Installation);
+        }
+        finally
+        {
+            await PostgresFixture.DropAsync(name);
+        }
+    }
+
+    [Fact]
+    public async Task FaultReadingsEncoded_OfSamplesThatWereJson_KeepsWhatTheySay()
+    {
+        var name = $"upgrade_{Guid.NewGuid():N}";
+        await ExecuteAsync(Surroundings.Postgres, $"CREATE DATABASE {name}");
+        var connection = new NpgsqlConnectionStringBuilder(Surroundings.Postgres) { Database = name, Pooling = false }.ConnectionString;
+        SourceReading[] before = [
+            new("guest.minorFaults", 1234567890123, null, true, Origin.Emulated), new("vmm.majorFaults", 0, null, false, Origin.Hardware), new("smmu.tlbHits", null, "TraceCostTooHigh", false, Origin.Emulated),
+            new("smmu.events.C_BAD_STE", 128, null, false, Origin.Emulated), new("io.pageFaults", 300, null, false, Origin.Simulated, new LatencyHistogram([0, 127, 128, .. new long[18], 1L << 53], 1L << 60)),
+            new("io.pageFaults", 0, null, false, Origin.Simulated, LatencyHistogram.Empty), new("ats.hits", long.MaxValue, null, false, Origin.Simulated)];
+        try
+        {
+            await using var db = Migrations.Database.Open(connection);
+            await db.GetService<IMigrator>().MigrateAsync("FaultMinutes", TestContext.Current.CancellationToken);
+            await ExecuteAsync(connection, $"""
+                CREATE TABLE fault_samples_20261124 PARTITION OF fault_samples FOR VALUES FROM ('2026-11-24+00') TO ('2026-11-25+00');
+                CREATE TABLE fault_minutes_20261124 PARTITION OF fault_minutes FOR VALUES FROM ('2026-11-24+00') TO ('2026-11-25+00');
+                INSERT INTO fault_samples VALUES ('00000000-0000-0000-0000-000000000001', '2026-11-24 12:00:59+00', 1, '{JsonSerializer.Serialize(before, JsonSerializerOptions.Web)}'), ('00000000-0000-0000-0000-000000000001', '2026-11-24 12:01:00+00', 1, '[]');
+                INSERT INTO fault_minutes SELECT sandbox_id, date_trunc('minute', at), incarnation, at, readings FROM fault_samples;
+                """);
+            await db.Database.MigrateAsync(TestContext.Current.CancellationToken);
+            foreach (var rows in (List<byte[]>[])[
+                await db.Database.SqlQuery<byte[]>($"SELECT readings AS \"Value\" FROM fault_samples ORDER BY at").ToListAsync(TestContext.Current.CancellationToken),
+                await db.Database.SqlQuery<byte[]>($"SELECT readings AS \"Value\" FROM fault_minutes ORDER BY at").ToListAsync(TestContext.Current.CancellationToken)])
+            {
+                Assert.Equal(before, FaultSamplesEncoding.Decode(rows[0]));
+                Assert.Empty(FaultSamplesEncoding.Decode(rows[1]));
+            }
         }
         finally
         {

@@ -59,11 +59,11 @@ public sealed class NodeMachineTests(ServiceFixture service) : IClassFixture<Ser
         await node.SayAsync(id, VmState.Running);
         FaultSample Sample(int second, long value) => new(id, 1, TimeProvider.System.GetUtcNow().AddSeconds(second), [new("guest.minorFaults", value, null, false, Origin.Emulated)]);
         time.Advance(NodeWatch.Silence);
-        await node.Connection.InvokeAsync(NodeProtocol.Faults, (FaultSample[])[Sample(-2, 666)]);
+        Assert.False(await node.TellAsync(Sample(-2, 666)));
         var before = Volatile.Read(ref nudges);
         (await client.PostAsync($"/v1/sandboxes/{id}/stop", null)).EnsureSuccessStatusCode().Dispose();
         await node.SyncAsync();
-        await node.Connection.InvokeAsync(NodeProtocol.Faults, (FaultSample[])[Sample(-1, 7)]);
+        await node.TellAsync(Sample(-1, 7));
         var samples = await Eventually.GetAsync(async () => await client.GetFromJsonAsync<Page<FaultSampleView>>($"/v1/sandboxes/{id}/faults") is { Items.Count: > 0 } p ? p : null, "what came after its report is stored");
         Assert.Equal([7L], samples.Items.Select(s => s.Readings[0].Value!.Value));
         Assert.Equal(before, Volatile.Read(ref nudges));
@@ -93,8 +93,8 @@ public sealed class NodeMachineTests(ServiceFixture service) : IClassFixture<Ser
         await Eventually.Async(async () => (await Node.SyncAsync()).Sandboxes.Any(s => s.Id == id), "the first gets its plan");
         await Node.SayAsync(id, VmState.Running);
         var now = TimeProvider.System.GetUtcNow();
-        await second.Connection.InvokeAsync(NodeProtocol.Faults, (FaultSample[])[new(id, 1, now, [new("guest.minorFaults", 666, null, false, Origin.Emulated)])]);
-        await Node.Connection.InvokeAsync(NodeProtocol.Faults, (FaultSample[])[new(id, 1, now, [new("guest.minorFaults", 7, null, false, Origin.Emulated)])]);
+        Assert.False(await second.TellAsync(new FaultSample(id, 1, now, [new("guest.minorFaults", 666, null, false, Origin.Emulated)])));
+        Assert.True(await Node.TellAsync(new FaultSample(id, 1, now, [new("guest.minorFaults", 7, null, false, Origin.Emulated)])));
         var samples = await Eventually.GetAsync(async () => await client.GetFromJsonAsync<Page<FaultSampleView>>($"/v1/sandboxes/{id}/faults") is { Items.Count: > 0 } p ? p : null, "the first's sample is stored");
         Assert.Equal([7L], samples.Items.Select(s => s.Readings[0].Value!.Value));
         await Eventually.Async(() => Task.FromResult(Volatile.Read(ref nudgesOfTheFirst) > 0), "the first is told of its plan");

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Http.Json;
+using Api.Tests.Faults;
 using Contracts;
 using Microsoft.AspNetCore.SignalR.Client;
 using Testing;
@@ -206,11 +207,11 @@ public sealed class SandboxFlowTests(ServiceFixture service) : IClassFixture<Ser
         await PlannedAsync(id);
         await Node.SayAsync(id, VmState.Running);
         var now = TimeProvider.System.GetUtcNow();
-        SourceReading Good(long? value, string? reason) => new("guest.minorFaults", value, reason, false, Origin.Emulated);
-        await Node.Connection.InvokeAsync(NodeProtocol.Faults, (FaultSample[])[
-            new(id, 1, now, [Good(7, null), new("smmu.tlbHits", null, "TraceCostTooHigh", false, Origin.Emulated)]),
-            new(id, 1, now, [Good(null, null)]), new(id, 1, now, [Good(-1, null)]), new(id, 1, now.AddYears(5), [Good(1, null)]),
-            new(Guid.NewGuid(), 1, now, [Good(9, null)])]);
+        var good = FaultSamplesEncoding.EncodeReadings([new("guest.minorFaults", 7, null, false, Origin.Emulated), new("smmu.tlbHits", null, "TraceCostTooHigh", false, Origin.Emulated)]);
+        Assert.True(await Node.TellAsync(FaultBytes.Batch(
+            FaultBytes.Sample(id, now, good), FaultBytes.Sample(id, now.AddSeconds(1), FaultBytes.Readings(FaultBytes.Reading("guest.minorFaults", 1))),
+            FaultBytes.Sample(id, now.AddYears(5), good), FaultBytes.Sample(Guid.NewGuid(), now, good))));
+        Assert.True(await Node.TellAsync([1, 2, 3]));
         var page = await Eventually.GetAsync(async () => await client.GetFromJsonAsync<Page<FaultSampleView>>($"/v1/sandboxes/{id}/faults") is { Items.Count: > 0 } p ? p : null, "the sample is stored");
         var sample = Assert.Single(page.Items);
         Assert.Equal(7, sample.Readings[0].Value);
@@ -290,7 +291,7 @@ public sealed class SandboxFlowTests(ServiceFixture service) : IClassFixture<Ser
         await PlannedAsync(id);
         await Node.SayAsync(id, VmState.Running);
         var now = TimeProvider.System.GetUtcNow();
-        await Node.Connection.InvokeAsync(NodeProtocol.Faults, Enumerable.Range(0, 5).Select(n => new FaultSample(id, 1, now.AddSeconds(n - 5), [new("guest.minorFaults", n, null, false, Origin.Emulated)])).ToArray());
+        await Node.TellAsync([.. Enumerable.Range(0, 5).Select(n => new FaultSample(id, 1, now.AddSeconds(n - 5), [new("guest.minorFaults", n, null, false, Origin.Emulated)]))]);
         await Eventually.Async(async () => (await client.GetFromJsonAsync<Page<FaultSampleView>>($"/v1/sandboxes/{id}/faults"))!.Items.Count == 5, "all are stored");
         var read = new List<long?>();
         for (var next = ""; next is not null;)

@@ -47,6 +47,11 @@ public sealed class StandInNode(WebApplicationFactory<Api.Data.SandboxDb> api, s
 
     public async Task<NodePlan> SyncAsync() => Plan = await _connection.InvokeAsync<NodePlan>(NodeProtocol.Sync, Report());
 
+    /// <summary>Whether they were taken in.</summary>
+    public async Task<bool> TellAsync(params FaultSample[] samples) => await TellAsync(FaultSamplesEncoding.Batches(samples).Single());
+
+    public Task<bool> TellAsync(byte[] batch) => _connection.InvokeAsync<bool>(NodeProtocol.Faults, batch);
+
     /// <summary>Says of a sandbox that it is so, in the plan's incarnation or a given one, and reports.</summary>
     public async Task SayAsync(Guid id, VmState state, Failure? failure = null, int? incarnation = null)
     {
@@ -56,6 +61,21 @@ public sealed class StandInNode(WebApplicationFactory<Api.Data.SandboxDb> api, s
         Sandboxes[id] = new ReportedSandbox(id, incarnation ?? planned.Incarnation, state, [], failure, null, 1, null, null, null, null, null);
         await SyncAsync();
     }
+
+    /// <summary>Says what it has judged of a sandbox's faults, by the plan's policy or a given one, and reports.</summary>
+    public async Task SayStormAsync(Guid id, ConditionStatus status, string reason, StormPolicy? by = null, VmState state = VmState.Running)
+    {
+        await SayAsync(id, state);
+        JudgeStorm(id, status, reason, by);
+        await SyncAsync();
+    }
+
+    /// <summary>The same for the next report.</summary>
+    public void JudgeStorm(Guid id, ConditionStatus status, string reason, StormPolicy? by = null) => Sandboxes[id] = Sandboxes[id] with
+    {
+        Conditions = [new Condition(ConditionType.FaultStorm, status, reason, "It was 500 a second.", TimeProvider.System.GetUtcNow())],
+        StormJudgedBy = by ?? Plan.Sandboxes.Single(s => s.Id == id).FaultStorm,
+    };
 
     public async ValueTask DisposeAsync() => await _connection.DisposeAsync();
 }

@@ -63,7 +63,9 @@ internal sealed class LoadNode : IAsyncDisposable
         for (var second = 0; second < seconds; second++)
         {
             var samples = Samples(second);
-            await _connection.InvokeAsync(NodeProtocol.Faults, samples, ct);
+            foreach (var batch in FaultSamplesEncoding.Batches(samples))
+                while (!await _connection.InvokeAsync<bool>(NodeProtocol.Faults, batch, ct))
+                    await SyncAsync();
             sent += samples.Length;
             if (second % 3 == 0)
                 await SyncAsync();

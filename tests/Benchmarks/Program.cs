@@ -11,6 +11,7 @@ var benchmarks = new (string Name, Func<Report, Task> Run)[]
     ("scan", HostScan.RunAsync),
     ("faults", FaultHistory.RunAsync),
     ("simulation", Simulation.RunAsync),
+    ("fleet", Fleet.RunAsync),
 };
 if (args is ["bare-endpoint", var connectionFile, var url])
     return await BareEndpoint.ServeAsync(connectionFile, url);

@@ -31,5 +31,15 @@ internal sealed class Report(string name)
         return sorted.Length % 2 == 1 ? sorted[sorted.Length / 2] : (sorted[(sorted.Length / 2) - 1] + sorted[sorted.Length / 2]) / 2;
     }
 
+    /// <summary>The least of the values that so many of all are not above.</summary>
+    public static double Quantile(IEnumerable<double> values, double fraction)
+    {
+        var sorted = values.Order().ToArray();
+        return sorted[Math.Max(0, (int)Math.Ceiling(fraction * sorted.Length) - 1)];
+    }
+
+    /// <summary>The machine's, for whoever reads the figures: others may have been at work.</summary>
+    public static string LoadAverage => $"load average {string.Join(' ', File.ReadAllText("/proc/loadavg").Split(' ').Take(3))}";
+
     private static string Number(double value, string unit) => value.ToString(value < 100 ? "0.0" : "0", CultureInfo.InvariantCulture) + " " + unit;
 }

@@ -70,6 +70,20 @@ public sealed class StraightLineTests(RunningService service)
     }
 
     [Fact]
+    public async Task Storm_OfASimulatedMachine_StopsItByItsPolicyAndIsTold()
+    {
+        using var response = await service.Client.PostAsJsonAsync("/v1/sandboxes", new { name = "stormy", image = "guest", memoryMib = 256, vmm = "Simulated", accelerators = new[] { new { @class = "sva" } }, userData = "{\"workload\":\"storm\"}", faultStorm = new { perSecond = 100, windowSeconds = 5, action = "Stop" } });
+        Assert.True(response.IsSuccessStatusCode, await response.Content.ReadAsStringAsync());
+        var id = (await response.Content.ReadFromJsonAsync<SandboxView>())!.Id;
+        var stopped = await service.UntilAsync(id, v => v.Phase == Phase.Failed, "the storm stops it");
+        Assert.Equal("FaultStorm", stopped.Failure!.Reason);
+        var device = (await service.Client.GetFromJsonAsync<Page<DeviceView>>("/v1/devices"))!.Items.Single(d => d.Id == stopped.Devices.Single().Id);
+        Assert.NotEqual(DevicePhase.Quarantined, device.Phase);
+        await service.DeleteAsync(id);
+        await service.NothingIsLeftAsync(id);
+    }
+
+    [Fact]
     public async Task Worker_WhenKilled_GuestRunsOnAndTheNextOneAdoptsIt()
     {
         var view = await RunningAsync("adopted", "edu");

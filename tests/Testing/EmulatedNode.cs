@@ -55,7 +55,8 @@ public sealed class EmulatedNode : IAsyncLifetime
         }
     }
 
-    public async Task<NodeView?> ViewAsync() => (await Service.Client.GetFromJsonAsync<Page<NodeView>>("/v1/nodes"))!.Items.FirstOrDefault(n => n.Name == Name);
+    /// <summary>Null as well where no emulated node can be built.</summary>
+    public async Task<NodeView?> ViewAsync() => _machine is null ? null : (await Service.Client.GetFromJsonAsync<Page<NodeView>>("/v1/nodes"))!.Items.FirstOrDefault(n => n.Name == Name);
 
     public async Task<DeviceView> DeviceAsync(string @class) =>
         (await Service.Client.GetFromJsonAsync<Page<DeviceView>>("/v1/devices"))!.Items.Single(d => d.NodeName == Name && d.Class == @class);

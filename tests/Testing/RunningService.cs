@@ -60,6 +60,13 @@ public sealed class RunningService : IAsyncLifetime
         ["Worker__MetricsAddress"] = $"127.0.0.1:{_metricsPort}",
     });
 
+    /// <summary>So many simulated nodes in one process, always the same ones; the caller ends it.</summary>
+    public ProcessUnderTest StartFleet(int nodes) => ProcessUnderTest.StartBuilt(
+        "worker", "Sandbox.Worker", ["fleet", "--nodes", nodes.ToString(System.Globalization.CultureInfo.InvariantCulture), "--admin-key-file", Path.Combine(_directory, "admin.key")],
+        new Dictionary<string, string?> { ["Worker__ApiUrl"] = BaseAddress, ["Worker__StateDirectory"] = FleetDirectory, ["Worker__ImagesDirectory"] = Surroundings.Images });
+
+    public string FleetDirectory => Path.Combine(_directory, "fleet");
+
     /// <summary>What ./sandbox down does to the guests of a worker that has ended.</summary>
     public Task ShutNodeDownAsync() => EndAllAsync("shut-down");
 

@@ -14,16 +14,24 @@ export type Viommu = "Smmuv3" | "Virtio" | "None";
 export type Vmm = "Qemu" | "Kvmtool" | "Simulated";
 export type NodePhase = "Joining" | "Ready" | "Cordoned" | "Draining" | "Unreachable";
 export type DevicePhase = "Available" | "Assigned" | "Cleaning" | "Quarantined";
-export type Acceleration = "Kvm" | "Tcg";
+export type Acceleration = "Kvm" | "Tcg" | "None";
 export type VerdictClass = "GuestSvaDeviceFaults" | "GuestSvaPrefaultOnly" | "HostSvaStall" | "PassthroughOnly" | "NotAssignable" | "Unknown";
 export type VerdictLinkName = "Device" | "IommuGroup" | "Smmu" | "Kernel" | "Vmm" | "Guest";
 export type LinkStatus = "Pass" | "Fail" | "Unknown";
 export type LeaseEnd = "Stop" | "Delete";
+export type StormAction = "None" | "Stop" | "Quarantine";
 export type ProbeOutcome = "Passed" | "Failed" | "Skipped";
 
 export interface Page<T> { items: T[]; next: string | null }
 export interface Condition { type: ConditionType; status: ConditionStatus; reason: string; message: string; since: string }
 export interface Failure { reason: string; message: string; remedy: string; at: string }
+/** `source`: null for the sum of what devices do wrong or ask for. */
+export interface StormPolicy { perSecond: number; windowSeconds: number; action: StormAction; source: string | null }
+export interface StormPolicyRequest { perSecond?: number; windowSeconds?: number; action: StormAction; source?: string }
+export const stormSources: readonly string[] = [
+  "smmu.events", "hostSmmu.events", "virtioIommu.events", "io.pageFaults", "io.pageFaults.invalid", "io.pageFaults.failure", "io.lostPageRequests",
+  "smmu.lostEvents", "guest.minorFaults", "guest.majorFaults", "vmm.minorFaults", "vmm.majorFaults",
+];
 export interface VerdictLink { link: VerdictLinkName; status: LinkStatus; reason: string; message: string; remedy: string | null }
 export interface Verdict { class: VerdictClass; reason: string; message: string; origin: Origin; links: VerdictLink[] }
 export interface PhaseEntry { phase: Phase; at: string }
@@ -46,13 +54,13 @@ export interface SandboxView {
   conditions: Condition[]; phases: PhaseEntry[]; failure: Failure | null; verdict: Verdict | null;
   guest: GuestFacts | null; probe: ProbeResult[] | null;
   execAt: string | null; guestReadyAt: string | null; createdAt: string; updatedAt: string;
-  vmm: Vmm; wantedNode: string | null;
+  vmm: Vmm; wantedNode: string | null; faultStorm: StormPolicy | null;
 }
 
 export interface SandboxCreate {
   name: string; image: string; vcpus?: number; memoryMib?: number; accelerators?: AcceleratorCount[]; viommu?: Viommu;
   lease?: { ttlSeconds: number; onExpiry: LeaseEnd }; labels?: Record<string, string>; userData?: string; sshKeys?: string[];
-  vmm?: Vmm; node?: string;
+  vmm?: Vmm; node?: string; faultStorm?: StormPolicyRequest;
 }
 
 export interface NodeFacts {

@@ -8,8 +8,12 @@ using Worker.Channels;
 
 namespace Worker.Agent;
 
+/// <summary>The latest statistics of a guest, and how long ago they arrived by a clock that nobody sets.</summary>
+internal sealed record ToldStats(AgentStats Stats, TimeSpan Age);
+
 // The worker's end of the guest agent's port. Connects, and connects again, until disposed; says Hello first on each connection,
-// and again until it is answered: UEFI firmware reads a guest's ports before its system does, and with them the first Hello.
+// and again while it hears nothing: UEFI firmware reads a guest's ports before its system does, and with them the first Hello, and an agent
+// that was started again in the guest waits to be greeted, on a connection that the worker saw no end of.
 // The guest is not trusted: lines and rates are bounded; a line that is none of the protocol is counted and passed over (the first line after
 // a reconnection may be the end of one); a guest that floods, sends an endless line or more than anyone takes is cut off for five seconds.
 // Statistics are not queued: only the latest is kept. Every other message is queued or, when nobody takes them, the connection is closed and logged.
@@ -29,10 +33,10 @@ public sealed class AgentChannel : IAsyncDisposable
     private readonly Task _running;
     private volatile WholeWrites? _writes;
     private volatile StampedStats? _latest;
-    private volatile bool _answered;
+    private volatile bool _heard;
     private int _disposed;
 
-    private sealed record StampedStats(AgentStats Stats, DateTimeOffset At);
+    private sealed record StampedStats(AgentStats Stats, long At);
 
     public AgentChannel(string socketPath, TimeProvider time, ILogger log)
     {
@@ -42,8 +46,7 @@ public sealed class AgentChannel : IAsyncDisposable
     }
 
     public ChannelReader<AgentMessage> Messages => _messages.Reader;
-    public AgentStats? LatestStats => _latest?.Stats;
-    public DateTimeOffset? LatestStatsAt => _latest?.At;
+    internal ToldStats? Latest => _latest is { } latest ? new ToldStats(latest.Stats, _time.GetElapsedTime(latest.At)) : null;
     /// <summary>Lines that were none of the protocol.</summary>
     public long NonsenseLines => _nonsense.Count;
 
@@ -95,7 +98,6 @@ public sealed class AgentChannel : IAsyncDisposable
             await using var stream = new NetworkStream(socket, ownsSocket: false);
             var writes = new WholeWrites(stream);
             using var connected = CancellationTokenSource.CreateLinkedTokenSource(ct);
-            _answered = false;
             var greeting = GreetAsync(writes, connected.Token);
             _writes = writes;
             string? problem;
@@ -127,12 +129,14 @@ public sealed class AgentChannel : IAsyncDisposable
     {
         try
         {
-            do
+            while (true)
             {
+                _heard = false;
                 await SendAsync(writes, new AgentHello(AgentProtocol.Version), ct);
-                await Task.Delay(HelloPeriod, _time, ct);
+                do
+                    await Task.Delay(HelloPeriod, _time, ct);
+                while (Interlocked.Exchange(ref _heard, false));
             }
-            while (!_answered);
         }
         catch (OperationCanceledException) when (ct.IsCancellationRequested)
         {
@@ -181,11 +185,11 @@ public sealed class AgentChannel : IAsyncDisposable
         {
             message = null;
         }
-        _answered |= message is not null;
+        _heard |= message is not null;
         if (message is null)
             _nonsense.Add("the guest's agent sent a line that is none of its protocol");
         else if (message is AgentStats stats)
-            _latest = new StampedStats(stats, _time.GetUtcNow());
+            _latest = new StampedStats(stats, _time.GetTimestamp());
         else
             return _messages.Writer.TryWrite(message);
         return true;

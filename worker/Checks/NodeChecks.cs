@@ -20,7 +20,10 @@ public sealed record NodeCapabilities(
     /// <summary>Null where no guest can be started with it.</summary>
     public string? KvmtoolVersion => Kvmtool.UsableVersion(Acceleration == Acceleration.Kvm);
 
-    public bool HasVmm => Qemu.Version is not null || KvmtoolVersion is not null;
+    /// <summary>Whether the node itself is simulated: it can run simulated machines, and nothing else.</summary>
+    public bool IsSimulated => Hardware.Origin == Origin.Simulated;
+
+    public bool HasVmm => Qemu.Version is not null || KvmtoolVersion is not null || IsSimulated;
 }
 
 // The self checks of a node: what it offers, and what a person should put right, with a remedy each.

@@ -37,7 +37,7 @@ public static class ReasonsDocument
 
     private static void Table(StringBuilder text, string title, string[] columns, IEnumerable<string[]> rows)
     {
-        text.Append("### ").Append(title).Append("\n\n| ").AppendJoin(" | ", columns).Append(" |\n|").Insert(text.Length, " --- |", columns.Length).Append('\n');
+        text.Append("### ").Append(title).Append("\n| ").AppendJoin(" | ", columns).Append(" |\n|").Insert(text.Length, " --- |", columns.Length).Append('\n');
         foreach (var row in rows)
             Row(text, row);
         text.Append('\n');

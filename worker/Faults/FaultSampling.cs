@@ -10,13 +10,26 @@ namespace Worker.Faults;
 public sealed class FaultSampling(VmManager vms, TimeProvider time, ILogger<FaultSampling> log) : BackgroundService
 {
     private static readonly TimeSpan Period = TimeSpan.FromSeconds(1), Fresh = TimeSpan.FromSeconds(5);
-    private volatile Round _last = new([], null);
+    private volatile Round _last = new([], [], null);
     private TaskCompletionSource<FaultSample[]> _next = NewRound();
 
-    private sealed record Round(FaultSample[] Samples, long? At);
+    /// <summary><c>Latest</c>: with the last sample of a VM that told nothing new in this round, while it is fresh.</summary>
+    private sealed record Round(FaultSample[] Samples, FaultSample[] Latest, long? At);
 
-    /// <summary>The samples of the last round; none when it is not fresh.</summary>
-    public IReadOnlyList<FaultSample> Latest => _last is { At: { } at } last && time.GetElapsedTime(at) < Fresh ? last.Samples : [];
+    /// <summary>The last sample of each VM; none when no round is fresh.</summary>
+    public IReadOnlyList<FaultSample> Latest => _last is { At: { } at } last && time.GetElapsedTime(at) < Fresh ? last.Latest : [];
+
+    /// <summary>Those samples, each with its sandbox's storm as it is told.</summary>
+    public IReadOnlyList<(FaultSample Sample, StormPolicy? Policy, Condition? Condition)> LatestStorms
+    {
+        get
+        {
+            if (Latest is not [_, ..] latest)
+                return [];
+            var told = vms.Snapshot().Views.ToDictionary(view => view.Sandbox.Id, view => view.Sandbox);
+            return [.. latest.Where(sample => told.ContainsKey(sample.SandboxId)).Select(sample => (sample, told[sample.SandboxId].StormJudgedBy, told[sample.SandboxId].Conditions.FirstOrDefault(c => c.Type == ConditionType.FaultStorm)))];
+        }
+    }
 
     /// <summary>The samples of the next round. Who is not waiting when it ends misses it.</summary>
     public Task<FaultSample[]> NextAsync(CancellationToken ct) => Volatile.Read(ref _next).Task.WaitAsync(ct);
@@ -38,8 +51,11 @@ public sealed class FaultSampling(VmManager vms, TimeProvider time, ILogger<Faul
     {
         try
         {
-            _last = new Round([.. vms.Sample(time.GetUtcNow())], time.GetTimestamp());
-            Interlocked.Exchange(ref _next, NewRound()).SetResult(_last.Samples);
+            var now = time.GetUtcNow();
+            FaultSample[] samples = [.. vms.Sample(now)];
+            var told = samples.Select(sample => sample.SandboxId).ToHashSet();
+            _last = new Round(samples, [.. samples, .. _last.Latest.Where(sample => !told.Contains(sample.SandboxId) && now - sample.At < Fresh)], time.GetTimestamp());
+            Interlocked.Exchange(ref _next, NewRound()).SetResult(samples);
         }
         catch (Exception problem)
         {

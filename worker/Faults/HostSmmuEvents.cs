@@ -8,9 +8,14 @@ using Worker.Hardware.Pci;
 
 namespace Worker.Faults;
 
-/// <summary>What the host's SMMU has reported of one sandbox's functions, by type; always a lower bound. <c>Reason</c>: why it cannot be known at all.</summary>
+/// <summary>What the host's SMMU has reported of one sandbox's functions, by type. <c>Reason</c>: why it cannot be known at all.</summary>
 internal sealed record HostSmmuReading(IReadOnlyDictionary<string, long> Events, string? Reason)
 {
+    public bool LowerBound { get; init; } = true;
+
+    /// <summary>Whether the SMMU's queue was full, so that no reader can have seen all events; or that cannot be known.</summary>
+    public bool MayHaveLost { get; init; } = true;
+
     public static readonly HostSmmuReading None = new(new Dictionary<string, long>(), NullReasons.NoAssignedDevice);
 }
 
@@ -18,8 +23,8 @@ internal sealed record HostSmmuReading(IReadOnlyDictionary<string, long> Events,
 internal readonly record struct LoggedSmmuEvent(ulong Sequence, PciAddress Function, string Type);
 
 // Counts the SMMU's events in the host's kernel log (/dev/kmsg), by the function that they name. The log is the only place where mainline's arm-smmu-v3 tells
-// an event of a device that is not nested; it limits itself to ten lines in five seconds, so every count is a lower bound. Events of a nested stage 1
-// go to the guest and not there. Guarantees: no line is counted twice, over worker restarts too, as long as the log still has it; nothing of an earlier
+// an event of a device that is not nested without being traced; it limits itself to ten lines in five seconds, so every count is a lower bound. Events of a
+// nested stage 1 go to the guest and not there. That an SMMU's queue was full is told by a line of its own, which names no function. Guarantees: no line is counted twice, over worker restarts too, as long as the log still has it; nothing of an earlier
 // tenant is counted, for a counter begins at the log's end of that moment. On a crash: the next worker reads on from the place that is stored with the counts.
 internal sealed partial class HostSmmuEvents(string logPath, KernelFacts kernel, TimeProvider time, ILogger log) : IDisposable
 {
@@ -31,24 +36,16 @@ internal sealed partial class HostSmmuEvents(string logPath, KernelFacts kernel,
     private readonly Queue<LoggedSmmuEvent> _events = new();
     private readonly RareWarning _trouble = new(time, log, logPath);
     private int? _descriptor;
-    private ulong _last;
+    private ulong _last, _overflow;
 
-    // "4,1234,567890,-;arm-smmu-v3 9050000.smmuv3: event: F_TRANSLATION client: 0000:01:00.0 sid: 0x100 ssid: 0x0 iova: 0x…"
-    [GeneratedRegex(@"^\d{1,10},(?<sequence>\d{1,19}),[^;]{1,64};arm-smmu-v3 \S{1,64}: event: (?<type>[A-Z][A-Z0-9_]{1,39}) client: (?<function>\S{12,16}) ")]
-    private static partial Regex EventLine { get; }
+    [GeneratedRegex(@"^\d{1,10},(?<sequence>\d{1,19}),[^;]{1,64};arm-smmu-v3 \S{1,64}: EVTQ overflow detected")]
+    private static partial Regex OverflowLine { get; }
 
     [GeneratedRegex(@"^\d{1,10},(?<sequence>\d{1,19}),")]
     private static partial Regex AnyLine { get; }
 
     /// <summary>A counter of a sandbox's functions; with a stored state it goes on where that ended.</summary>
     public HostSmmuCounter Track(IReadOnlyList<PciAddress> functions, string statePath) => new(this, functions, statePath);
-
-    /// <summary>Of those of a sandbox's devices that are functions of the host; null where none is.</summary>
-    public HostSmmuCounter? TrackDevices(IReadOnlyList<string> devices, string statePath)
-    {
-        var functions = devices.Select(d => PciAddress.TryParse(d, out var address) ? address : (PciAddress?)null).OfType<PciAddress>().ToList();
-        return functions.Count == 0 ? null : Track(functions, statePath);
-    }
 
     internal void Warn(string problem)
     {
@@ -66,20 +63,27 @@ internal sealed partial class HostSmmuEvents(string logPath, KernelFacts kernel,
         }
     }
 
-    /// <summary>The events after a place, and the log's end now.</summary>
-    internal (IReadOnlyList<LoggedSmmuEvent> Events, ulong Last) After(ulong sequence)
+    internal bool IsReadable
+    {
+        get
+        {
+            lock (_lock)
+                return Open() >= 0;
+        }
+    }
+
+    /// <summary>The events after a place, whether a queue was full after it, and the log's end now.</summary>
+    internal (IReadOnlyList<LoggedSmmuEvent> Events, bool Overflow, ulong Last) After(ulong sequence)
     {
         lock (_lock)
         {
             Drain();
-            return ([.. _events.Where(e => e.Sequence > sequence)], _last);
+            return ([.. _events.Where(e => e.Sequence > sequence)], _overflow > sequence, _last);
         }
     }
 
     internal static LoggedSmmuEvent? Parse(string record) =>
-        EventLine.Match(record) is { Success: true } line && PciAddress.TryParse(line.Groups["function"].Value, out var function)
-            ? new LoggedSmmuEvent(ulong.Parse(line.Groups["sequence"].ValueSpan, System.Globalization.CultureInfo.InvariantCulture), function, line.Groups["type"].Value)
-            : null;
+        SmmuLogLine.Parse(record) is { Client: { } client } line && PciAddress.TryParse(client, out var function) ? new LoggedSmmuEvent(line.Sequence, function, line.Type) : null;
 
     public void Dispose()
     {
@@ -123,6 +127,8 @@ internal sealed partial class HostSmmuEvents(string logPath, KernelFacts kernel,
     {
         if (AnyLine.Match(record) is { Success: true } any)
             _last = ulong.Parse(any.Groups["sequence"].ValueSpan, System.Globalization.CultureInfo.InvariantCulture);
+        if (OverflowLine.IsMatch(record))
+            _overflow = _last;
         if (Parse(record) is not { } found)
             return;
         if (_events.Count == MaxRemembered)
@@ -131,8 +137,8 @@ internal sealed partial class HostSmmuEvents(string logPath, KernelFacts kernel,
     }
 }
 
-/// <summary>How far a sandbox's counter has read, and what it has counted.</summary>
-internal sealed record HostSmmuState(ulong Sequence, IReadOnlyDictionary<string, long> Events);
+/// <summary>How far a sandbox's counter has read, and what it has counted. <c>Overflow</c>: a queue was full meanwhile.</summary>
+internal sealed record HostSmmuState(ulong Sequence, IReadOnlyDictionary<string, long> Events, bool Overflow = false);
 
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]
 [JsonSerializable(typeof(HostSmmuState))]
@@ -158,18 +164,16 @@ internal sealed class HostSmmuCounter
 
     public HostSmmuReading Read()
     {
-        if (_events.Reason is { } reason)
-            return new HostSmmuReading(_state.Events, reason);
-        var (found, last) = _events.After(_state.Sequence);
-        var own = found.Where(e => _functions.Contains(e.Function)).ToList();
-        if (own.Count > 0)
+        var (found, overflow, last) = _events.After(_state.Sequence);
+        var own = _events.Reason is null ? found.Where(e => _functions.Contains(e.Function)).ToList() : [];
+        if (own.Count > 0 || (overflow && !_state.Overflow))
         {
             var counts = new Dictionary<string, long>(_state.Events, StringComparer.Ordinal);
-            foreach (var type in own.Select(e => counts.Count < MaxTypes || counts.ContainsKey(e.Type) ? e.Type : SmmuCounts.Other))
+            foreach (var type in own.Select(e => counts.Count < MaxTypes || counts.ContainsKey(e.Type) ? e.Type : ViommuCounts.Other))
                 counts[type] = counts.GetValueOrDefault(type) + 1;
-            Store(_state = new HostSmmuState(Math.Max(last, _state.Sequence), counts));
+            Store(_state = new HostSmmuState(Math.Max(last, _state.Sequence), counts, overflow || _state.Overflow));
         }
-        return new HostSmmuReading(_state.Events, null);
+        return new HostSmmuReading(_state.Events, _events.Reason) { MayHaveLost = _state.Overflow || !_events.IsReadable };
     }
 
     /// <summary>What a full file system does not take is counted on in memory: only a restart of the worker would lose it.</summary>

@@ -10,7 +10,8 @@ public static class NullReasons
         NoWorkload = "NoWorkload", GuestLogUnreadable = "GuestLogUnreadable", GuestTracingMissing = "GuestTracingMissing", NoCgroup = "NoCgroup", CgroupControllerOff = "CgroupControllerOff",
         PressureOff = "PressureOff", NotToldByKernel = "NotToldByKernel", NotToldByVmm = "NotToldByVmm", NotUnderKvm = "NotUnderKvm", KvmStatisticsMissing = "KvmStatisticsMissing",
         TracingUnavailable = "TracingUnavailable", TracePointMissing = "TracePointMissing", TracingNotReady = "TracingNotReady", NoVirtioIommu = "NoVirtioIommu",
-        NoSmmuPmu = "NoSmmuPmu", PmuNotPermitted = "PmuNotPermitted", PmuTaken = "PmuTaken", NoAer = "NoAer";
+        NoSmmuPmu = "NoSmmuPmu", PmuNotPermitted = "PmuNotPermitted", PmuTaken = "PmuTaken", PmuEventMissing = "PmuEventMissing", PmuFailed = "PmuFailed", StreamIdUnknown = "StreamIdUnknown",
+        NoAer = "NoAer", HostSilent = "HostSilent";
 
     public static readonly IReadOnlyList<(string Code, string Meaning)> All =
     [
@@ -29,13 +30,13 @@ public static class NullReasons
         (TraceCostTooHigh, "Tracing each look-up slows a guest's I/O by more than 5 %, so it is off unless Worker__TraceTlb is true."),
         (TraceLogFull, "The file system does not give read parts of QEMU's log back, and it has grown too large: tracing has ended."),
         (TlbInHardware, "Look-ups happen in the host's SMMU, which QEMU does not see."),
-        (NoAssignedDevice, "The sandbox has no function of the host, so the host's SMMU has no events of it."),
+        (NoAssignedDevice, "The sandbox has no function of the host: neither its SMMU nor its PCI Express errors concern it."),
         (KernelLogUnreadable, "The host's kernel log (/dev/kmsg) cannot be read."),
         (KernelLogNamesNoDevice, "Kernels before 6.18 do not name the function in the SMMU's events."),
         (NotSimulated, "The simulated machine has nothing of this kind, as it was asked for."),
         (NoWorkload, "The guest was given no user data script to run, or it has not begun."),
         (GuestLogUnreadable, "The guest's agent cannot read the guest's kernel log."),
-        (GuestTracingMissing, "The guest's kernel has no kprobes with histograms, or no functions that serve page requests."),
+        (GuestTracingMissing, "The guest's kernel has no kprobes with histograms, no functions that serve page requests, or is older than 6.11: decided once in a boot (docs/images.md)."),
         (NoCgroup, "The VM has no cgroup v2 of its own on this node."),
         (CgroupControllerOff, "The memory controller of cgroup v2 is not delegated to the worker."),
         (PressureOff, "The host's kernel measures no memory pressure (CONFIG_PSI, psi=1)."),
@@ -50,6 +51,10 @@ public static class NullReasons
         (NoSmmuPmu, "The SMMU of the sandbox's functions has no performance monitor (PMCG) that the kernel drives."),
         (PmuNotPermitted, "The worker may not open the SMMU's performance monitor (CAP_PERFMON)."),
         (PmuTaken, "The performance monitor's counters or its one stream filter are taken."),
+        (PmuEventMissing, "The performance monitor has no such event, or none that could be filtered by stream."),
+        (PmuFailed, "The kernel did not open or read the performance monitor; the worker's log has its error."),
+        (StreamIdUnknown, "The firmware's tables (IORT) do not say by which StreamID the function's SMMU knows it, may not be read, or the host has a device tree instead."),
         (NoAer, "The sandbox's functions have no Advanced Error Reporting, or the kernel does not count it."),
+        (HostSilent, "The host's kernel has not answered yet, or not for more than five seconds."),
     ];
 }

@@ -13,6 +13,8 @@ internal sealed class ProcessFaults(int pid)
     private readonly ulong? _startTicks = ProcessIdentity.Of(pid)?.StartTicks;
     private readonly byte[] _buffer = new byte[1024];
 
+    public int Pid => pid;
+
     /// <summary>Null when the process is gone.</summary>
     public (long Minor, long Major)? Read()
     {

@@ -41,7 +41,7 @@ internal sealed class SimulatedFaults(Viommu viommu, Func<(SimulationStatus? Sta
         yield return Read(FaultSource.SmmuEventsLost, counted?.EventsLost, noSmmu);
         yield return Read(FaultSource.SmmuTlbHits, counted?.TlbHits, noSmmu);
         yield return Read(FaultSource.SmmuTlbMisses, counted?.TlbMisses, noSmmu);
-        yield return Read(FaultSource.VirtioIommuEvents, counted?.Events, smmu ? NullReasons.NotSimulated : null);
+        yield return Read(FaultSource.VirtioIommuEvents, counted?.Events, smmu ? NullReasons.NoVirtioIommu : null);
         // While nothing was told, which of the two it is is not known either.
         var (noPages, noAts) = (pages ? null : NullReasons.NotSimulated, status is null || ats ? noSmmu : NullReasons.NotSimulated);
         yield return Read(FaultSource.IoPageFaults, counted?.PageFaults, noPages, status?.PageFaultLatency);

@@ -1,9 +1,9 @@
 using System.Diagnostics;
 using System.Runtime.Versioning;
-using System.Text;
 using System.Text.Json;
 using Contracts;
 using GuestAgent.Probe;
+using GuestAgent.Tracing;
 
 namespace GuestAgent;
 
@@ -18,6 +18,10 @@ internal sealed class Agent(AgentPort port, int wakeDescriptor)
     private static readonly string Version = typeof(Agent).Assembly.GetName().Version?.ToString(3) ?? "0.0.0";
     private readonly object _gate = new();
     private readonly Queue<AgentMessage> _finished = new();
+    private readonly Workload _workload = new(Configuration.Folder);
+    private readonly KernelLog _log = new("/dev/kmsg");
+    private volatile PageFaultTracing? _tracing;
+    private volatile bool _tracingDecided;
     private AgentProbe? _probe;
     private AgentConfigured? _configured;
     private bool _probeStarted;
@@ -90,6 +94,7 @@ internal sealed class Agent(AgentPort port, int wakeDescriptor)
             return;
         _probeStarted = true;
         InBackground(() => SharedAddressProbe.Run(SysfsPci.Root));
+        new Thread(BeginTracing) { IsBackground = true }.Start();
     }
 
     private void Configure(AgentConfigure configure)
@@ -99,7 +104,7 @@ internal sealed class Agent(AgentPort port, int wakeDescriptor)
         if (_configured is not null || _configuring)
             return;
         _configuring = true;
-        InBackground(() => Configuration.Apply(configure));
+        InBackground(() => Configuration.Apply(configure, _workload));
     }
 
     private void ReadBlocks(AgentBlockRead read)
@@ -159,26 +164,23 @@ internal sealed class Agent(AgentPort port, int wakeDescriptor)
     }
 
     private static AgentReady Ready() => new(
-        AgentProtocol.Version, Version, ReadText("/proc/sys/kernel/osrelease").Trim(), ReadText("/proc/sys/kernel/random/boot_id").Trim(),
-        UptimeMilliseconds(), Environment.ProcessorCount, ProcText.MemTotalKib(ReadText("/proc/meminfo")));
+        AgentProtocol.Version, Version, ProcText.Read("/proc/sys/kernel/osrelease").Trim(), ProcText.Read("/proc/sys/kernel/random/boot_id").Trim(),
+        UptimeMilliseconds(), Environment.ProcessorCount, ProcText.MemTotalKib(ProcText.Read("/proc/meminfo")));
 
-    private static AgentStats Stats()
+    private AgentStats Stats()
     {
-        var counters = ReadText("/proc/vmstat");
-        return new(UptimeMilliseconds(), ProcText.VmStat(counters, "pgfault"), ProcText.VmStat(counters, "pgmajfault"));
+        var counters = ProcText.Read("/proc/vmstat");
+        return new(
+            UptimeMilliseconds(), ProcText.VmStat(counters, "pgfault"), ProcText.VmStat(counters, "pgmajfault"), _workload.Read(), _log.Read(),
+            !_tracingDecided ? null : _tracing?.Read() ?? new(null, null, null, null, null, false, AgentReasons.TracingMissing));
     }
 
-    private static long UptimeMilliseconds() => ProcText.UptimeMilliseconds(ReadText("/proc/uptime")) ?? 0;
-
-    private static string ReadText(string path)
+    private void BeginTracing()
     {
-        try
-        {
-            return Encoding.UTF8.GetString(File.ReadAllBytes(path));
-        }
-        catch (IOException)
-        {
-            return "";
-        }
+        if (TracedFunctions.AreKnownIn(ProcText.Read("/proc/sys/kernel/osrelease")))
+            _tracing = PageFaultTracing.Begin(TracedFunctions.PageFaults);
+        _tracingDecided = true;
     }
+
+    private static long UptimeMilliseconds() => ProcText.UptimeMilliseconds(ProcText.Read("/proc/uptime")) ?? 0;
 }

@@ -11,13 +11,13 @@ namespace GuestAgent;
 [SupportedOSPlatform("linux")]
 internal static class Configuration
 {
-    private const string Folder = "/run/sandbox";
+    public const string Folder = "/run/sandbox";
     private const string Script = Folder + "/user-data";
     private const string Outcome = Folder + "/user-data.outcome";
     private const string KeysFolder = "/root/.ssh";
     private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite;
 
-    public static AgentConfigured Apply(AgentConfigure configure)
+    public static AgentConfigured Apply(AgentConfigure configure, Workload workload)
     {
         try
         {
@@ -32,7 +32,7 @@ internal static class Configuration
             if (File.Exists(Outcome))
                 return new(true, int.TryParse(File.ReadAllText(Outcome), out var code) ? code : null);
             Write(Script, configure.UserData, OwnerOnly | UnixFileMode.UserExecute);
-            return configure.UserData.StartsWith("#!", StringComparison.Ordinal) ? Run() : new(false, null);
+            return configure.UserData.StartsWith("#!", StringComparison.Ordinal) ? Run(workload) : new(false, null);
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
@@ -41,7 +41,7 @@ internal static class Configuration
         }
     }
 
-    private static AgentConfigured Run()
+    private static AgentConfigured Run(Workload workload)
     {
         Write(Outcome, "", OwnerOnly);
         try
@@ -50,8 +50,10 @@ internal static class Configuration
             using var process = Process.Start(new ProcessStartInfo(Script) { RedirectStandardInput = true, WorkingDirectory = "/root" });
             if (process is null)
                 return new(false, null);
+            workload.Begin(process.Id);
             process.StandardInput.Close();
             process.WaitForExit();
+            workload.End();
             Write(Outcome, process.ExitCode.ToString(CultureInfo.InvariantCulture), OwnerOnly);
             return new(true, process.ExitCode);
         }

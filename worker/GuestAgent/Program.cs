@@ -1,5 +1,6 @@
 using System.Runtime.Versioning;
 using Contracts;
+using GuestAgent.Tracing;
 
 namespace GuestAgent;
 
@@ -12,6 +13,8 @@ internal static class Program
     {
         if (arguments is ["power-button"])
             return PowerButton.Watch();
+        if (arguments is ["trace-trial"])
+            return TraceTrial.Run();
         for (var waited = 0; waited < PortDeadlineMilliseconds; waited += 10)
         {
             using var port = AgentPort.Find(AgentProtocol.PortName);

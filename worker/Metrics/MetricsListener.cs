@@ -48,6 +48,7 @@ public sealed class MetricsListener(WorkerOptions options, FaultSampling samplin
             }
             var text = new MetricText();
             FaultMetrics.Write(text, sampling.Latest);
+            StormMetrics.Write(text, sampling.LatestStorms);
             var bytes = Encoding.UTF8.GetBytes(text.ToString());
             response.ContentType = MetricText.ContentType;
             response.ContentLength64 = bytes.Length;

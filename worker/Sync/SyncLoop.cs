@@ -16,7 +16,7 @@ namespace Worker.Sync;
 
 // The worker's one connection to the API: everything observed goes up, everything desired comes down.
 // Guarantees: a sync at each connection, each change and at least each period; a lost message costs one period.
-// Losing the API changes nothing on the node: guests go on, and what happened meanwhile is in the next report.
+// Losing the API changes nothing on the node: guests go on, what happened meanwhile is in the next report, and samples wait (SampleOutbox).
 public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeDevices devices, VmManager vms, FaultSampling sampling, NodeReportBuilder reports, TimeProvider time, ILogger<SyncLoop> log) : BackgroundService
 {
     private static readonly TimeSpan Period = TimeSpan.FromSeconds(2);
@@ -24,12 +24,14 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeD
     /// <summary>Of all guests together, in messages, of which one may be a single key. What waits for one guest its console bounds in bytes.</summary>
     private const int MaxTyping = 16 * 1024;
     private static readonly TimeSpan CallLimit = TimeSpan.FromSeconds(15);
+    private readonly SampleOutbox _outbox = new(time, log);
     private int _typing;
+    private TaskCompletionSource? _asked;
     private readonly Channel<bool> _wake = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
-        var changes = ForwardChangesAsync(stoppingToken);
+        var beside = Task.WhenAll(ForwardChangesAsync(stoppingToken), CollectAsync(stoppingToken));
         var pause = Period / 2;
         try
         {
@@ -45,7 +47,17 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeD
         catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
         {
         }
-        await changes;
+        await beside;
+    }
+
+    /// <summary>Until a report that is built from now on has been answered; false when none was in time.</summary>
+    public async Task<bool> TellAsync(TimeSpan limit)
+    {
+        var answered = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        Volatile.Write(ref _asked, answered);
+        _wake.Writer.TryWrite(true);
+        await Task.WhenAny(answered.Task, Task.Delay(limit, time));
+        return answered.Task.IsCompleted;
     }
 
     private async Task ServeOneAsync(CancellationToken ct)
@@ -110,6 +122,7 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeD
         var inventory = new InventoryNews(devices, node.Qemu, time);
         while (true)
         {
+            var asked = Interlocked.Exchange(ref _asked, null);
             var report = reports.Build();
             if (inventory.Next() is { } news)
                 await connection.InvokeAsync(NodeProtocol.Inventory, news, ct);
@@ -118,6 +131,7 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeD
                 limit.CancelAfter(CallLimit);
                 var plan = await connection.InvokeAsync<NodePlan>(NodeProtocol.Sync, report, limit.Token);
                 vms.Apply(plan);
+                asked?.TrySetResult();
                 // Told back at once: the API need not wait a period to know that its plan is applied.
                 if (plan.Revision != report.AppliedPlanRevision)
                     continue;
@@ -138,9 +152,28 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeD
     {
         while (true)
         {
-            var samples = await sampling.NextAsync(ct);
-            if (samples.Length > 0)
-                await connection.InvokeAsync(NodeProtocol.Faults, samples, ct);
+            var batch = await _outbox.FirstAsync(ct);
+            if (await connection.InvokeAsync<bool>(NodeProtocol.Faults, batch, ct))
+                _outbox.Remove(batch);
+            else
+                await Task.Delay(Period / 4, time, ct);
+        }
+    }
+
+    /// <summary>Whether there is a connection or not: what is sampled meanwhile waits for the next.</summary>
+    private async Task CollectAsync(CancellationToken ct)
+    {
+        try
+        {
+            while (true)
+            {
+                // A reading that cannot be said would be said again and again.
+                foreach (var batch in FaultSamplesEncoding.Batches((await sampling.NextAsync(ct)).Where(FaultSamplesEncoding.IsWellFormed)))
+                    _outbox.Add(batch);
+            }
+        }
+        catch (OperationCanceledException) when (ct.IsCancellationRequested)
+        {
         }
     }
 

@@ -33,6 +33,12 @@ public static class ConditionReasons
     public static readonly ConditionReason ProbePassedWithoutPasid = Add(ConditionType.SvaReady, ConditionStatus.True, "SharedAddressProbePassedWithoutPasid", "The device worked on a process's own addresses, mapped ahead for the whole function: one address space at a time, and no faults that could be resumed.");
     public static readonly ConditionReason ProbePassedPasidUnknown = Add(ConditionType.SvaReady, ConditionStatus.True, "SharedAddressProbePassedPasidUnknown", ProbePassedWithoutPasid.Message);
     public static readonly ConditionReason GuestEnded = Add(ConditionType.SvaReady, ConditionStatus.Unknown, "GuestEnded", "The guest has ended.");
+    public static readonly ConditionReason FaultStorm = Add(ConditionType.FaultStorm, ConditionStatus.True, StormReasons.Storm, "Faults come at the rate of the storm policy or faster.");
+    public static readonly ConditionReason NoFaultStorm = Add(ConditionType.FaultStorm, ConditionStatus.False, "NoFaultStorm", "Faults come more slowly than the storm policy's rate.");
+    public static readonly ConditionReason StormOnlyLowerBound = Add(ConditionType.FaultStorm, ConditionStatus.Unknown, "StormOnlyLowerBound", "The rate that is seen is no storm, but more may have happened.");
+    public static readonly ConditionReason StormNotJudged = Add(ConditionType.FaultStorm, ConditionStatus.Unknown, "StormNotJudged", "The first window of the storm policy has not passed yet.");
+    public static readonly ConditionReason StormUnobserved = Add(ConditionType.FaultStorm, ConditionStatus.Unknown, "StormUnobserved", "What the storm policy counts could not be read without a break for two windows.");
+    public static readonly ConditionReason EndedInStorm = Add(ConditionType.FaultStorm, ConditionStatus.False, StormReasons.EndedInStorm, "The run ended in a fault storm.");
 
     public static IReadOnlyList<ConditionReason> All => Table;
 

@@ -25,6 +25,9 @@ public sealed class CgroupTree
     public string? LimitsReason { get; }
     public string? Parent => _parent;
 
+    /// <summary>For VMs that are no processes of their own.</summary>
+    public static CgroupTree Without(string reason) => new(null, reason, reason);
+
     public static CgroupTree Open(string nodeName)
     {
         var own = OwnPath(File.ReadAllText("/proc/self/cgroup"));

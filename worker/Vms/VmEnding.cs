@@ -36,6 +36,9 @@ public static class VmEnding
             .With(new Condition(ConditionType.VmmRunning, ConditionStatus.False, code, message, now))
             .With(new Condition(ConditionType.GuestReady, ConditionStatus.False, code, message, now))
             .With(ConditionReasons.GuestEnded.At(now));
+        // Nothing storms any more; that it did must still be told where nobody could be told in time.
+        if (record.Conditions.FirstOrDefault(c => c is { Type: ConditionType.FaultStorm, Status: ConditionStatus.True }) is { } storm)
+            ended = ended.With(ConditionReasons.EndedInStorm.At(now, storm.Message));
         return record.HeldDevices.Count == 0
             ? ended
             : ended.With(ConditionReasons.Released.At(now));

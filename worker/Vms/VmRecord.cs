@@ -28,6 +28,8 @@ public sealed record VmRecord(Guid Id, int Incarnation, VmState State)
     public DateTimeOffset? StopAskedAt { get; init; }
     public GuestFacts? Guest { get; init; }
     public IReadOnlyList<ProbeResult>? Probe { get; init; }
+    /// <summary>By which policy the condition FaultStorm was judged; null when there is none.</summary>
+    public StormPolicy? StormJudgedBy { get; init; }
     /// <summary>The guest boot that has been given its user data and keys.</summary>
     public string? ConfiguredBootId { get; init; }
     /// <summary>Where this incarnation's output begins in the console.</summary>
@@ -47,7 +49,7 @@ public sealed record VmRecord(Guid Id, int Incarnation, VmState State)
     };
 
     public ReportedSandbox ToReport() => new(
-        Id, Incarnation, State, Conditions, Failure, Verdict, HasEnded ? null : Process?.Pid, ExecAt, GuestReadyAt, EndedAt, Guest, Probe);
+        Id, Incarnation, State, Conditions, Failure, Verdict, HasEnded ? null : Process?.Pid, ExecAt, GuestReadyAt, EndedAt, Guest, Probe, StormJudgedBy);
 }
 
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]

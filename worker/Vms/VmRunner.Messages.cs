@@ -43,6 +43,9 @@ public sealed partial class VmRunner
             case VmAgentSaid { Message: AgentProbe probe } when _probesTaken++ < MaxProbes:
                 Save(Judged(record with { Probe = GuestReports.Probes(probe) }));
                 break;
+            case VmStormJudged storm when record.End is null:
+                Save(WithStorm(record, storm));
+                break;
         }
     }
 

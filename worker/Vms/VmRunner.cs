@@ -15,6 +15,9 @@ public sealed record VmSurroundings(
 /// <summary>One sandbox as reports show it. A device is held until its sandbox has been cleaned, in one and the same snapshot.</summary>
 public sealed record VmView(ReportedSandbox Sandbox, IReadOnlyList<string> HeldDevices);
 
+/// <summary><c>By</c>: the policy; null with the condition when there is none any more.</summary>
+internal sealed record VmStormJudged(int Incarnation, StormPolicy? By, Condition? Condition) : VmEvent(Incarnation);
+
 internal sealed record VmNudge(int Incarnation) : VmEvent(Incarnation);
 
 /// <summary>Of whatever incarnation runs.</summary>
@@ -71,9 +74,6 @@ public sealed partial class VmRunner
 
     /// <summary>Looks at process and deadlines again. A full queue will be worked through anyway.</summary>
     public void Nudge() => _queue.Writer.TryWrite(new VmNudge(0));
-
-    /// <summary>The fault counters of a running guest.</summary>
-    public FaultSample? Sample(DateTimeOffset now) => View is { Sandbox.State: VmState.Booting or VmState.Running or VmState.Stopping } ? _vm?.Sample(now) : null;
 
     /// <summary>Runs until nothing is left of the sandbox, or until the worker ends, and then leaves the guest as it is.</summary>
     public async Task RunAsync(CancellationToken ct)

@@ -1,6 +1,5 @@
 using System.Net;
 using System.Net.Http.Json;
-using System.Text.Json;
 using Api.Faults;
 using Contracts;
 using Microsoft.AspNetCore.SignalR.Client;
@@ -52,9 +51,9 @@ public sealed class FaultHistoryTests(ServiceFixture service) : IClassFixture<Se
             await import.WriteAsync(id, NpgsqlDbType.Uuid);
             await import.WriteAsync((begin ?? _begin).AddSeconds(second).UtcDateTime, NpgsqlDbType.TimestampTz);
             await import.WriteAsync(incarnation, NpgsqlDbType.Integer);
-            await import.WriteAsync(JsonSerializer.Serialize<SourceReading[]>([
+            await import.WriteAsync(FaultSamplesEncoding.EncodeReadings([
                 new("guest.minorFaults", second, null, second > 90, Origin.Emulated, new LatencyHistogram([0, 0, second, .. new long[19]], second * 3000L)),
-                new("smmu.tlbHits", null, "TraceCostTooHigh", false, Origin.Emulated)], JsonSerializerOptions.Web), NpgsqlDbType.Jsonb);
+                new("smmu.tlbHits", null, "TraceCostTooHigh", false, Origin.Emulated)]), NpgsqlDbType.Bytea);
         }
         await import.CompleteAsync();
     }
@@ -144,11 +143,23 @@ public sealed class FaultHistoryTests(ServiceFixture service) : IClassFixture<Se
         using var client = service.Client();
         var id = await RunningAsync(client, "late");
         FaultSample At(int second, long value) => new(id, 1, _begin.AddSeconds(second), [new("guest.minorFaults", value, null, false, Origin.Emulated)]);
-        await _node!.Connection.InvokeAsync(NodeProtocol.Faults, (FaultSample[])[At(10, 1), At(50, 5), At(70, 7)]);
+        await _node!.TellAsync(At(10, 1), At(50, 5), At(70, 7));
         await Eventually.Async(async () => (await GetAsync(client, id)).Items.Count == 2, "both minutes are there");
-        await _node.Connection.InvokeAsync(NodeProtocol.Faults, (FaultSample[])[At(40, 4), At(80, 8)]);
+        await _node.TellAsync(At(40, 4), At(80, 8));
         await Eventually.Async(async () => (await GetAsync(client, id)).Items[^1].Readings[0].Value == 8, "the later one counts");
         Assert.Equal([5, 8], (await GetAsync(client, id)).Items.Select(i => i.Readings[0].Value!.Value));
+    }
+
+    [Fact]
+    public async Task Faults_ToldAgainBecauseTheAnswerWasLost_AreStoredOnce()
+    {
+        using var client = service.Client();
+        var id = await RunningAsync(client, "again");
+        FaultSample[] batch = [new(id, 1, TimeProvider.System.GetUtcNow(), [new("guest.minorFaults", 1, null, false, Origin.Emulated)])];
+        Assert.Equal((true, true), (await _node!.TellAsync(batch), await _node.TellAsync(batch)));
+        Assert.True(await _node.TellAsync(batch[0] with { At = batch[0].At.AddSeconds(1) }));
+        await Eventually.Async(async () => (await GetAsync(client, id, "step=1")).Items.Count >= 2, "both seconds are stored");
+        Assert.Equal(2, await service.ScalarAsync($"SELECT count(*) FROM fault_samples WHERE sandbox_id = '{id}'"));
     }
 
     [Theory]
@@ -174,10 +185,9 @@ public sealed class FaultHistoryTests(ServiceFixture service) : IClassFixture<Se
         using var client = service.Client();
         var id = await RunningAsync(client, "latency");
         var now = TimeProvider.System.GetUtcNow();
-        SourceReading With(long? value, string? reason, params long[] counts) => new("io.pageFaults", value, reason, false, Origin.Simulated, new LatencyHistogram(counts, 1));
-        await _node!.Connection.InvokeAsync(NodeProtocol.Faults, (FaultSample[])[
-            new(id, 1, now.AddSeconds(-3), [With(1, null, [1])]), new(id, 1, now.AddSeconds(-2), [With(1, null, [-1, .. new long[21]])]),
-            new(id, 1, now.AddSeconds(-1), [With(null, "AgentSilent", new long[22])]), new(id, 1, now, [With(1, null, [1, .. new long[21]])])]);
+        byte[] Latency(int second, params byte[] rest) => FaultBytes.Sample(id, now.AddSeconds(second), FaultBytes.Readings(FaultBytes.Reading("io.pageFaults", rest[0], rest[1..])));
+        await _node!.TellAsync(FaultBytes.Batch(
+            Latency(-3, [26, 1, 1, .. FaultBytes.Varint(1 << 22), 1]), Latency(-2, [26, 1, 1, 1, 0]), Latency(-1, [18, .. FaultBytes.Name("AgentSilent"), 0, 0]), Latency(0, 26, 1, 1, 1, 1)));
         await Eventually.Async(async () => (await GetAsync(client, id, "step=1")).Items.Count > 0, "one is stored");
         Assert.Equal([1, .. new long[21]], (await GetAsync(client, id, "step=1")).Items.Single().Readings.Single().Latency!.Counts);
     }

@@ -12,7 +12,7 @@ public sealed class FaultIncreaseTests
     private static StoredSample Sample(int second, long? value, int incarnation = 1, bool lowerBound = false, LatencyHistogram? latency = null) =>
         new(_start.AddSeconds(second), incarnation, [new SourceReading("a", value, value is null ? "AgentSilent" : null, lowerBound, Origin.Simulated, latency)]);
 
-    private static FaultReadingView Second(StoredSample first, StoredSample second) => FaultIncrease.Of(null, [first, second], []).Last().Readings.Single();
+    private static FaultReadingView Second(StoredSample first, StoredSample second) => FaultIncrease.Of(null, [first, second]).Last().Readings.Single();
 
     public static TheoryData<string, StoredSample, StoredSample, long?, double?> Pairs() => new()
     {
@@ -35,14 +35,7 @@ public sealed class FaultIncreaseTests
 
     [Fact]
     public void Of_TheFirst_IsToldFromTheOneBefore() =>
-        Assert.Equal(5, FaultIncrease.Of(Sample(-1, 5), [Sample(0, 10)], []).Single().Readings.Single().Increase);
-
-    [Fact]
-    public void Of_SourcesAskedFor_IsThoseOnly()
-    {
-        var both = new StoredSample(_start, 1, [.. Sample(0, 1).Readings, new SourceReading("b", 2, null, false, Origin.Hardware)]);
-        Assert.Equal("b", FaultIncrease.Of(null, [both], ["b"]).Single().Readings.Single().Source);
-    }
+        Assert.Equal(5, FaultIncrease.Of(Sample(-1, 5), [Sample(0, 10)]).Single().Readings.Single().Increase);
 
     [Fact]
     public void Of_Latencies_AreThoseOfTheStep()
@@ -64,7 +57,7 @@ public sealed class FaultIncreaseTests
     public void Of_AnySamples_NeverGoesBackAndAddsUpToTheGrowth() => Gen.Select(Gen.Long[-200, 1000].Select(v => v < 0 ? (long?)null : v), Gen.Int[1, 3], (value, incarnation) => (value, incarnation)).Array[1, 30].Sample(seen =>
     {
         var samples = seen.Select((s, second) => Sample(second, s.value, s.incarnation)).ToList();
-        var all = FaultIncrease.Of(null, samples, []).Select(v => v.Readings.Single()).ToList();
+        var all = FaultIncrease.Of(null, samples).Select(v => v.Readings.Single()).ToList();
         return all.All(r => r.Increase is null or >= 0 && r.PerSecond is null or >= 0)
             && all.Skip(1).Select((r, i) => (r.Increase, Before: samples[i], Now: samples[i + 1])).All(p =>
                 p.Increase is null || (p.Before.Incarnation == p.Now.Incarnation && p.Increase == p.Now.Readings[0].Value - p.Before.Readings[0].Value));

@@ -13,7 +13,7 @@ namespace Api.Tests.Metrics;
 
 public sealed partial class MetricsTests(ServiceFixture service) : IClassFixture<ServiceFixture>
 {
-    [GeneratedRegex(@"sandbox_[a-z_]+(?:\([a-z|]+\)[a-z_]+)?")]
+    [GeneratedRegex(@"sandbox_[a-z_]+(?:\([a-z_|]+\)[a-z_]+)?")]
     private static partial Regex MetricName { get; }
 
     private static HashSet<string> Known => [.. ServiceMetrics.All.Concat(FaultMetrics.Metrics).SelectMany(m => m.Kind == MetricKind.Histogram ? (string[])[m.Name + "_bucket", m.Name + "_sum", m.Name + "_count"] : [m.Name])];
@@ -28,9 +28,9 @@ public sealed partial class MetricsTests(ServiceFixture service) : IClassFixture
         var id = (await client.CreateAsync("metrics")).Id;
         await Eventually.Async(async () => (await node.SyncAsync()).Sandboxes.Any(s => s.Id == id), "it is planned");
         await node.SayAsync(id, VmState.Running);
-        await node.Connection.InvokeAsync(NodeProtocol.Faults, (FaultSample[])[
-            new(id, 1, TimeProvider.System.GetUtcNow(), [new(FaultSource.VmmMinor, 7, null, true, Origin.Emulated), new(FaultSource.SmmuEvents, null, "NoSmmu", false, Origin.Emulated)]),
-            new(Guid.NewGuid(), 1, TimeProvider.System.GetUtcNow(), [new(FaultSource.VmmMinor, 666, null, false, Origin.Emulated)])]);
+        await node.TellAsync(
+            new FaultSample(id, 1, TimeProvider.System.GetUtcNow(), [new(FaultSource.VmmMinor, 7, null, true, Origin.Emulated), new(FaultSource.SmmuEvents, null, "NoSmmu", false, Origin.Emulated)]),
+            new FaultSample(Guid.NewGuid(), 1, TimeProvider.System.GetUtcNow(), [new(FaultSource.VmmMinor, 666, null, false, Origin.Emulated)]));
         using var response = await client.GetAsync("/metrics");
         var text = await response.Content.ReadAsStringAsync();
         Assert.Equal("text/plain", response.Content.Headers.ContentType!.MediaType);

@@ -46,6 +46,8 @@ public sealed class AccessTests(ServiceFixture service) : IClassFixture<ServiceF
         ["POST /v1/sandboxes/{id}/start"] = (Operator, 404),
         ["POST /v1/sandboxes/{id}/stop"] = (Operator, 404),
         ["POST /v1/sandboxes/{id}/restart"] = (Operator, 404),
+        ["PUT /v1/sandboxes/{id}/storm-policy"] = (Operator, 422),
+        ["DELETE /v1/sandboxes/{id}/storm-policy"] = (Operator, 404),
         ["GET /v1/sandboxes/{id}/faults"] = (Viewer, 404),
         ["GET /v1/events"] = (Viewer, 200),
         ["GET /v1/audit"] = (Admin, 200),

@@ -50,6 +50,8 @@ public sealed class AuditTests(ServiceFixture service) : IClassFixture<ServiceFi
         await DoAsync<string>("/v1/keys/{id}", $"/v1/keys/{key.Key.Id}", method: "DELETE");
         var sandbox = await DoAsync<SandboxView>("/v1/sandboxes", "/v1/sandboxes", new { name = "told", image = "guest", node = "nowhere", userData = "#!/bin/secret", labels = new { told = "yes" } });
         await DoAsync<SandboxView>("/v1/sandboxes/{id}", $"/v1/sandboxes/{sandbox.Id}", new { labels = new { more = "1" } }, "PATCH");
+        await DoAsync<SandboxView>("/v1/sandboxes/{id}/storm-policy", $"/v1/sandboxes/{sandbox.Id}/storm-policy", new { perSecond = 12 }, "PUT");
+        await DoAsync<SandboxView>("/v1/sandboxes/{id}/storm-policy", $"/v1/sandboxes/{sandbox.Id}/storm-policy", method: "DELETE");
         await DoAsync<SandboxView>("/v1/sandboxes/{id}/stop", $"/v1/sandboxes/{sandbox.Id}/stop");
         await DoAsync<SandboxView>("/v1/sandboxes/{id}/start", $"/v1/sandboxes/{sandbox.Id}/start");
         await DoAsync<string>("/v1/sandboxes/{id}/stop", $"/v1/sandboxes/{sandbox.Id}/stop");
@@ -79,6 +81,7 @@ public sealed class AuditTests(ServiceFixture service) : IClassFixture<ServiceFi
         Assert.Equal(("sandbox", sandbox.Id.ToString(), "told"), (patched.SubjectType, patched.SubjectId, patched.SubjectName));
         Assert.Equal("{\"told\":\"yes\"}", patched.Before!["labels"]!.ToJsonString());
         Assert.Equal("{\"more\":\"1\",\"told\":\"yes\"}", patched.After!["labels"]!.ToJsonString());
+        Assert.Equal(12, (double?)told.Single(e => e.Action == "PUT /v1/sandboxes/{id}/storm-policy").After!["faultStorm"]!["perSecond"]);
         Assert.Null(told.First(e => e.Action == "POST /v1/sandboxes").Before);
         Assert.Null(told.Single(e => e.Action == "DELETE /v1/keys/{id}").After);
         var quota = told.Single(e => e.Action == "PATCH /v1/projects/{id}");

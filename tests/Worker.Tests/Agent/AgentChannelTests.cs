@@ -3,6 +3,7 @@ using Contracts;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
 using Worker.Agent;
+using Worker.Faults;
 using Worker.Tests.Channels;
 using Xunit;
 
@@ -66,8 +67,8 @@ public sealed class AgentChannelTests : IAsyncLifetime
         using var guest = await AcceptAsync();
         await guest.SayAsync(string.Concat(Enumerable.Range(1, 200).Select(n => Stats(n))) + Ready);
         Assert.IsType<AgentReady>(await HeardAsync());
-        Assert.Equal(200, _channel.LatestStats!.UptimeMilliseconds);
-        Assert.NotNull(_channel.LatestStatsAt);
+        Assert.Equal(200, _channel.Latest!.Stats.UptimeMilliseconds);
+        Assert.InRange(_channel.Latest.Age, TimeSpan.Zero, Limit);
     }
 
     [Theory]
@@ -89,6 +90,58 @@ public sealed class AgentChannelTests : IAsyncLifetime
         await guest.SayAsync(nonsense + "\n" + Ready);
         Assert.IsType<AgentReady>(await HeardAsync());
         Assert.Equal(1, _channel.NonsenseLines);
+    }
+
+    public static TheoryData<string> Lies => new(
+        """{"type":"stats","uptimeMilliseconds":5,"pgfault":1,"pgmajfault":1,"workload":5}""",
+        """{"type":"stats","uptimeMilliseconds":5,"pgfault":1,"pgmajfault":1,"workload":{"minorFaults":1e300,"majorFaults":1}}""",
+        """{"type":"stats","uptimeMilliseconds":5,"pgfault":1,"pgmajfault":1,"smmuLog":{"events":[1,2],"reason":null}}""",
+        """{"type":"stats","uptimeMilliseconds":5,"pgfault":1,"pgmajfault":1,"smmuLog":{"events":{"F_UUT":null},"reason":null}}""",
+        """{"type":"stats","uptimeMilliseconds":5,"pgfault":1,"pgmajfault":1,"pageFaults":{"latency":{"counts":{"0":1}}}}""",
+        """{"type":"stats","uptimeMilliseconds":5,"pgfault":1,"pgmajfault":1,"pageFaults":{"reason":7}}""");
+
+    [Theory]
+    [MemberData(nameof(Lies))]
+    public async Task Latest_WhenAPartIsOfAnotherShape_TheLineIsNonsenseAndTheNextIsRead(string lie)
+    {
+        using var guest = await AcceptAsync();
+        await guest.SayAsync(lie + "\n" + Ready);
+        Assert.IsType<AgentReady>(await HeardAsync());
+        Assert.Equal((1, null), (_channel.NonsenseLines, _channel.Latest));
+    }
+
+    [Fact]
+    public async Task Latest_WhenThousandsOfTypesAreTold_NoneOfThemIsShown()
+    {
+        using var guest = await AcceptAsync();
+        var types = string.Join(',', Enumerable.Range(0, 10_000).Select(n => $"\"T{n}\":1"));
+        await guest.SayAsync($"{{\"type\":\"stats\",\"uptimeMilliseconds\":5,\"pgfault\":9,\"pgmajfault\":1,\"smmuLog\":{{\"events\":{{{types}}},\"reason\":null}}}}\n{Ready}");
+        Assert.IsType<AgentReady>(await HeardAsync());
+        var readings = new GuestFaults(_channel, null, Viommu.Smmuv3, Origin.Emulated, Origin.Emulated).Read(DateTimeOffset.UnixEpoch).ToList();
+        Assert.Equal(9, readings.Count);
+        Assert.Equal((null, "NotReportedByAgent"), readings.Where(r => r.Source == FaultSource.GuestSmmuEvents).Select(r => (r.Value, r.NullReason)).Single());
+        Assert.Equal(8, readings.Single(r => r.Source == FaultSource.GuestMinor).Value);
+    }
+
+    [Fact]
+    public async Task Latest_WhateverTheClocksSay_AgesByTheTimeThatPasses()
+    {
+        var time = new FakeTimeProvider(new DateTimeOffset(2026, 5, 5, 12, 0, 0, TimeSpan.Zero));
+        using var server = new ScriptedPeer(_directory.Of("clock.sock"));
+        await using var channel = new AgentChannel(_directory.Of("clock.sock"), time, NullLogger.Instance);
+        var faults = new GuestFaults(channel, null, Viommu.Smmuv3, Origin.Emulated, Origin.Emulated);
+        SourceReading Minor(DateTimeOffset now) => faults.Read(now).Single(r => r.Source == FaultSource.GuestMajor);
+        using var guest = await server.AcceptAsync();
+        foreach (var uptime in (long[])[5000, 1, long.MaxValue, long.MinValue])
+        {
+            await guest.SayAsync(Stats(uptime).Replace("null", "3", StringComparison.Ordinal));
+            await Eventually.TrueAsync(() => channel.Latest?.Stats.UptimeMilliseconds == uptime, "it is read");
+            // The guest's clock says what it likes, and somebody may set the host's.
+            foreach (var jump in (TimeSpan[])[TimeSpan.Zero, TimeSpan.FromDays(-400), TimeSpan.FromDays(400)])
+                Assert.Equal(3, Minor(time.GetUtcNow() + jump).Value);
+        }
+        time.Advance(TimeSpan.FromSeconds(6));
+        Assert.Equal("AgentSilent", Minor(time.GetUtcNow() - TimeSpan.FromDays(400)).NullReason);
     }
 
     [Fact]
@@ -118,6 +171,30 @@ public sealed class AgentChannelTests : IAsyncLifetime
         Assert.IsType<AgentReady>(await HeardAsync());
         await _channel.SendAsync(new AgentPowerOff(), Ct);
         Assert.Equal("""{"type":"powerOff"}""", await guest.HearLineAsync());
+    }
+
+    [Fact]
+    public async Task Hello_WhenTheAgentWasStartedAgain_IsSaidAgainOnTheSameConnection()
+    {
+        var time = new FakeTimeProvider();
+        using var server = new ScriptedPeer(_directory.Of("again.sock"));
+        await using var channel = new AgentChannel(_directory.Of("again.sock"), time, NullLogger.Instance);
+        using var guest = await server.AcceptAsync();
+        await guest.HearLineAsync();
+        for (var second = 1; second <= 9; second++)
+        {
+            await guest.SayAsync(Stats(second));
+            await Eventually.TrueAsync(() => channel.Latest?.Stats.UptimeMilliseconds == second, "it is heard");
+            time.Advance(TimeSpan.FromSeconds(1));
+        }
+        // Who talks is not greeted again; who has fallen silent is.
+        Assert.False(guest.IsSpokenTo);
+        await Eventually.TrueAsync(() =>
+        {
+            time.Advance(TimeSpan.FromSeconds(1));
+            return guest.IsSpokenTo;
+        }, "it is greeted");
+        Assert.Equal("""{"type":"hello","protocol":1}""", await guest.HearLineAsync());
     }
 
     [Fact]
@@ -171,7 +248,7 @@ public sealed class AgentChannelTests : IAsyncLifetime
             await guest.SayAsync(string.Concat(Enumerable.Range(0, 60).Select(n => Stats(last - 59 + n))));
             if (second < 5)
             {
-                await Eventually.TrueAsync(() => channel.LatestStats?.UptimeMilliseconds == last, "the second's lines are read");
+                await Eventually.TrueAsync(() => channel.Latest?.Stats.UptimeMilliseconds == last, "the second's lines are read");
                 time.Advance(TimeSpan.FromSeconds(1));
             }
         }

@@ -1,23 +1,24 @@
 using System.Runtime.InteropServices;
 using Contracts;
+using Worker.Agent;
 using Worker.Faults;
+using Worker.Faults.Tracing;
 using Xunit;
 
 namespace Worker.Tests.Faults;
 
 public sealed class FaultCollectorsTests
 {
-    private static readonly DateTimeOffset Now = new(2026, 5, 5, 12, 0, 0, TimeSpan.Zero);
-    private static readonly SmmuCounts Counts = new(9, new Dictionary<string, long> { ["F_TRANSLATION"] = 3, ["C_BAD_STE"] = 1 }, 50, 20, false, true, false);
+    private static readonly ViommuCounts Counts = new(9, new Dictionary<string, long> { ["F_TRANSLATION"] = 3, ["C_BAD_STE"] = 1 }, 50, 20, false, true, false);
     private static readonly HostSmmuReading OfHost = new(new Dictionary<string, long> { ["F_TRANSLATION"] = 2, ["F_PERMISSION"] = 1 }, null);
-    private static readonly Seen All = new(null, new AgentStats(1000, 110, 10), Now, (7, 2), Viommu.Smmuv3, Origin.Emulated, new SmmuReading(Counts, null, null, null), HostSmmuReading.None, Origin.Hardware);
+    private static readonly Seen All = new(null, new ToldStats(new AgentStats(1000, 110, 10), TimeSpan.Zero), (7, 2), Viommu.Smmuv3, Origin.Emulated, new ViommuReading(Counts, null, null, null), HostSmmuReading.None, Origin.Hardware);
 
     /// <summary>What a VM's collectors are made from.</summary>
-    private sealed record Seen(string? NoAgent, AgentStats? Stats, DateTimeOffset? StatsAt, (long, long)? Vmm, Viommu Viommu, Origin Guest, SmmuReading? Smmu, HostSmmuReading HostSmmu, Origin Host);
+    private sealed record Seen(string? NoAgent, ToldStats? Told, (long, long)? Vmm, Viommu Viommu, Origin Guest, ViommuReading? Smmu, HostSmmuReading HostSmmu, Origin Host);
 
     private static IEnumerable<SourceReading> Of(Seen seen) =>
     [
-        .. GuestFaults.Of(seen.Stats, seen.StatsAt, seen.NoAgent, seen.Guest, Now),
+        .. GuestFaults.Of(seen.Told, seen.NoAgent, seen.Viommu, seen.Guest, Origin.Emulated),
         .. VmmFaults.Of(seen.Vmm, NullReasons.VmmGone, seen.Host),
         .. QemuSmmuFaults.Of(seen.Viommu, seen.Smmu, seen.HostSmmu.Reason != NullReasons.NoAssignedDevice, seen.Host),
         .. HostSmmuFaults.Of(seen.HostSmmu, seen.Host),
@@ -31,11 +32,6 @@ public sealed class FaultCollectorsTests
         { "noAgent", FaultSource.GuestMajor, "NoAgentInImage" },
         { "notReady", FaultSource.GuestMinor, "GuestNotReady" },
         { "silent", FaultSource.GuestMajor, "AgentSilent" },
-        { "unreported", FaultSource.GuestMinor, "NotReportedByAgent" },
-        { "unreported", FaultSource.GuestMajor, "NotReportedByAgent" },
-        { "negative", FaultSource.GuestMinor, "NotReportedByAgent" },
-        { "negative", FaultSource.GuestMajor, "NotReportedByAgent" },
-        { "lessThanItsPart", FaultSource.GuestMinor, "NotReportedByAgent" },
         { "vmmGone", FaultSource.VmmMinor, "VmmGone" },
         { "vmmGone", FaultSource.VmmMajor, "VmmGone" },
         { "virtio", FaultSource.SmmuEvents, "NoSmmu" },
@@ -56,17 +52,14 @@ public sealed class FaultCollectorsTests
     private static Seen Case(string name) => name switch
     {
         "noAgent" => All with { NoAgent = NullReasons.NoAgentInImage },
-        "notReady" => All with { Stats = null, StatsAt = null },
-        "silent" => All with { StatsAt = Now.AddSeconds(-5.1) },
-        "unreported" => All with { Stats = new AgentStats(1, null, null) },
-        "negative" => All with { Stats = new AgentStats(1, -5, -6) },
-        "lessThanItsPart" => All with { Stats = new AgentStats(1, 5, 6) },
+        "notReady" => All with { Told = null },
+        "silent" => All with { Told = All.Told! with { Age = TimeSpan.FromSeconds(5.1) } },
         "vmmGone" => All with { Vmm = null },
         "virtio" => All with { Viommu = Viommu.Virtio },
         "none" => All with { Viommu = Viommu.None, Smmu = null },
         "noTrace" => All with { Smmu = null },
-        "missing" => All with { Smmu = new SmmuReading(Counts, "TraceEventMissing", null, null) },
-        "costly" => All with { Smmu = new SmmuReading(Counts, null, "TraceCostTooHigh", "TraceCostTooHigh") },
+        "missing" => All with { Smmu = new ViommuReading(Counts, "TraceEventMissing", null, null) },
+        "costly" => All with { Smmu = new ViommuReading(Counts, null, "TraceCostTooHigh", "TraceCostTooHigh") },
         "logUnreadable" => All with { HostSmmu = OfHost with { Reason = "KernelLogUnreadable" } },
         "accelerated" => All with { HostSmmu = OfHost },
         _ => throw new ArgumentOutOfRangeException(nameof(name)),
@@ -106,6 +99,33 @@ public sealed class FaultCollectorsTests
         Assert.Equal(new SourceReading(source, value, null, true, Origin.Hardware), Read(Case("accelerated"), source));
 
     [Fact]
+    public void Of_WhenTheHostIsTraced_IsExact() => Assert.Equal(
+        new SourceReading("hostSmmu.events", 3, null, false, Origin.Hardware), Read(All with { HostSmmu = OfHost with { LowerBound = false } }, "hostSmmu.events"));
+
+    [Theory]
+    [InlineData(true, null, true, 5L, null, false)]
+    [InlineData(true, null, false, 5L, null, true)]
+    [InlineData(true, "TracePointMissing", false, null, "TracePointMissing", false)]
+    [InlineData(false, "TracingNotReady", false, null, "NoAssignedDevice", false)]
+    public void Pages_OfTracedFaults_AreTheirCountsOrTheReason(bool hasFunctions, string? traced, bool exact, long? value, string? reason, bool lowerBound)
+    {
+        var counts = TracedCounts.Zero with { PageFaults = 5, Success = 5, Invalid = 5, Failure = 5, Times = new LatencyHistogram([5, .. new long[21]], 900) };
+        var readings = TracedFaults.Pages(hasFunctions, new TracedState(traced, exact), counts, Origin.Emulated).ToList();
+        Assert.All(readings.Where(r => r.Source != FaultSource.IoPageRequestsLost), r => Assert.Equal((value, reason, lowerBound, Origin.Emulated), (r.Value, r.NullReason, r.LowerBound, r.Origin)));
+        Assert.Equal(value is null ? null : counts.Times, readings[0].Latency);
+        Assert.Equal(hasFunctions ? "NotToldByKernel" : "NoAssignedDevice", readings[^1].NullReason);
+        Assert.Equal(5, readings.Count);
+    }
+
+    [Theory]
+    [InlineData(true, null, null, null)]
+    [InlineData(false, "VmmGone", "TracingNotReady", "NotUnderKvm")]
+    [InlineData(true, "VmmGone", null, "VmmGone")]
+    [InlineData(true, null, "TracingUnavailable", "TracingUnavailable")]
+    public void Guest_OfTracedFaults_IsTheCountOrTheReason(bool underKvm, string? gone, string? traced, string? reason) => Assert.Equal(
+        (reason is null ? 9L : (long?)null, reason), TracedFaults.Guest(underKvm, gone, new TracedState(traced, true), 9, Origin.Emulated) is var reading ? (reading.Value, reading.NullReason) : default);
+
+    [Fact]
     public void Of_Anything_HasExactlyOneOfValueAndReason() =>
         Assert.All(
             Nulls.Select(row => row.Data.Item1).Distinct().SelectMany(name => Of(Case(name))),
@@ -114,17 +134,6 @@ public sealed class FaultCollectorsTests
     [Fact]
     public void Of_WhenEventsAreHidden_ShowsNoTypesEither() =>
         Assert.DoesNotContain(Of(Case("missing")), r => r.Source.StartsWith("smmu.events.", StringComparison.Ordinal));
-
-    [Fact]
-    public void Hold_WhenTheGuestCountsBackwards_KeepsTheHighestAsALowerBound()
-    {
-        var highest = new Dictionary<string, long>();
-        SourceReading Next(long? value) => SandboxFaults.Hold(highest, new SourceReading("guest.minorFaults", value, value is null ? "AgentSilent" : null, false, Origin.Emulated));
-        Assert.Equal((10L, false), (Next(10).Value, Next(10).LowerBound));
-        Assert.Equal((10L, true), (Next(4).Value, Next(4).LowerBound));
-        Assert.Null(Next(null).Value);
-        Assert.Equal((11L, false), (Next(11).Value, Next(11).LowerBound));
-    }
 
     [Theory]
     [InlineData("7 (a b) S 1 7 7 0 -1 4194560 123 0 45 0 1 1 0 0 20 0 1 0 999 1 1", 999ul, 123L, 45L)]

@@ -71,6 +71,31 @@ public sealed class HostSmmuEventsTests : IDisposable
         Assert.Equal(1, counter.Read().Events["F_TRANSLATION"]);
     }
 
+    [Fact]
+    public void Read_WhenTheSmmusQueueWasFull_SaysThatEventsMayBeMissing_OverARestartToo()
+    {
+        using var log = new Records(Log);
+        using var events = Open();
+        log.WriteLine("3,1,1,-;arm-smmu-v3 9050000.smmuv3: EVTQ overflow detected -- events lost");
+        var counter = events.Track([Mine], State);
+        Assert.False(counter.Read().MayHaveLost);
+        log.WriteLine("3,2,1,-;mydriver: arm-smmu-v3 x: EVTQ overflow detected -- events lost");
+        Assert.False(counter.Read().MayHaveLost);
+        log.WriteLine("3,3,1,-;arm-smmu-v3 9050000.smmuv3: EVTQ overflow detected -- events lost");
+        Assert.True(counter.Read().MayHaveLost);
+        log.Write(4, "0000:01:00.0");
+        Assert.True(counter.Read() is { MayHaveLost: true, Events.Count: 1 });
+        using var next = Open();
+        Assert.True(next.Track([Mine], State).Read().MayHaveLost);
+    }
+
+    [Fact]
+    public void Read_WhenTheLogCannotBeRead_MayHaveMissedAFullQueue()
+    {
+        using var events = Open();
+        Assert.True(events.Track([Mine], State).Read().MayHaveLost);
+    }
+
     private HostSmmuEvents Open() => new(Log, new KernelFacts("7.3.4", null), TimeProvider.System, NullLogger.Instance);
 
     private static PciAddress Address(string text) => PciAddress.TryParse(text, out var address) ? address : throw new ArgumentException(text);
@@ -88,8 +113,9 @@ public sealed class HostSmmuEventsTests : IDisposable
             _pipe = new FileStream(path, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite, bufferSize: 0);
         }
 
-        public void Write(ulong sequence, string function) => _pipe.Write(System.Text.Encoding.ASCII.GetBytes(
-            $"4,{sequence},1,-;arm-smmu-v3 9050000.smmuv3: event: F_TRANSLATION client: {function} sid: 0x100 ssid: 0x0 iova: 0x0".PadRight(RecordBytes)));
+        public void Write(ulong sequence, string function) => WriteLine($"4,{sequence},1,-;arm-smmu-v3 9050000.smmuv3: event: F_TRANSLATION client: {function} sid: 0x100 ssid: 0x0 iova: 0x0");
+
+        public void WriteLine(string record) => _pipe.Write(System.Text.Encoding.ASCII.GetBytes(record.PadRight(RecordBytes)));
 
         public void Dispose() => _pipe.Dispose();
     }

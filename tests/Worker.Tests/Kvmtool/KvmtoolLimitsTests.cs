@@ -1,3 +1,4 @@
+using Worker.Tests.Faults.Tracing;
 using Worker.Tests.Hardware.Assignment;
 using Worker.Hardware;
 using Worker.Faults;
@@ -57,7 +58,7 @@ public sealed class KvmtoolLimitsTests
         Images.DiskImageTests.Write(images, "cloud", "raw", [1]);
         var vmm = new KvmtoolVmm(
             new KvmtoolHost(facts, acceleration, architecture, null, address => address.Bus switch { 1 => Bars(16 * Mib), 2 => Bars(1024 * Mib), _ => null }),
-            new ImageCatalogue(images.FullPath), new HostSmmuEvents("/nonexistent", new KernelFacts("7.3.4", null), TimeProvider.System, NullLogger.Instance), Origin.Hardware, TimeProvider.System, NullLogger.Instance);
+            new ImageCatalogue(images.FullPath), new HostFaults(HostTree.Machine, NoTracing.Anywhere, Origin.Hardware, TimeProvider.System, NullLogger.Instance), TimeProvider.System, NullLogger.Instance);
         try
         {
             Assert.False(vmm.Check(spec));

@@ -1,3 +1,4 @@
+using Worker.Tests.Faults.Tracing;
 using Worker.Tests.Hardware.Assignment;
 using Worker.Faults;
 using System.Runtime.InteropServices;
@@ -52,7 +53,7 @@ public sealed class KvmtoolVmTests : IAsyncLifetime
     private void StartWorker(string? root = null)
     {
         var host = new KvmtoolHost(_facts, Acceleration.Kvm, Architecture.Arm64, null, _ => []);
-        var kvmtool = new KvmtoolVmm(host, new ImageCatalogue(_images.FullPath), new HostSmmuEvents("/nonexistent", new KernelFacts("7.3.4", null), TimeProvider.System, NullLogger.Instance), Origin.Hardware, TimeProvider.System, NullLogger.Instance);
+        var kvmtool = new KvmtoolVmm(host, new ImageCatalogue(_images.FullPath), new HostFaults(HostTree.Machine, NoTracing.Anywhere, Origin.Hardware, TimeProvider.System, NullLogger.Instance), TimeProvider.System, NullLogger.Instance);
         _manager = new VmManager(root ?? _root.FullPath, new VmSurroundings(
             new VmmChoice(new Dictionary<Vmm, IVmm> { [Vmm.Qemu] = _qemu, [Vmm.Kvmtool] = kvmtool }),
             NodeWith.Devices(new EmulatedDevices([], 1), _root.FullPath, TimeProvider.System), new UserIds(false, 0, 0), _cgroups, "host-boot", TimeProvider.System, NullLogger.Instance));

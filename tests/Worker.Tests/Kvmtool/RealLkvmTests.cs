@@ -1,3 +1,4 @@
+using Worker.Tests.Faults.Tracing;
 using Worker.Tests.Hardware.Assignment;
 using Worker.Faults;
 using System.Runtime.InteropServices;
@@ -56,7 +57,7 @@ public sealed class RealLkvmTests
 
     private static VmManager NewManager(string root, KvmtoolFacts facts, ImageCatalogue images)
     {
-        var vmm = new KvmtoolVmm(new KvmtoolHost(facts, Acceleration.Kvm, RuntimeInformation.OSArchitecture, null, _ => []), images, new HostSmmuEvents("/nonexistent", new KernelFacts("7.3.4", null), TimeProvider.System, NullLogger.Instance), Origin.Hardware, TimeProvider.System, NullLogger.Instance);
+        var vmm = new KvmtoolVmm(new KvmtoolHost(facts, Acceleration.Kvm, RuntimeInformation.OSArchitecture, null, _ => []), images, new HostFaults(HostTree.Machine, NoTracing.Anywhere, Origin.Hardware, TimeProvider.System, NullLogger.Instance), TimeProvider.System, NullLogger.Instance);
         var manager = new VmManager(root, new VmSurroundings(
             new VmmChoice(new Dictionary<Vmm, IVmm> { [Vmm.Kvmtool] = vmm }), NodeWith.Devices(new EmulatedDevices([], 1), root, TimeProvider.System), new UserIds(false, 0, 0),
             CgroupTree.Open($"sandbox-tests-{Guid.NewGuid():N}"), "host-boot", TimeProvider.System, NullLogger.Instance));

@@ -1,6 +1,8 @@
 using System.Reflection;
 using Contracts;
+using Worker.Agent;
 using Worker.Faults;
+using Worker.Faults.Tracing;
 using Worker.Metrics;
 using Xunit;
 
@@ -31,14 +33,15 @@ public sealed class FaultMetricsTests
     [Fact]
     public void All_NameEveryReasonThatMakesTheSourceNull()
     {
-        var now = DateTimeOffset.UnixEpoch;
-        AgentStats?[] stats = [null, new AgentStats(1, 1, 1), new AgentStats(1, -1, -1)];
-        SmmuReading?[] traces = [null, .. new string?[] { null, NullReasons.TraceEventMissing, NullReasons.TraceLogFull, NullReasons.TraceCostTooHigh }.Select(r => new SmmuReading(SmmuCounts.Zero, r == NullReasons.TraceCostTooHigh ? null : r, r, r))];
+        AgentStats?[] stats = [null, new AgentStats(1, 1, 1), new AgentStats(1, -1, -1),
+            .. ((string[])[AgentReasons.NoWorkload, AgentReasons.LogUnreadable, AgentReasons.TracingMissing, "made up"]).Select(said => new AgentStats(1, 1, 1, new(null, null, false, said), new(null, said), new(null, null, null, null, null, false, said)))];
+        ViommuReading?[] traces = [null, .. new string?[] { null, NullReasons.TraceEventMissing, NullReasons.TraceLogFull, NullReasons.TraceCostTooHigh }.Select(r => new ViommuReading(ViommuCounts.Zero, r == NullReasons.TraceCostTooHigh ? null : r, r, r))];
         HostSmmuReading[] hosts = [HostSmmuReading.None, .. new string?[] { null, NullReasons.KernelLogUnreadable, NullReasons.KernelLogNamesNoDevice }.Select(r => new HostSmmuReading(new Dictionary<string, long>(), r))];
         var guest = from absent in (string?[])[null, NullReasons.NoAgentInImage, NullReasons.NoAgentUnderKvmtool]
                     from said in stats
-                    from at in (DateTimeOffset[])[now, now.AddHours(-1)]
-                    from reading in GuestFaults.Of(said, at, absent, Origin.Hardware, now)
+                    from age in (TimeSpan[])[TimeSpan.Zero, TimeSpan.FromHours(1)]
+                    from viommu in Enum.GetValues<Viommu>()
+                    from reading in GuestFaults.Of(said is null ? null : new ToldStats(said, age), absent, viommu, Origin.Hardware, Origin.Hardware)
                     select reading;
         var smmu = from viommu in Enum.GetValues<Viommu>()
                    from trace in traces
@@ -50,7 +53,12 @@ public sealed class FaultMetricsTests
                         from reason in (string[])[NullReasons.GuestNotReady, NullReasons.AgentSilent]
                         from reading in SimulatedFaults.Of(null, reason, viommu)
                         select reading;
-        var missing = guest.Concat(smmu).Concat(ofHost).Concat(simulated).Where(r => r.NullReason is not null && FaultMetrics.SourceOf(r.Source)?.NullReasons.Contains(r.NullReason) != true).Select(r => $"{r.Source}: {r.NullReason}");
+        var traced = from reason in (string?[])[null, NullReasons.TracingNotReady, NullReasons.TracingUnavailable, NullReasons.TracePointMissing]
+                     from yes in (bool[])[true, false]
+                     from gone in (string?[])[null, NullReasons.VmmGone, NullReasons.VmmNotConfirmed]
+                     from reading in TracedFaults.Pages(yes, new TracedState(reason, yes), TracedCounts.Zero, Origin.Hardware).Append(TracedFaults.Guest(yes, gone, new TracedState(reason, yes), 0, Origin.Hardware))
+                     select reading;
+        var missing = guest.Concat(smmu).Concat(ofHost).Concat(simulated).Concat(traced).Where(r => r.NullReason is not null && FaultMetrics.SourceOf(r.Source)?.NullReasons.Contains(r.NullReason) != true).Select(r => $"{r.Source}: {r.NullReason}");
         Assert.Empty(missing.Distinct());
     }
 

@@ -58,6 +58,7 @@ public sealed class MetricsListenerTests
         using var metrics = await client.GetAsync("/metrics", ct);
         Assert.Equal(("text/plain", HttpStatusCode.OK), (metrics.Content.Headers.ContentType!.MediaType, metrics.StatusCode));
         Assert.Contains("# TYPE sandbox_guest_page_faults_total counter\n", await metrics.Content.ReadAsStringAsync(ct), StringComparison.Ordinal);
+        Assert.Contains("# TYPE sandbox_fault_storm gauge\n", await metrics.Content.ReadAsStringAsync(ct), StringComparison.Ordinal);
         using var elsewhere = await client.GetAsync("/etc/passwd", ct);
         using var posted = await client.PostAsync("/metrics", null, ct);
         Assert.Equal((HttpStatusCode.NotFound, HttpStatusCode.MethodNotAllowed), (elsewhere.StatusCode, posted.StatusCode));

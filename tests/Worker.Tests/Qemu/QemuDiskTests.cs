@@ -1,3 +1,4 @@
+using Worker.Tests.Faults.Tracing;
 using System.Buffers.Binary;
 using System.Diagnostics;
 using System.Globalization;
@@ -114,18 +115,17 @@ public sealed class QemuDiskTests : IDisposable
     {
         var qemu = Qemu(newest: false);
         var disk = DiskImageTests.Write(_root, "cloud", "qcow2", EmptyQcow2());
-        using var events = new HostSmmuEvents("/nonexistent", new KernelFacts("7.3.4", null), TimeProvider.System, NullLogger.Instance);
         var facts = await QemuProbe.AskAsync(qemu, _root.Of("efi.fd"), TestContext.Current.CancellationToken);
         var privileged = LibC.EffectiveUser() == 0;
         var node = new NodeCapabilities(null!, HardwareInventory.None, facts, Acceleration.Tcg, "", privileged, null!, []);
-        var vmm = new QemuVmm(node, new ImageCatalogue(_root.FullPath), events, false, TimeProvider.System, NullLogger.Instance);
+        var vmm = new QemuVmm(node, new ImageCatalogue(_root.FullPath), new HostFaults(HostTree.Machine, NoTracing.Anywhere, Origin.Hardware, TimeProvider.System, NullLogger.Instance), false, TimeProvider.System, NullLogger.Instance);
         var user = privileged ? 1_900_000_001u : (uint?)null;
         Assert.False(vmm.Check(Spec(null)));
         _directory.CreateVmmDirectory(user);
         await using var vm = vmm.Start(new VmLaunch(_directory, 1, Spec("#!/bin/sh\n"), [], user, null) { Name = "web" }, (_, _) => ValueTask.CompletedTask);
         try
         {
-            await Eventually.TrueAsync(() => vm.HasExited || Open(vm.Process.Pid).Count == 2, "QEMU has both files open", 30);
+            await Eventually.TrueAsync(() => vm.HasExited || (Open(vm.Process.Pid) is { Count: 2 } open && open.Any(o => o.Path.EndsWith(" (deleted)", StringComparison.Ordinal))), "QEMU has both files open, one of them without a name", 30);
             Assert.False(vm.HasExited, VmProcess.ReadLog(_directory));
             var (image, overlay) = (Open(vm.Process.Pid).Single(o => o.Path == disk), Open(vm.Process.Pid).Single(o => o.Path != disk));
             Assert.Equal(0, image.Flags & 3);
@@ -150,10 +150,9 @@ public sealed class QemuDiskTests : IDisposable
     public void Check_OfADiskWithoutFirmware_IsFirmwareMissing()
     {
         DiskImageTests.Write(_root, "cloud", "raw", [1]);
-        using var events = new HostSmmuEvents("/nonexistent", new KernelFacts("7.3.4", null), TimeProvider.System, NullLogger.Instance);
         var facts = new QemuFacts("/usr/bin/qemu-system-aarch64", "7.2", new HashSet<string>(), new HashSet<string> { "neoverse-n1" }, new HashSet<string>(), new HashSet<string>());
         bool Check(QemuFacts qemu) => new QemuVmm(
-            new NodeCapabilities(null!, HardwareInventory.None, qemu, Acceleration.Tcg, "", false, null!, []), new ImageCatalogue(_root.FullPath), events, false, TimeProvider.System, NullLogger.Instance).Check(Spec(null));
+            new NodeCapabilities(null!, HardwareInventory.None, qemu, Acceleration.Tcg, "", false, null!, []), new ImageCatalogue(_root.FullPath), new HostFaults(HostTree.Machine, NoTracing.Anywhere, Origin.Hardware, TimeProvider.System, NullLogger.Instance), false, TimeProvider.System, NullLogger.Instance).Check(Spec(null));
         Assert.Equal("FirmwareMissing", Assert.Throws<VmStartException>(() => Check(facts)).Reason);
         Assert.False(Check(facts with { Firmware = "/efi.fd" }));
     }

@@ -24,6 +24,7 @@ public sealed class QemuEventLogTests
         { Greeting + Shutdown("something-new"), EndCause.GuestEndUnknown },
         { "\"event\" cut off {" + "\n" + Shutdown("guest-shutdown"), EndCause.GuestPoweredOff },
         { "[\"event\"]\n\"event\"\n" + Shutdown("guest-shutdown"), EndCause.GuestPoweredOff },
+        { """{"event": "\ud800"}""" + "\n" + """{"\ud800": 1, "event": "STOP"}""" + "\n" + Shutdown("guest-shutdown"), EndCause.GuestPoweredOff },
         { """{"event": 7, "data": []}""" + "\n" + """{"event": "SHUTDOWN", "data": "x"}""" + "\n", EndCause.GuestEndUnknown },
     };
 

@@ -93,6 +93,9 @@ public sealed class QmpClientTests : IAsyncLifetime
     [InlineData("{\"return\": {}, \"id\": \"1\"}")]
     [InlineData("{\"return\": {}, \"id\": 1e300}")]
     [InlineData("{\"return\": {}, \"id\": 999999}")]
+    [InlineData("{\"\\ud800\": 1}")]
+    [InlineData("{\"event\": \"\\ud800\"}")]
+    [InlineData("{\"event\": \"SHUTDOWN\", \"data\": {\"reason\": \"\\udc00\"}}")]
     [InlineData("{\"error\": {\"class\": \"GenericError\", \"desc\": \"bad json\"}}")]
     public async Task Execute_WhenTheVmmTalksNonsense_GoesOn(string nonsense)
     {

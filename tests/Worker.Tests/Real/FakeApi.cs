@@ -75,10 +75,14 @@ internal sealed class FakeApi : IAsyncDisposable
 
         public void Inventory(NodeInventory inventory) => api.Inventory = inventory;
 
-        public void Faults(FaultSample[] samples)
+        public bool Faults(byte[] batch)
         {
+            var samples = new List<EncodedSample>();
+            if (!FaultSamplesEncoding.TryRead(batch, samples, out var malformed) || malformed > 0)
+                throw new HubException("this is no batch of samples");
             foreach (var sample in samples)
-                api.Samples.Enqueue(sample);
+                api.Samples.Enqueue(sample.Decode());
+            return true;
         }
 
         public void ConsoleOutput(ConsoleChunk chunk) => api.Chunks.Enqueue(chunk);

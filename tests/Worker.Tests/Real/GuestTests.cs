@@ -76,6 +76,18 @@ public sealed class GuestTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Start_WhenEduStandsBehindVirtioIommu_TheProvokedFaultIsItsEvent()
+    {
+        var running = await RunAsync(Planned(viommu: Viommu.Virtio, devices: "edu-0"));
+        Assert.Null(running.Failure);
+        var sample = await Eventually.GetAsync(() => _api.Samples.LastOrDefault(s => Value(s, "virtioIommu.events.MAPPING") > 0), "the provoked fault is counted", 60);
+        var total = sample.Readings.Single(r => r.Source == FaultSource.VirtioIommuEvents);
+        Assert.Equal((Value(sample, "virtioIommu.events.MAPPING"), null, Origin.Emulated), (total.Value, total.NullReason, total.Origin));
+        Assert.Equal("NoSmmu", sample.Readings.Single(r => r.Source == FaultSource.SmmuEvents).NullReason);
+        Assert.Equal("NotUnderKvm", sample.Readings.Single(r => r.Source == FaultSource.KvmExits).NullReason);
+    }
+
+    [Fact]
     public async Task Worker_WhenKilledOrTerminated_GuestRunsOnAndIsAdopted()
     {
         var running = await RunAsync(Planned(devices: "edu-1"));

@@ -1,5 +1,6 @@
 using Contracts;
 using Microsoft.Extensions.Logging.Abstractions;
+using Worker.Faults;
 using Worker.Hardware;
 using Worker.Tests.Hardware.Assignment;
 using Worker.Tests.Vms;
@@ -15,7 +16,7 @@ public sealed class SimulatedVmTests : IAsyncLifetime
     private const int Patience = 60;
     private static readonly EmulatedDeviceOptions[] Offered = [.. WorkerOptions.DefaultDevices, .. WorkerOptions.DefaultSimulatedDevices];
     // The worker lies beside the tests, with their packages and frameworks.
-    private static readonly SimulationProgram Program = new(
+    private static readonly WorkerProgram Program = new(
         Environment.ProcessPath!, ["exec", "--runtimeconfig", Beside("Sandbox.Worker.Tests.runtimeconfig.json"), "--depsfile", Beside("Sandbox.Worker.Tests.deps.json"), Beside("Sandbox.Worker.dll")]);
     private readonly TemporaryDirectory _root = new();
     private readonly FakeVmm _qemu = new();
@@ -49,7 +50,7 @@ public sealed class SimulatedVmTests : IAsyncLifetime
     {
         _devices = NodeWith.Devices(new EmulatedDevices(Offered, 1), _root.FullPath, TimeProvider.System);
         _manager = new VmManager(_root.FullPath, new VmSurroundings(
-            new VmmChoice(new Dictionary<Vmm, IVmm> { [Vmm.Qemu] = _qemu, [Vmm.Simulated] = new SimulatedVmm(Program, TimeProvider.System, NullLogger.Instance) }),
+            new VmmChoice(new Dictionary<Vmm, IVmm> { [Vmm.Qemu] = _qemu, [Vmm.Simulated] = new SimulatedVmm(new ProcessSimulator(Program), TimeProvider.System, NullLogger.Instance) }),
             _devices, new UserIds(false, 0, 0), _cgroups, "host-boot", TimeProvider.System, NullLogger.Instance));
         _manager.Start();
     }
@@ -62,8 +63,8 @@ public sealed class SimulatedVmTests : IAsyncLifetime
         StartWorker();
     }
 
-    private void Apply(DesiredState desired = DesiredState.Running, int incarnation = 1, Vmm vmm = Vmm.Simulated, string? userData = """{"workload":"random","seed":7,"workingSetMib":2}""", Viommu viommu = Viommu.Smmuv3, params string[] devices) =>
-        _manager.Apply(new NodePlan(++_revision, [new PlannedSandbox(_id, "x", incarnation, desired, false, new SandboxSpec("guest", 1, 128, viommu, devices is [] ? ["sva-0"] : devices, userData, [], vmm))], [], []));
+    private void Apply(DesiredState desired = DesiredState.Running, int incarnation = 1, Vmm vmm = Vmm.Simulated, string? userData = """{"workload":"random","seed":7,"workingSetMib":2}""", Viommu viommu = Viommu.Smmuv3, StormPolicy? storm = null, params string[] devices) =>
+        _manager.Apply(new NodePlan(++_revision, [new PlannedSandbox(_id, "x", incarnation, desired, false, new SandboxSpec("guest", 1, 128, viommu, devices is [] ? ["sva-0"] : devices, userData, [], vmm), storm)], [], []));
 
     private Task<VmView> UntilAsync(VmState state, int incarnation = 1) => Eventually.GetAsync(
         () => View is { } view && view.Sandbox.State == state && view.Sandbox.Incarnation == incarnation ? view : null, $"the state is {state}", Patience);
@@ -76,12 +77,31 @@ public sealed class SimulatedVmTests : IAsyncLifetime
         return View!.Sandbox;
     }
 
+    private static async Task SignalAsync(string signal, int pid)
+    {
+        using var kill = System.Diagnostics.Process.Start("kill", [signal, pid.ToString(System.Globalization.CultureInfo.InvariantCulture)]);
+        await kill.WaitForExitAsync(TestContext.Current.CancellationToken);
+        Assert.Equal(0, kill.ExitCode);
+    }
+
     private static Condition Of(ReportedSandbox sandbox, ConditionType type) => sandbox.Conditions.Single(condition => condition.Type == type);
 
-    private Dictionary<string, SourceReading> Sample() => _manager.Sample(TimeProvider.System.GetUtcNow()).Single().Readings.ToDictionary(reading => reading.Source);
+    /// <summary>Null while the simulation has told nothing new.</summary>
+    private Dictionary<string, SourceReading>? Sample() => _manager.Sample(TimeProvider.System.GetUtcNow()).SingleOrDefault()?.Readings.ToDictionary(reading => reading.Source);
 
     private Task<Dictionary<string, SourceReading>> SampleAboveAsync(string source, long value) =>
-        Eventually.GetAsync(() => Sample() is var readings && readings[source].Value > value ? readings : null, $"{source} is above {value}", Patience);
+        Eventually.GetAsync(() => Sample() is { } readings && readings[source].Value > value ? readings : null, $"{source} is above {value}", Patience);
+
+    [Theory]
+    [InlineData("/usr/bin/dotnet", "/usr/bin/dotnet", "/opt/worker/Sandbox.Worker.dll")]
+    [InlineData("/opt/worker/Sandbox.Worker", "/opt/worker/Sandbox.Worker", null)]
+    [InlineData(null, "/opt/worker/Sandbox.Worker", null)]
+    public void Program_IsStartedAsTheWorkerWas(string? process, string path, string? argument)
+    {
+        var program = WorkerProgram.Of(process, "/opt/worker/");
+        Assert.Equal(path, program.Path);
+        Assert.Equal(argument is null ? [] : [argument], program.Arguments);
+    }
 
     [Fact]
     public async Task Start_ProvesSharedAddresses_AndSaysThatAllOfItIsSimulated()
@@ -107,7 +127,7 @@ public sealed class SimulatedVmTests : IAsyncLifetime
         await UntilAsync(VmState.Running);
         await Eventually.TrueAsync(() => Of(View!.Sandbox, ConditionType.SvaReady).Reason == "SharedAddressProbePassedWithoutPasid", "the probe has passed", Patience);
         Assert.Equal((VerdictClass.PassthroughOnly, Origin.Simulated), (View!.Sandbox.Verdict!.Class, View.Sandbox.Verdict.Origin));
-        Assert.Equal(1, Sample()[FaultSource.VirtioIommuEvents].Value);
+        Assert.Equal(1, (await SampleAboveAsync(FaultSource.VirtioIommuEvents, 0))[FaultSource.VirtioIommuEvents].Value);
     }
 
     [Fact]
@@ -132,6 +152,36 @@ public sealed class SimulatedVmTests : IAsyncLifetime
             return Task.CompletedTask;
         });
         Assert.Equal((VmState.Running, before.VmmPid), (View!.Sandbox.State, View.Sandbox.VmmPid));
+    }
+
+    [Fact]
+    public async Task Sample_WhenNothingNewWasTold_IsNone()
+    {
+        var sandbox = await StartAsync();
+        await SampleAboveAsync(FaultSource.AtsRequests, 0);
+        // A process that stands still tells nothing: what it told last is sampled once, and then no more, until it is too old and null.
+        await SignalAsync("-STOP", sandbox.VmmPid!.Value);
+        await Eventually.TrueAsync(() => Sample() is null && Sample() is null, "nothing new is told", Patience);
+        await Eventually.TrueAsync(() => Sample()?[FaultSource.AtsRequests].NullReason == NullReasons.AgentSilent, "the counts are too old", Patience);
+        await SignalAsync("-CONT", sandbox.VmmPid!.Value);
+        await SampleAboveAsync(FaultSource.AtsRequests, 0);
+    }
+
+    [Fact]
+    public async Task Latest_OfASamplingThatHeardNothingNew_IsTheLastSample()
+    {
+        var ct = TestContext.Current.CancellationToken;
+        var sandbox = await StartAsync();
+        using var sampling = new FaultSampling(_manager, TimeProvider.System, NullLogger<FaultSampling>.Instance);
+        await sampling.StartAsync(ct);
+        await Eventually.TrueAsync(() => sampling.Latest is [{ } sample] && sample.Readings.Any(r => r.Source == FaultSource.AtsRequests && r.Value > 0), "a sample is taken", Patience);
+        await SignalAsync("-STOP", sandbox.VmmPid!.Value);
+        while ((await sampling.NextAsync(ct)).Length > 0)
+        {
+        }
+        Assert.Equal(_id, Assert.Single(sampling.Latest).SandboxId);
+        await SignalAsync("-CONT", sandbox.VmmPid!.Value);
+        await sampling.StopAsync(ct);
     }
 
     [Fact]
@@ -167,6 +217,28 @@ public sealed class SimulatedVmTests : IAsyncLifetime
         using (var process = ProcessHandle.Open(ProcessIdentity.Of(sandbox.VmmPid!.Value)!))
             process!.Terminate();
         Assert.Equal("VmmExited", (await UntilAsync(VmState.Failed)).Sandbox.Failure!.Reason);
+    }
+
+    /// <summary>Until the condition says so; the rounds of the sampling are made here.</summary>
+    private Task StormAsync(string reason) => Eventually.TrueAsync(() =>
+    {
+        _manager.Sample(TimeProvider.System.GetUtcNow());
+        return View!.Sandbox.Conditions.FirstOrDefault(c => c.Type == ConditionType.FaultStorm)?.Reason == reason;
+    }, $"the condition is {reason}", Patience);
+
+    [Fact]
+    public async Task Storm_OfTheWorkloadOfThatName_IsFound_AndIsNoneByAPolicyThatAllowsIt()
+    {
+        const string workload = """{"workload":"storm","seed":7,"workingSetMib":2}""";
+        Apply(userData: workload, storm: new StormPolicy(100, 5, StormAction.Stop, null));
+        var started = await UntilAsync(VmState.Running);
+        await StormAsync("FaultStorm");
+        Assert.Contains("smmu.events, io.pageFaults (simulated)", Of(View!.Sandbox, ConditionType.FaultStorm).Message, StringComparison.Ordinal);
+        await RestartWorkerAsync();
+        Assert.Equal("FaultStorm", Of(View!.Sandbox, ConditionType.FaultStorm).Reason);
+        Apply(userData: workload, storm: new StormPolicy(1e9, 5, StormAction.Stop, null));
+        await StormAsync("NoFaultStorm");
+        Assert.Equal(started.Sandbox.VmmPid, View!.Sandbox.VmmPid);
     }
 
     [Fact]

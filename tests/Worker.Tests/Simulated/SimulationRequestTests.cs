@@ -117,7 +117,7 @@ public sealed class SimulationRequestTests
                 FaultSource.GuestMinor, FaultSource.SmmuEvents, "smmu.events.F_TRANSLATION", FaultSource.SmmuEventsLost, FaultSource.SmmuTlbHits, FaultSource.SmmuTlbMisses, FaultSource.IoPageFaults,
                 FaultSource.IoPageFaultsSuccess, FaultSource.IoPageFaultsInvalid, FaultSource.IoPageFaultsFailure, FaultSource.IoPageRequestsLost, FaultSource.AtsRequests, FaultSource.AtsHits]).Select(source => told[source].Value));
         Assert.NotNull(told[FaultSource.IoPageFaults].Latency);
-        Assert.Equal(("NotSimulated", "NotSimulated"), (told[FaultSource.VmmMinor].NullReason, told[FaultSource.VirtioIommuEvents].NullReason));
+        Assert.Equal(("NotSimulated", "NoVirtioIommu"), (told[FaultSource.VmmMinor].NullReason, told[FaultSource.VirtioIommuEvents].NullReason));
         Assert.Equal("NotSimulated", Readings(Told with { Faults = FaultModel.Stall })[FaultSource.AtsRequests].NullReason);
         var virtio = Readings(Told with { Faults = FaultModel.Mapped }, null, Viommu.Virtio);
         Assert.Equal((10L, "NoSmmu", "NotSimulated"), (virtio[FaultSource.VirtioIommuEvents].Value, virtio[FaultSource.SmmuEvents].NullReason, virtio[FaultSource.IoPageFaults].NullReason));

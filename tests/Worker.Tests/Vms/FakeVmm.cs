@@ -85,7 +85,9 @@ internal sealed class FakeVm(VmLaunch launch, ProcessHandle handle, VmTell tell)
         handle.Kill();
     }
 
-    public FaultSample? Sample(DateTimeOffset now) => new(launch.Directory.Id, launch.Incarnation, now, []);
+    public IReadOnlyList<SourceReading> Readings { get; set; } = [];
+
+    public FaultSample? Sample(DateTimeOffset now) => new(launch.Directory.Id, launch.Incarnation, now, Readings);
 
     public ValueTask DisposeAsync()
     {

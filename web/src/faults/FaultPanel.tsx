@@ -4,15 +4,23 @@ import { OriginBadge } from "../page/badges";
 import { Age, useNow } from "../page/time";
 import { countWords, type Lane, lanes, originOf, rateWords, statesOf } from "./lanes";
 import { LanePlot } from "./LanePlot";
-import type { SourceState } from "./rates";
+import { LatencyPanel } from "./LatencyPanel";
+import { gapMilliseconds, type SourceState } from "./rates";
+import { useFaultHistory } from "./useFaultHistory";
 import { useFaultSamples } from "./useFaultSamples";
 
 const staleMilliseconds = 10_000;
-const windows = [["1 min", 60], ["5 min", 300], ["15 min", 900]] as const;
+const windows = [["1 min", 60], ["5 min", 300], ["15 min", 900], ["6 h", 21_600], ["24 h", 86_400], ["7 d", 604_800]] as const;
+/** What is kept of the live stream; a longer time is read from the store. */
+const liveSeconds = 900;
 
 export function FaultPanel({ sandboxId }: { sandboxId: string }) {
   const { samples, problem } = useFaultSamples(sandboxId);
   const [windowSeconds, setWindowSeconds] = useState<number>(60);
+  const isLong = windowSeconds > liveSeconds;
+  const long = useFaultHistory(sandboxId, isLong ? windowSeconds : null);
+  const drawn = isLong ? long.samples : samples;
+  const gap = isLong ? long.stepSeconds * gapMilliseconds : gapMilliseconds;
   const { bySource, others, unobserved } = statesOf(samples);
   const now = useNow();
   const last = samples.at(-1);
@@ -30,14 +38,16 @@ export function FaultPanel({ sandboxId }: { sandboxId: string }) {
           ))}
         </div>
       </header>
-      {problem !== null && <div className="body"><ErrorNote error={problem} what="The history could not be read." /></div>}
+      {(problem ?? long.problem) !== null && <div className="body"><ErrorNote error={problem ?? long.problem} what="The history could not be read." /></div>}
       {samples.length === 0 && <p className="empty">No sample in the last 15 minutes. While the guest runs, one comes each second.</p>}
       {samples.length > 0 && shown.map((lane, index) => (
         <div className="lane" key={lane.id} data-testid={`lane-${lane.id}`}>
           <LaneKey lane={lane} bySource={bySource} stale={stale} />
-          <LanePlot lane={lane} samples={samples} windowSeconds={windowSeconds} axis={index === shown.length - 1} />
+          <LanePlot lane={lane} samples={drawn} windowSeconds={windowSeconds} gap={gap} axis={index === shown.length - 1} />
         </div>
       ))}
+      <LatencyPanel samples={drawn} windowSeconds={windowSeconds} />
+      {isLong && <p className="small soft lane-note" data-testid="fault-step">{drawn.length === 0 ? "Nothing is stored of this time." : `One sample every ${long.stepSeconds} s, from what is stored. What is written beside the lanes is of now.`}</p>}
       {others.length > 0 && (
         <div className="table-frame fault-types">
           <table>
@@ -48,8 +58,10 @@ export function FaultPanel({ sandboxId }: { sandboxId: string }) {
       )}
       {unobserved.length > 0 && (
         <ul className="unobserved" data-testid="unobserved">
-          {unobserved.map((state) => (
-            <li key={state.source}><code>{state.source}</code> <span>not observed: <code>{state.nullReason}</code></span> <OriginBadge origin={state.origin} /></li>
+          {unobserved.map(({ reason, origin, sources }) => (
+            <li key={`${reason} ${origin}`} data-reason={reason}>
+              <span>Not observed, <code>{reason}</code>:</span> {sources.map((source) => <code key={source}>{source}</code>)} <OriginBadge origin={origin} />
+            </li>
           ))}
         </ul>
       )}

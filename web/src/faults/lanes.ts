@@ -50,8 +50,20 @@ export function statesOf(samples: readonly FaultSample[]) {
   return {
     bySource: new Map(states.map((state) => [state.source, state])),
     others: states.filter((state) => !drawn.has(state.source) && state.value !== null),
-    unobserved: states.filter((state) => state.value === null),
+    unobserved: byReason(states.filter((state) => state.value === null)),
   };
+}
+
+/** What cannot be observed now, together where the reason and the origin are the same. */
+function byReason(states: readonly SourceState[]): { reason: string; origin: Origin; sources: string[] }[] {
+  const groups = new Map<string, { reason: string; origin: Origin; sources: string[] }>();
+  for (const { source, nullReason, origin } of states) {
+    const reason = nullReason ?? "";
+    const group = groups.get(`${reason} ${origin}`) ?? { reason, origin, sources: [] };
+    group.sources.push(source);
+    groups.set(`${reason} ${origin}`, group);
+  }
+  return [...groups.values()];
 }
 
 export function originOf(lane: Lane, bySource: ReadonlyMap<string, SourceState>): Origin | null {

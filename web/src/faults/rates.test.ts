@@ -82,6 +82,16 @@ describe("the present state", () => {
     const [faults, hits] = presentState([before, after]);
     expect(faults && rateWords(faults)).toBe("≥ 7/s");
     expect(hits).toMatchObject({ value: null, ratePerSecond: null, nullReason: "TraceCostTooHigh" });
-    expect(statesOf([before, after]).unobserved.map((one) => one.source)).toEqual(["smmu.tlbHits"]);
+    expect(statesOf([before, after]).unobserved.flatMap((group) => group.sources)).toEqual(["smmu.tlbHits"]);
+  });
+});
+
+describe("what cannot be observed", () => {
+  it("is told together where the reason and the origin are the same", () => {
+    const none = (source: string, nullReason: string, origin: SourceReading["origin"] = "Emulated") => reading(null, { source, nullReason, origin });
+    const readings = [none("ats.hits", "NoAssignedDevice"), none("smmu.tlbHits", "TraceCostTooHigh"), none("ats.requests", "NoAssignedDevice"), none("pci.fatalErrors", "NoAssignedDevice", "Hardware")];
+    expect(statesOf([{ ...sample(0, null), readings }]).unobserved.map(({ reason, sources }) => [reason, sources])).toEqual([
+      ["NoAssignedDevice", ["ats.hits", "ats.requests"]], ["TraceCostTooHigh", ["smmu.tlbHits"]], ["NoAssignedDevice", ["pci.fatalErrors"]],
+    ]);
   });
 });

@@ -3,7 +3,7 @@
 // the chart, and never 0 or negative.
 import type { FaultSample, Origin, SourceReading } from "../contracts";
 
-/** Two samples further apart than this leave a visible gap instead of an average over it. */
+/** Two samples a second apart that are further apart than this leave a visible gap instead of an average over it. */
 export const gapMilliseconds = 5000;
 
 export interface SourceState {
@@ -39,28 +39,28 @@ export function readingOf(sample: FaultSample | undefined, source: string): Sour
 }
 
 /** Events a second between two samples, null when it cannot be known. */
-export function rateBetween(before: FaultSample | undefined, after: FaultSample, source: string): number | null {
+export function rateBetween(before: FaultSample | undefined, after: FaultSample, source: string, gap = gapMilliseconds): number | null {
   if (!before || before.incarnation !== after.incarnation) return null;
   const milliseconds = timeOf(after) - timeOf(before);
-  if (milliseconds <= 0 || milliseconds > gapMilliseconds) return null;
+  if (milliseconds <= 0 || milliseconds > gap) return null;
   const from = readingOf(before, source)?.value ?? null;
   const to = readingOf(after, source)?.value ?? null;
   if (from === null || to === null || to < from) return null;
   return ((to - from) * 1000) / milliseconds;
 }
 
-export function chartData(samples: readonly FaultSample[], sources: readonly string[]): ChartData {
+export function chartData(samples: readonly FaultSample[], sources: readonly string[], gap = gapMilliseconds): ChartData {
   const seconds: number[] = [];
   const rates: (number | null)[][] = sources.map(() => []);
   samples.forEach((sample, index) => {
     const before = samples[index - 1];
     const at = timeOf(sample) / 1000;
-    if (before && (timeOf(sample) - timeOf(before) > gapMilliseconds || before.incarnation !== sample.incarnation)) {
+    if (before && (timeOf(sample) - timeOf(before) > gap || before.incarnation !== sample.incarnation)) {
       seconds.push((timeOf(before) / 1000 + at) / 2);
       for (const row of rates) row.push(null);
     }
     seconds.push(at);
-    sources.forEach((source, row) => rates[row]?.push(rateBetween(before, sample, source)));
+    sources.forEach((source, row) => rates[row]?.push(rateBetween(before, sample, source, gap)));
   });
   return { seconds, rates };
 }
@@ -78,4 +78,9 @@ export function presentState(samples: readonly FaultSample[]): SourceState[] {
     lowerBound: reading.lowerBound,
     ratePerSecond: rateBetween(before, last, reading.source),
   }));
+}
+
+/** Whether any reading of the sources in the time shown is a lower bound: then so is what is drawn. */
+export function anyLowerBound(samples: readonly FaultSample[], sources: readonly string[], fromMilliseconds: number): boolean {
+  return samples.some((sample) => timeOf(sample) >= fromMilliseconds && sample.readings.some((reading) => reading.lowerBound && sources.includes(reading.source)));
 }

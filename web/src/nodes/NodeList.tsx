@@ -1,4 +1,4 @@
-import { useQuery } from "@tanstack/react-query";
+import { useInfiniteQuery } from "@tanstack/react-query";
 import type { NodeView, Page } from "../contracts";
 import { get } from "../http/client";
 import { keys } from "../http/keys";
@@ -10,19 +10,31 @@ import { Meter } from "./Meter";
 import { Problems } from "./Problems";
 import { gib } from "./words";
 
+const pageSize = 50;
+
 export function NodeList() {
-  const nodes = useQuery({
+  const nodes = useInfiniteQuery({
     queryKey: keys.nodes,
-    queryFn: ({ signal }) => get<Page<NodeView>>("/v1/nodes", signal),
+    queryFn: ({ pageParam, signal }) => {
+      const query = new URLSearchParams({ limit: String(pageSize) });
+      if (pageParam) query.set("after", pageParam);
+      return get<Page<NodeView>>(`/v1/nodes?${query}`, signal);
+    },
+    initialPageParam: "",
+    getNextPageParam: (last) => last.next,
     // The time of the last report and the self checks change without an event.
     refetchInterval: 5000,
   });
+  const rows = nodes.data?.pages.flatMap((page) => page.items);
   return (
     <section className="panel" aria-labelledby="nodes-title" data-testid="nodes">
       <header><h2 id="nodes-title">Nodes</h2></header>
       {nodes.error && !nodes.data && <div className="body"><ErrorNote error={nodes.error} what="The nodes could not be read." /></div>}
-      {nodes.data?.items.length === 0 && <p className="empty">No node has joined yet. A worker joins with its node token when it starts.</p>}
-      {nodes.data?.items.map((node) => <NodeRow key={node.id} node={node} />)}
+      {rows?.length === 0 && <p className="empty">No node has joined yet. A worker joins with its node token when it starts.</p>}
+      {rows?.map((node) => <NodeRow key={node.id} node={node} />)}
+      {nodes.hasNextPage && (
+        <p className="body"><button type="button" onClick={() => void nodes.fetchNextPage()} disabled={nodes.isFetchingNextPage} data-testid="more-nodes">Show more</button></p>
+      )}
     </section>
   );
 }
@@ -57,7 +69,7 @@ function NodeRow({ node }: { node: NodeView }) {
           <div>
             <dt>Guests run by</dt>
             <dd title={facts.accelerationReason} data-testid="acceleration">
-              {facts.acceleration !== "Kvm" ? <span className="origin Emulated">TCG, emulated</span> : facts.origin && facts.origin !== "Hardware" ? <>KVM of an emulated host <OriginBadge origin={facts.origin} /></> : "KVM"}
+              {facts.acceleration === "None" ? <>nothing: the node is simulated <OriginBadge origin="Simulated" /></> : facts.acceleration !== "Kvm" ? <span className="origin Emulated">TCG, emulated</span> : facts.origin && facts.origin !== "Hardware" ? <>KVM of an emulated host <OriginBadge origin={facts.origin} /></> : "KVM"}
             </dd>
           </div>
         )}

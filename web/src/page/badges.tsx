@@ -22,6 +22,15 @@ export function PhaseBadge({ phase, large }: { phase: Phase | NodePhase | Device
   );
 }
 
+export function StormBadge({ storm }: { storm: { words: string; message: string } | null }) {
+  return storm && (
+    <span className="phase bad" title={storm.message} data-testid="storm-badge">
+      <i aria-hidden="true" />
+      {storm.words}
+    </span>
+  );
+}
+
 const meaning: Record<Origin, string> = {
   Hardware: "Measured on real hardware",
   Emulated: "Emulated by the virtual machine monitor, not hardware",

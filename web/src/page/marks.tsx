@@ -19,10 +19,12 @@ const paths: Record<ConditionStatus, string> = {
   Unknown: "M5.5 6.5a3.5 3.5 0 1 1 5 3.2c-1 .5-1.5 1-1.5 2.1M9 14.6v.6",
 };
 
-export function StatusMark({ status }: { status: ConditionStatus }) {
+/** `goodWhen`: the status that is good news. It decides how the mark looks, not what it says. */
+export function StatusMark({ status, goodWhen = "True" }: { status: ConditionStatus; goodWhen?: ConditionStatus }) {
+  const drawn = status === "Unknown" ? status : status === goodWhen ? "True" : "False";
   return (
-    <svg viewBox="0 0 18 18" className={`status-${status}`} role="img" aria-label={status}>
-      <path d={paths[status]} fill="none" stroke="currentColor" strokeWidth="2.2" strokeLinecap="round" strokeLinejoin="round" />
+    <svg viewBox="0 0 18 18" className={`status-${drawn}`} role="img" aria-label={status}>
+      <path d={paths[drawn]} fill="none" stroke="currentColor" strokeWidth="2.2" strokeLinecap="round" strokeLinejoin="round" />
     </svg>
   );
 }

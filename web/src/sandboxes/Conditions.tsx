@@ -8,7 +8,7 @@ export function Conditions({ conditions }: { conditions: readonly Condition[] })
     <ul data-testid="conditions">
       {conditions.map((condition) => (
         <li key={condition.type} className="condition" data-testid={`condition-${condition.type}`} data-status={condition.status}>
-          <StatusMark status={condition.status} />
+          <StatusMark status={condition.status} goodWhen={condition.type === "FaultStorm" ? "False" : "True"} />
           <span><b>{condition.type}</b> <code className="soft">{condition.reason}</code></span>
           <span className="since">for <Age at={condition.since} /></span>
           <p>{condition.message}</p>

@@ -10,18 +10,19 @@ import { useRights } from "../session/rights";
 import { AcceleratorFields } from "./AcceleratorFields";
 import { bodyOf, type Draft, emptyDraft, messagesFor, takesViommu, withVmm } from "./draft";
 import { Field } from "./Field";
+import { StormFields } from "./StormFields";
 import { viommuWords, vmmWords } from "./words";
 
 const viommus: readonly Viommu[] = ["Smmuv3", "Virtio", "None"];
 const vmms: readonly Vmm[] = ["Qemu", "Kvmtool", "Simulated"];
-const known = ["name", "image", "vcpus", "memoryMib", "accelerators", "viommu", "lease", "labels", "userData", "sshKeys", "vmm", "node"];
+const known = ["name", "image", "vcpus", "memoryMib", "accelerators", "viommu", "lease", "labels", "userData", "sshKeys", "vmm", "node", "faultStorm"];
 
 export function CreateDialog({ onClose }: { onClose: () => void }) {
   const client = useQueryClient();
   const images = useQuery({ queryKey: keys.images, queryFn: ({ signal }) => get<Page<ImageView>>("/v1/images", signal) });
   const classes = useQuery({ queryKey: keys.deviceClasses, queryFn: ({ signal }) => get<Page<DeviceClassView>>("/v1/device-classes", signal) });
   const { seeService } = useRights();
-  const nodes = useQuery({ queryKey: keys.nodes, queryFn: ({ signal }) => get<Page<NodeView>>("/v1/nodes", signal), enabled: seeService });
+  const nodes = useQuery({ queryKey: [...keys.nodes, "all"], queryFn: ({ signal }) => get<Page<NodeView>>("/v1/nodes?limit=1000", signal), enabled: seeService });
   const [typed, setDraft] = useState<Draft>(emptyDraft);
   const [local, setLocal] = useState<Record<string, string[]>>({});
   const draft = { ...typed, image: typed.image || images.data?.items[0]?.name || "" };
@@ -131,6 +132,7 @@ export function CreateDialog({ onClose }: { onClose: () => void }) {
             <Field id="sshKeys" label="SSH public keys" className="full" wrong={wrong("sshKeys")} hint="One a line">
               {(aria) => <textarea {...aria} rows={2} value={draft.sshKeys} onChange={(event) => change("sshKeys", event.target.value)} spellCheck={false} />}
             </Field>
+            <StormFields draft={draft} wrong={wrong("faultStorm")} onChange={(storm) => setDraft((before) => ({ ...before, ...storm }))} />
           </div>
         </div>
         <footer>

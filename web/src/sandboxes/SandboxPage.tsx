@@ -1,11 +1,11 @@
 import { useQuery } from "@tanstack/react-query";
-import { useEffect } from "react";
+import { useEffect, useState } from "react";
 import { ConsolePanel } from "../console/ConsolePanel";
 import type { SandboxView } from "../contracts";
 import { FaultPanel } from "../faults/FaultPanel";
 import { ApiError, get } from "../http/client";
 import { keys } from "../http/keys";
-import { OriginBadge, PhaseBadge } from "../page/badges";
+import { OriginBadge, PhaseBadge, StormBadge } from "../page/badges";
 import { ErrorNote } from "../page/ErrorNote";
 import { Link } from "../page/router";
 import { FullTime } from "../page/time";
@@ -13,8 +13,9 @@ import { Conditions } from "./Conditions";
 import { PhaseTrace } from "./PhaseTrace";
 import { ProbePanel } from "./ProbePanel";
 import { RowActions } from "./RowActions";
+import { StormPolicyDialog } from "./StormPolicyDialog";
 import { VerdictChain } from "./VerdictChain";
-import { viommuWords, vmmWords } from "./words";
+import { stormPolicyWords, stormWords, viommuWords, vmmWords } from "./words";
 
 export function SandboxPage({ id }: { id: string }) {
   const query = useQuery({
@@ -48,6 +49,7 @@ function Details({ sandbox }: { sandbox: SandboxView }) {
           <div className="under-title">
             <PhaseBadge phase={sandbox.phase} large />
             {sandbox.origin && <OriginBadge origin={sandbox.origin} />}
+            <StormBadge storm={stormWords(sandbox)} />
             {sandbox.desired === "Deleted" ? <span className="soft">being deleted</span> : sandbox.desired === "Stopped" && sandbox.phase !== "Stopped" ? <span className="soft">asked to stop</span> : null}
           </div>
         </div>
@@ -90,6 +92,7 @@ function Details({ sandbox }: { sandbox: SandboxView }) {
 }
 
 function Facts({ sandbox }: { sandbox: SandboxView }) {
+  const [changing, setChanging] = useState(false);
   const guest = sandbox.guest;
   const labels = Object.entries(sandbox.labels);
   return (
@@ -102,17 +105,25 @@ function Facts({ sandbox }: { sandbox: SandboxView }) {
         <div><dt>IOMMU</dt><dd>{viommuWords[sandbox.viommu]}</dd></div>
         <div data-testid="vmm"><dt>VMM</dt><dd>{vmmWords[sandbox.vmm]}</dd></div>
         <div><dt>Node</dt><dd>{sandbox.nodeName ?? "not placed"}{sandbox.wantedNode && sandbox.wantedNode !== sandbox.nodeName ? `, wants ${sandbox.wantedNode}` : ""}</dd></div>
-        {sandbox.acceleration && <div><dt>Guest run by</dt><dd>{sandbox.acceleration === "Kvm" ? "KVM" : <span className="origin Emulated">TCG, emulated</span>}</dd></div>}
+        {sandbox.acceleration && sandbox.acceleration !== "None" && <div><dt>Guest run by</dt><dd>{sandbox.acceleration === "Kvm" ? "KVM" : <span className="origin Emulated">TCG, emulated</span>}</dd></div>}
         {sandbox.devices.map((device) => (
           <div key={device.id} data-testid="device"><dt>Device</dt><dd className="row">{device.class} <code>{device.address}</code> <OriginBadge origin={device.origin} /></dd></div>
         ))}
         {guest && <div><dt>Guest kernel</dt><dd><code>{guest.kernel}</code></dd></div>}
         {guest && <div><dt>Guest agent</dt><dd><code>{guest.agentVersion}</code></dd></div>}
         {sandbox.lease && <div><dt>Lease</dt><dd>{sandbox.lease.onExpiry === "Delete" ? "deleted" : "stopped"} on <FullTime at={sandbox.lease.expiresAt} /></dd></div>}
+        <div data-testid="storm-policy">
+          <dt>Storm policy</dt>
+          <dd className="row">
+            {sandbox.faultStorm ? stormPolicyWords(sandbox.faultStorm) : "none"}
+            {sandbox.desired !== "Deleted" && <button type="button" className="compact" onClick={() => setChanging(true)} data-testid="storm-change">{sandbox.faultStorm ? "Change" : "Set"}</button>}
+          </dd>
+        </div>
         {labels.length > 0 && <div><dt>Labels</dt><dd>{labels.map(([key, value]) => <code key={key}>{key}={value} </code>)}</dd></div>}
         <div><dt>Created</dt><dd><FullTime at={sandbox.createdAt} /></dd></div>
         <div><dt>Id</dt><dd><code>{sandbox.id}</code></dd></div>
       </dl>
+      {changing && <StormPolicyDialog sandbox={sandbox} onClose={() => setChanging(false)} />}
     </section>
   );
 }

@@ -4,12 +4,12 @@ import { useDeferredValue, useMemo, useState } from "react";
 import { type Page, phases, type SandboxView } from "../contracts";
 import { get } from "../http/client";
 import { keys } from "../http/keys";
-import { OriginBadge, PhaseBadge } from "../page/badges";
+import { OriginBadge, PhaseBadge, StormBadge } from "../page/badges";
 import { ErrorNote } from "../page/ErrorNote";
 import { Link } from "../page/router";
 import { Age } from "../page/time";
 import { RowActions } from "./RowActions";
-import { acceleratorWords, verdictWords } from "./words";
+import { acceleratorWords, stormWords, verdictWords } from "./words";
 
 const pageSize = 100;
 const column = createColumnHelper<SandboxView>();
@@ -17,7 +17,7 @@ const columns = [
   column.accessor("name", { header: "Name", cell: ({ row }) => <Link to={`/sandboxes/${row.original.id}`}>{row.original.name}</Link> }),
   column.accessor("phase", {
     header: "Phase",
-    cell: ({ row }) => <PhaseBadge phase={row.original.phase} />,
+    cell: ({ row }) => <span className="row"><PhaseBadge phase={row.original.phase} /><StormBadge storm={stormWords(row.original)} /></span>,
     sortingFn: (a, b) => phases.indexOf(a.original.phase) - phases.indexOf(b.original.phase),
   }),
   column.accessor((sandbox) => sandbox.nodeName ?? "", { id: "node", header: "Node", cell: ({ getValue }) => getValue() || <span className="soft">not placed</span> }),

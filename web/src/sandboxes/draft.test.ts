@@ -11,12 +11,18 @@ describe("the body of a create", () => {
   it("carries every field", () => {
     const { body } = bodyOf({
       name: "demo", image: "guest", vcpus: "2", memoryMib: "1024", accelerators: [{ class: "edu", count: "2" }], viommu: "None", vmm: "Kvmtool", node: " altra-1 ",
-      leaseAmount: "2", leaseUnit: "3600", onExpiry: "Stop", labels: "team=ml\nexpr=a=b\n", userData: "#!/bin/sh\ntrue\n", sshKeys: "ssh-ed25519 AAAA me\n\n",
+      leaseAmount: "2", leaseUnit: "3600", onExpiry: "Stop", stormPerSecond: "0.5", stormWindow: "60", stormAction: "Stop", stormSource: "io.pageFaults", labels: "team=ml\nexpr=a=b\n", userData: "#!/bin/sh\ntrue\n", sshKeys: "ssh-ed25519 AAAA me\n\n",
     });
     expect(body).toEqual({
       name: "demo", image: "guest", vcpus: 2, memoryMib: 1024, accelerators: [{ class: "edu", count: 2 }], viommu: "None", vmm: "Kvmtool", node: "altra-1",
-      lease: { ttlSeconds: 7200, onExpiry: "Stop" }, labels: { team: "ml", expr: "a=b" }, userData: "#!/bin/sh\ntrue\n", sshKeys: ["ssh-ed25519 AAAA me"],
+      lease: { ttlSeconds: 7200, onExpiry: "Stop" }, faultStorm: { perSecond: 0.5, windowSeconds: 60, action: "Stop", source: "io.pageFaults" }, labels: { team: "ml", expr: "a=b" }, userData: "#!/bin/sh\ntrue\n", sshKeys: ["ssh-ed25519 AAAA me"],
     });
+  });
+
+  it("asks for a storm policy once anything of it is said, and lets the API say what is missing", () => {
+    expect(bodyOf({ ...emptyDraft, stormPerSecond: "100" }).body.faultStorm).toEqual({ perSecond: 100, action: "None" });
+    expect(bodyOf({ ...emptyDraft, stormAction: "Stop" }).body.faultStorm).toEqual({ action: "Stop" });
+    expect(bodyOf({ ...emptyDraft, stormPerSecond: "many" }).errors).toEqual({ "faultStorm.perSecond": ["Must be a number."] });
   });
 
   it("says at its field what cannot be sent", () => {

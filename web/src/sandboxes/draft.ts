@@ -1,7 +1,17 @@
-import type { LeaseEnd, SandboxCreate, Viommu, Vmm } from "../contracts";
+import type { LeaseEnd, SandboxCreate, StormAction, StormPolicy, StormPolicyRequest, Viommu, Vmm } from "../contracts";
+
+/** A storm policy as it is typed. */
+export interface StormDraft {
+  /** Empty: no storm policy. */
+  stormPerSecond: string;
+  stormWindow: string;
+  stormAction: StormAction;
+  /** Empty: what devices do. */
+  stormSource: string;
+}
 
 /** The create form as it is typed: all text, so that nothing is lost while a number is half written. */
-export interface Draft {
+export interface Draft extends StormDraft {
   name: string;
   image: string;
   vcpus: string;
@@ -19,9 +29,11 @@ export interface Draft {
   sshKeys: string;
 }
 
+const noStorm: StormDraft = { stormPerSecond: "", stormWindow: "", stormAction: "None", stormSource: "" };
+
 export const emptyDraft: Draft = {
   name: "", image: "", vcpus: "1", memoryMib: "512", accelerators: [], viommu: "Smmuv3", vmm: "Qemu", node: "",
-  leaseAmount: "", leaseUnit: "3600", onExpiry: "Delete", labels: "", userData: "", sshKeys: "",
+  leaseAmount: "", leaseUnit: "3600", onExpiry: "Delete", ...noStorm, labels: "", userData: "", sshKeys: "",
 };
 
 /** What a VMM can give a guest: kvmtool no IOMMU, and the simulated machine nothing without one. */
@@ -35,29 +47,53 @@ export function withVmm(draft: Draft, vmm: Vmm): Draft {
   return { ...draft, vmm, viommu: vmm === "Kvmtool" ? "None" : emptyDraft.viommu };
 }
 
+export function stormDraftOf(policy: StormPolicy | null): StormDraft {
+  return policy === null ? noStorm : {
+    stormPerSecond: String(policy.perSecond), stormWindow: String(policy.windowSeconds), stormAction: policy.action, stormSource: policy.source ?? "",
+  };
+}
+
+type Errors = Record<string, string[]>;
+
+function whole(errors: Errors, field: string, text: string): number | undefined {
+  if (text.trim() === "") return undefined;
+  const value = Number(text);
+  if (Number.isSafeInteger(value)) return value;
+  errors[field] = ["Must be a whole number."];
+  return undefined;
+}
+
+/** Null: no policy is wished. */
+export function stormPolicyOf(draft: StormDraft): { policy: StormPolicyRequest | null; errors: Errors } {
+  const errors: Errors = {};
+  const rate = draft.stormPerSecond.trim();
+  if (rate !== "" && !Number.isFinite(Number(rate))) errors["faultStorm.perSecond"] = ["Must be a number."];
+  const windowSeconds = whole(errors, "faultStorm.windowSeconds", draft.stormWindow);
+  const isWished = [draft.stormPerSecond, draft.stormWindow, draft.stormSource].some((text) => text.trim() !== "") || draft.stormAction !== "None";
+  const policy = isWished ? {
+    ...(rate === "" ? {} : { perSecond: Number(rate) }), ...(windowSeconds === undefined ? {} : { windowSeconds }),
+    action: draft.stormAction, ...(draft.stormSource === "" ? {} : { source: draft.stormSource }),
+  } : null;
+  return { policy, errors };
+}
+
 const lines = (text: string) => text.split("\n").map((line) => line.trim()).filter(Boolean);
 
 /** What is sent. Only whatever cannot be written as JSON is judged here; the API judges the rest and answers by field. */
-export function bodyOf(draft: Draft): { body: SandboxCreate; errors: Record<string, string[]> } {
-  const errors: Record<string, string[]> = {};
-  const whole = (field: string, text: string): number | undefined => {
-    if (text.trim() === "") return undefined;
-    const value = Number(text);
-    if (Number.isSafeInteger(value)) return value;
-    errors[field] = ["Must be a whole number."];
-    return undefined;
-  };
+export function bodyOf(draft: Draft): { body: SandboxCreate; errors: Errors } {
+  const storm = stormPolicyOf(draft);
+  const errors: Errors = { ...storm.errors };
   const labels: Record<string, string> = {};
   for (const line of lines(draft.labels)) {
     const at = line.indexOf("=");
     if (at < 1) errors.labels = ["Write each label as key=value on its own line."];
     else labels[line.slice(0, at).trim()] = line.slice(at + 1).trim();
   }
-  const vcpus = whole("vcpus", draft.vcpus);
-  const memoryMib = whole("memoryMib", draft.memoryMib);
-  const lease = whole("lease.ttlSeconds", draft.leaseAmount);
+  const vcpus = whole(errors, "vcpus", draft.vcpus);
+  const memoryMib = whole(errors, "memoryMib", draft.memoryMib);
+  const lease = whole(errors, "lease.ttlSeconds", draft.leaseAmount);
   const sshKeys = lines(draft.sshKeys);
-  const accelerators = draft.accelerators.map((one, index) => ({ class: one.class, count: whole(`accelerators[${index}].count`, one.count) ?? 1 }));
+  const accelerators = draft.accelerators.map((one, index) => ({ class: one.class, count: whole(errors, `accelerators[${index}].count`, one.count) ?? 1 }));
   const body: SandboxCreate = {
     name: draft.name.trim(),
     image: draft.image,
@@ -68,6 +104,7 @@ export function bodyOf(draft: Draft): { body: SandboxCreate; errors: Record<stri
     ...(memoryMib === undefined ? {} : { memoryMib }),
     ...(accelerators.length > 0 ? { accelerators } : {}),
     ...(lease === undefined ? {} : { lease: { ttlSeconds: lease * Number(draft.leaseUnit), onExpiry: draft.onExpiry } }),
+    ...(storm.policy === null ? {} : { faultStorm: storm.policy }),
     ...(Object.keys(labels).length > 0 ? { labels } : {}),
     ...(draft.userData === "" ? {} : { userData: draft.userData }),
     ...(sshKeys.length > 0 ? { sshKeys } : {}),

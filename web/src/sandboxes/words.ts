@@ -1,4 +1,4 @@
-import type { SandboxView, VerdictClass, VerdictLinkName, Viommu, Vmm } from "../contracts";
+import type { SandboxView, StormAction, StormPolicy, VerdictClass, VerdictLinkName, Viommu, Vmm } from "../contracts";
 
 export const verdictWords: Record<VerdictClass, string> = {
   GuestSvaDeviceFaults: "Guest SVA, device faults",
@@ -16,6 +16,19 @@ export const linkWords: Record<VerdictLinkName, string> = {
 export const viommuWords: Record<Viommu, string> = { Smmuv3: "SMMUv3", Virtio: "virtio-iommu", None: "none" };
 
 export const vmmWords: Record<Vmm, string> = { Qemu: "QEMU", Kvmtool: "kvmtool", Simulated: "simulated machine" };
+
+export const stormActionWords: Record<StormAction, string> = { None: "only told", Stop: "stopped", Quarantine: "stopped, its devices quarantined" };
+
+export function stormPolicyWords(policy: StormPolicy): string {
+  return `from ${policy.perSecond} a second over ${policy.windowSeconds} s${policy.source ? ` of ${policy.source}` : ""}: ${stormActionWords[policy.action]}`;
+}
+
+/** What a list says of a sandbox's storm: that it is in one, or that one has stopped it; null for neither. */
+export function stormWords({ conditions, failure }: Pick<SandboxView, "conditions" | "failure">): { words: string; message: string } | null {
+  const storm = conditions.find((one) => one.type === "FaultStorm" && one.status === "True");
+  if (storm) return { words: "Fault storm", message: storm.message };
+  return failure?.reason === "FaultStorm" ? { words: "Stopped by a storm", message: failure.message } : null;
+}
 
 export function acceleratorWords(sandbox: Pick<SandboxView, "accelerators">): string {
   return sandbox.accelerators.map((one) => (one.count === 1 ? one.class : `${one.count} × ${one.class}`)).join(", ");

@@ -87,7 +87,7 @@ internal sealed class DeviceTenancy(HostTree tree, IHostControl host, QemuFacts 
     {
         foreach (var address in Group(device).Where(address => _binding.DriverOf(address) == DriverBinding.Nvme))
             if (await host.TryDisksAsync(address, OpenLimit, ct) is { IsDone: false } answer)
-                Require(AssignmentReasons.BootStorage.With($"It is one of {address}: {answer.Said}."));
+                Require((answer.Outcome == HostOutcome.TimedOut ? AssignmentReasons.StorageHangs : AssignmentReasons.BootStorage).With($"It is one of {address}: {answer.Said}."));
     }
 
     /// <summary>Only the host's own driver can erase a controller, so the function visits it.</summary>

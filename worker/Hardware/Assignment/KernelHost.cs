@@ -11,6 +11,7 @@ public sealed class KernelHost(HostTree tree, TimeProvider time) : IHostControl
     // $0: the file; $1: the text.
     private const string Writer = """printf '%s\n' "$1" >"$0" """;
     private const int MaxSaid = 300;
+    private static readonly TimeSpan SettleLimit = TimeSpan.FromSeconds(5), SettlePeriod = TimeSpan.FromMilliseconds(100);
 
     public async Task<HostAnswer> WriteAsync(string path, string text, TimeSpan limit, CancellationToken ct)
     {
@@ -45,15 +46,22 @@ public sealed class KernelHost(HostTree tree, TimeProvider time) : IHostControl
 
     public async Task<HostAnswer> TryDisksAsync(PciAddress address, TimeSpan limit, CancellationToken ct)
     {
-        // Opening may block as well, where a controller does not answer.
-        var tried = Task.Factory.StartNew(() => new NvmeErasure(tree, time).TryDisks(address), ct, TaskCreationOptions.LongRunning, TaskScheduler.Default);
-        try
+        var began = time.GetTimestamp();
+        while (true)
         {
-            return await tried.WaitAsync(limit, time, ct);
-        }
-        catch (TimeoutException)
-        {
-            return new HostAnswer(HostOutcome.TimedOut, $"its disks could not be opened within {limit.TotalSeconds:0} s");
+            // Opening may block as well, where a controller does not answer.
+            var tried = Task.Factory.StartNew(() => new NvmeErasure(tree, time).TryDisks(address), ct, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+            try
+            {
+                // A disk that comes up has no node yet, and who only looks at it (a scan for partitions or file systems) lets it go again.
+                if (await tried.WaitAsync(limit - time.GetElapsedTime(began), time, ct) is { IsDone: true } || time.GetElapsedTime(began) > SettleLimit)
+                    return await tried;
+            }
+            catch (TimeoutException)
+            {
+                return new HostAnswer(HostOutcome.TimedOut, $"its disks could not be opened within {limit.TotalSeconds:0} s");
+            }
+            await Task.Delay(SettlePeriod, time, ct);
         }
     }
 

@@ -23,10 +23,12 @@ internal sealed class NvmeErasure(HostTree tree, TimeProvider time)
         try
         {
             // The controller comes up by itself after its driver was bound, and its disks one after another after that.
-            while ((controller = LiveController(address)) is null || (disks = Disks(address, controller)).Count < CountNamespaces(controller))
+            // A disk has a name before it has a node, and whoever only looks at it lets it go again.
+            var tried = HostAnswer.Done;
+            while ((controller = LiveController(address)) is null || (disks = Disks(address, controller)).Count < CountNamespaces(controller) || !(tried = TryDisks(address)).IsDone)
             {
                 if (time.GetElapsedTime(began) > AppearLimit)
-                    return new HostAnswer(HostOutcome.TimedOut, controller is null ? "its controller did not become live" : "its namespaces did not appear");
+                    return !tried.IsDone ? tried : new HostAnswer(HostOutcome.TimedOut, controller is null ? "its controller did not become live" : "its namespaces did not appear");
                 await Task.Delay(LookPeriod, time, ct);
             }
             // The commands block for as long as the kernel lets them: minutes at most, but not on a thread of the pool.

@@ -2,6 +2,7 @@ using System.Net.Sockets;
 using Contracts;
 using Microsoft.Extensions.Logging;
 using Worker.Faults;
+using Worker.Faults.Tracing;
 
 namespace Worker.Vms.Kvmtool;
 
@@ -18,21 +19,30 @@ internal sealed class KvmtoolVm : IVm
     private readonly TimeProvider _time;
     private readonly VmSupervision _supervision;
     private readonly SandboxFaults _faults;
+    private readonly HostObservation _observed;
     private volatile ProcessFaults? _lkvm;
 
-    public KvmtoolVm(VmLaunch launch, ProcessHandle process, HostSmmuCounter? hostSmmu, Origin hostOrigin, VmTell tell, TimeProvider time, ILogger log)
+    public KvmtoolVm(VmLaunch launch, ProcessHandle process, HostFaults host, VmTracing traced, bool adopted, VmTell tell, TimeProvider time, ILogger log)
     {
         (_launch, _process, _tell, _time) = (launch, process, tell, time);
-        _faults = new SandboxFaults(launch.Directory.Id, launch.Incarnation,
-        [
-            new GuestFaults(null, NullReasons.NoAgentUnderKvmtool, hostOrigin),
-            new VmmFaults(() => _lkvm, hostOrigin),
-            new QemuSmmuFaults(Viommu.None, null, accelerated: false, hostOrigin),
-            new HostSmmuFaults(hostSmmu, hostOrigin),
-        ]);
+        _observed = host.Observe(launch, adopted, new TracedFaults(traced, underKvm: true, () => _lkvm is { } lkvm ? (lkvm.Pid, null) : (null, NullReasons.VmmNotConfirmed), host.Origin));
+        var kvm = KvmFaults.Of(
+            () => HasExited ? NullReasons.VmmGone : _lkvm is null ? NullReasons.VmmNotConfirmed : null, () => _lkvm?.Pid, _ => Task.FromResult(KvmStatistics.None), host.Tree, host.Origin, time);
+        _faults = new SandboxFaults(launch.Directory.Id, launch.Incarnation, Collectors(new VmmFaults(() => _lkvm, host.Origin), kvm, _observed, host.Origin));
         _supervision = new VmSupervision(launch.Directory.Id, log);
         _supervision.Begin(SuperviseAsync);
+        foreach (var part in (IEnumerable<Func<CancellationToken, Task>>)[.. _observed.Beside, kvm.Beside!])
+            _supervision.Begin(part);
     }
+
+    /// <summary>Each source is one collector's.</summary>
+    internal static IReadOnlyList<IFaultCollector> Collectors(VmmFaults vmm, KvmFaults kvm, HostObservation observed, Origin host) =>
+    [
+        new GuestFaults(null, NullReasons.NoAgentUnderKvmtool, Viommu.None, cpu: host, smmu: host), vmm, kvm,
+        new QemuSmmuFaults(Viommu.None, null, accelerated: false, host),
+        new VirtioIommuFaults(Viommu.None, null),
+        .. observed.Collectors,
+    ];
 
     public ProcessIdentity Process => _process.Identity;
     public bool HasExited => _process.HasExited;
@@ -54,6 +64,7 @@ internal sealed class KvmtoolVm : IVm
     public async ValueTask DisposeAsync()
     {
         await _supervision.DisposeAsync();
+        _observed.Dispose();
         _process.Dispose();
     }
 

@@ -4,6 +4,7 @@ using Microsoft.Extensions.Logging;
 using Worker.Checks;
 using Worker.Console;
 using Worker.Faults;
+using Worker.Faults.Tracing;
 using Worker.Hardware.Pci;
 using Worker.Images;
 
@@ -16,7 +17,7 @@ public sealed record KvmtoolHost(
 
 // kvmtool (lkvm) as the monitor of one process a VM: arm64 with KVM, no IOMMU and no agent in the guest. What it cannot do is said before it is started,
 // because lkvm itself would say it late or not at all.
-internal sealed class KvmtoolVmm(KvmtoolHost host, ImageCatalogue images, HostSmmuEvents hostSmmu, Origin hostOrigin, TimeProvider time, ILogger log) : IVmm
+internal sealed class KvmtoolVmm(KvmtoolHost host, ImageCatalogue images, HostFaults hostFaults, TimeProvider time, ILogger log) : IVmm
 {
     /// <summary>Of what an image may name; lkvm keeps 2048 bytes with its own (COMMAND_LINE_SIZE).</summary>
     private const int MaxCommandLine = 1900;
@@ -68,14 +69,14 @@ internal sealed class KvmtoolVmm(KvmtoolHost host, ImageCatalogue images, HostSm
         var image = Image(launch.Spec) as KernelImage ?? throw new VmStartException(StartReasons.DiskImageUnsupported);
         var line = KvmtoolCommandLine.Build(new KvmtoolMachine(
             launch.Spec.Vcpus, launch.Spec.MemoryMib, image.Kernel, image.Initrd, image.CommandLine, launch.Spec.Devices, host.Kvmtool.Options));
+        var traced = hostFaults.Begin(directory, launch.Spec);
         var process = VmProcess.Start(
             directory, launch.Cgroup, new VmConfinement(launch.User, host.KvmGroup) { MemlockKib = GuestMemory.PinnedKib(launch.Spec) }, KvmtoolLauncher.Program, KvmtoolLauncher.Arguments(directory, host.Kvmtool.Path!, line));
-        File.Delete(HostSmmuState(directory));
-        return Supervise(launch, process, tell);
+        return Supervise(launch, process, traced, tell, adopted: false);
     }
 
     public IVm? Adopt(VmLaunch launch, ProcessIdentity? known, VmTell tell) =>
-        VmProcess.Find(launch.Directory, launch.Cgroup, known) is { } process ? Supervise(launch, process, tell) : null;
+        VmProcess.Find(launch.Directory, launch.Cgroup, known) is { } process ? Supervise(launch, process, hostFaults.GoOn(launch.Directory, launch.Spec), tell, adopted: true) : null;
 
     public EndCause ReadEnd(RuntimeDirectory directory) => KvmtoolEnd.Read(directory);
 
@@ -84,10 +85,7 @@ internal sealed class KvmtoolVmm(KvmtoolHost host, ImageCatalogue images, HostSm
     public SerialConsole OpenConsole(RuntimeDirectory directory) =>
         new(new FollowedConsole(KvmtoolLauncher.ConsoleOutput(directory), KvmtoolLauncher.ConsoleKeys(directory), time), directory.ConsoleRing, time, log);
 
-    private KvmtoolVm Supervise(VmLaunch launch, ProcessHandle process, VmTell tell) =>
-        new(launch, process, hostSmmu.TrackDevices(launch.Spec.Devices, HostSmmuState(launch.Directory)), hostOrigin, tell, time, log);
-
-    private static string HostSmmuState(RuntimeDirectory directory) => Path.Combine(directory.FullPath, "host-smmu.state");
+    private KvmtoolVm Supervise(VmLaunch launch, ProcessHandle process, VmTracing traced, VmTell tell, bool adopted) => new(launch, process, hostFaults, traced, adopted, tell, time, log);
 
     private VerifiedImage Image(SandboxSpec spec) => images.Find(spec.Image, out var problem)
         ?? throw new VmStartException(problem.Reason, problem.Detail);

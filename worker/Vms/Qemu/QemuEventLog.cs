@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.Json;
+using Worker.Channels;
 
 namespace Worker.Vms.Qemu;
 
@@ -34,16 +35,10 @@ public static class QemuEventLog
         {
             if (!line.Contains("\"event\"", StringComparison.Ordinal))
                 continue;
-            try
-            {
-                using var document = JsonDocument.Parse(line.TrimEnd('\r'));
-                if (document.RootElement.ValueKind == JsonValueKind.Object && document.RootElement.TryGetProperty("event", out var name) && name.ValueKind == JsonValueKind.String)
-                    cause ??= CauseOf(name.GetString()!, document.RootElement.TryGetProperty("data", out var data) ? data : default);
-            }
-            catch (JsonException)
-            {
-                // A line that was cut by the bound, or not QEMU's.
-            }
+            // Null: a line that was cut by the bound, or not QEMU's.
+            using var document = JsonLine.Parse(Encoding.UTF8.GetBytes(line.TrimEnd('\r')));
+            if (document?.RootElement is { ValueKind: JsonValueKind.Object } root && root.TryGetProperty("event", out var name) && name.ValueKind == JsonValueKind.String)
+                cause ??= CauseOf(name.GetString()!, root.TryGetProperty("data", out var data) ? data : default);
         }
         return cause;
     }

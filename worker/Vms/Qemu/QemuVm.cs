@@ -4,6 +4,7 @@ using Contracts;
 using Microsoft.Extensions.Logging;
 using Worker.Agent;
 using Worker.Faults;
+using Worker.Faults.Tracing;
 
 namespace Worker.Vms.Qemu;
 
@@ -11,7 +12,7 @@ namespace Worker.Vms.Qemu;
 // Guarantees: how the guest ended is told whenever the VMM can still say so, also when it happened before the connection was made.
 internal sealed class QemuVm : IVm
 {
-    private static readonly TimeSpan RetryDelay = TimeSpan.FromMilliseconds(100);
+    private static readonly TimeSpan RetryDelay = TimeSpan.FromMilliseconds(100), AnswerLimit = TimeSpan.FromSeconds(2);
     private readonly VmLaunch _launch;
     private readonly ProcessHandle _process;
     private readonly VmTell _tell;
@@ -19,31 +20,44 @@ internal sealed class QemuVm : IVm
     private readonly ILogger _log;
     private readonly VmSupervision _supervision;
     private readonly AgentChannel _agent;
-    private readonly SmmuTrace? _trace;
+    private readonly ViommuTrace? _trace;
+    private readonly HostObservation _observed;
     private readonly SandboxFaults _faults;
     private volatile QmpClient? _qmp;
 
     public QemuVm(
         VmLaunch launch, ProcessHandle process, bool hasAgent, Acceleration acceleration, string traceState, bool traceTlb,
         VmTell tell,
-        HostSmmuCounter? hostSmmu, Origin hostOrigin, TimeProvider time, ILogger log)
+        HostFaults host, VmTracing traced, bool adopted, TimeProvider time, ILogger log)
     {
         (_launch, _process, _tell, _time, _log) = (launch, process, tell, time, log);
         _agent = new AgentChannel(launch.Directory.AgentSocket, time, log);
-        if (launch.Spec.Viommu == Viommu.Smmuv3)
-            _trace = new SmmuTrace(launch.Directory.TraceLog, traceState, traceTlb, SwitchTraceAsync, time, log);
+        if (launch.Spec.Viommu != Viommu.None)
+            _trace = new ViommuTrace(launch.Directory.TraceLog, traceState, launch.Spec.Viommu, traceTlb, SwitchTraceAsync, time, log);
+        _observed = host.Observe(launch, adopted, new TracedFaults(
+            traced, acceleration == Acceleration.Kvm, () => HasExited ? (null, NullReasons.VmmGone) : (process.Identity.Pid, null), host.Origin));
         var vmm = new ProcessFaults(process.Identity.Pid);
-        _faults = new SandboxFaults(launch.Directory.Id, launch.Incarnation,
-        [
-            new GuestFaults(_agent, hasAgent ? null : NullReasons.NoAgentInImage, acceleration == Acceleration.Kvm ? hostOrigin : Origin.Emulated),
-            new VmmFaults(() => vmm, hostOrigin),
-            new QemuSmmuFaults(launch.Spec.Viommu, _trace, accelerated: hostSmmu is not null, hostOrigin),
-            new HostSmmuFaults(hostSmmu, hostOrigin),
-        ]);
+        var kvm = acceleration == Acceleration.Kvm
+            ? KvmFaults.Of(() => HasExited ? NullReasons.VmmGone : _qmp is null ? NullReasons.VmmNotConfirmed : null, () => process.Identity.Pid, AskStatisticsAsync, host.Tree, host.Origin, time)
+            : KvmFaults.NotUnderKvm(host.Origin);
+        var guest = new GuestFaults(
+            _agent, hasAgent ? null : NullReasons.NoAgentInImage, launch.Spec.Viommu, cpu: acceleration == Acceleration.Kvm ? host.Origin : Origin.Emulated, smmu: traced.HasFunctions ? host.Origin : Origin.Emulated);
+        _faults = new SandboxFaults(launch.Directory.Id, launch.Incarnation, Collectors(launch.Spec.Viommu, guest, new VmmFaults(() => vmm, host.Origin), kvm, _trace, _observed, host.Origin));
         _supervision = new VmSupervision(launch.Directory.Id, log);
         _supervision.Begin(ControlAsync);
         _supervision.Begin(ListenAsync);
+        foreach (var part in (IEnumerable<Func<CancellationToken, Task>>)[.. _observed.Beside, .. kvm.Beside is { } asking ? (Func<CancellationToken, Task>[])[asking] : []])
+            _supervision.Begin(part);
     }
+
+    /// <summary>Each source is one collector's.</summary>
+    internal static IReadOnlyList<IFaultCollector> Collectors(Viommu viommu, GuestFaults guest, VmmFaults vmm, KvmFaults kvm, ViommuTrace? trace, HostObservation observed, Origin host) =>
+    [
+        guest, vmm, kvm,
+        new QemuSmmuFaults(viommu, trace, accelerated: observed.HasAssignedDevice, host),
+        new VirtioIommuFaults(viommu, trace),
+        .. observed.Collectors,
+    ];
 
     public ProcessIdentity Process => _process.Identity;
     public bool HasExited => _process.HasExited;
@@ -68,6 +82,7 @@ internal sealed class QemuVm : IVm
         if (_trace is not null)
             await _trace.DisposeAsync();
         await _agent.DisposeAsync();
+        _observed.Dispose();
         _process.Dispose();
     }
 
@@ -126,6 +141,23 @@ internal sealed class QemuVm : IVm
     {
         await foreach (var message in _agent.Messages.ReadAllAsync(ct))
             await _tell(new VmAgentSaid(_launch.Incarnation, message, _time.GetUtcNow()), ct);
+    }
+
+    /// <summary>None when the VMM does not say, or not in time.</summary>
+    private async Task<KvmStatistics> AskStatisticsAsync(CancellationToken ct)
+    {
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(ct);
+        limit.CancelAfter(AnswerLimit);
+        try
+        {
+            var vm = await Control.ExecuteAsync("query-stats", KvmStatistics.OfVm(), limit.Token);
+            return KvmStatistics.FromQmp(vm, await Control.ExecuteAsync("query-stats", KvmStatistics.OfVcpus(), limit.Token));
+        }
+        // QEMU has the command since 7.1.
+        catch (Exception problem) when (problem is QmpException or IOException or ObjectDisposedException || (problem is OperationCanceledException && !ct.IsCancellationRequested))
+        {
+            return KvmStatistics.None;
+        }
     }
 
     private async Task SwitchTraceAsync(string name, bool on, CancellationToken ct) =>

@@ -3,6 +3,7 @@ using Microsoft.Extensions.Logging;
 using Worker.Checks;
 using Worker.Console;
 using Worker.Faults;
+using Worker.Faults.Tracing;
 using Worker.Hardware;
 using Worker.Hardware.Assignment;
 using Worker.Hardware.Pci;
@@ -11,7 +12,7 @@ using Worker.Images;
 namespace Worker.Vms.Qemu;
 
 // QEMU as the monitor of one process a VM.
-internal sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, HostSmmuEvents hostSmmu, bool traceTlb, TimeProvider time, ILogger log) : IVmm
+internal sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, HostFaults hostFaults, bool traceTlb, TimeProvider time, ILogger log) : IVmm
 {
     public bool Check(SandboxSpec spec)
     {
@@ -40,7 +41,6 @@ internal sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, Host
             foreach (var file in (string[])[QemuEventLog.InputOf(directory.EventPipe), QemuEventLog.OutputOf(directory.EventPipe)])
                 LibC.Own(file, user);
         File.Delete(TraceState(directory));
-        File.Delete(HostSmmuState(directory));
         var assigned = launch.Devices.Select(d => d.Assigned).OfType<AssignedFunction>().ToList();
         var smmus = launch.Spec.Viommu == Viommu.Smmuv3 ? QemuSmmu.For(assigned) : [];
         var (kernel, disk) = (image as KernelImage, image as DiskImage);
@@ -58,6 +58,8 @@ internal sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, Host
             Disk = disk?.Disk,
             HighMmioBytes = HighMmio(launch.Spec),
         });
+        // Before the VMM: whatever its functions do from here on is this guest's.
+        var traced = hostFaults.Begin(directory, launch.Spec);
         var process = VmProcess.Start(directory, launch.Cgroup, new VmConfinement(launch.User, node.KvmGroup)
         {
             MemlockKib = GuestMemory.PinnedKib(launch.Spec),
@@ -66,7 +68,7 @@ internal sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, Host
             // Where QEMU puts what a guest writes to its disk.
             Environment = new Dictionary<string, string> { ["TMPDIR"] = directory.VmmDirectory },
         }, node.Qemu.Path!, arguments);
-        return Supervise(launch, process, image.Manifest.HasAgent, tell);
+        return Supervise(launch, process, image.Manifest.HasAgent, traced, tell, adopted: false);
     }
 
     public IVm? Adopt(VmLaunch launch, ProcessIdentity? known, VmTell tell)
@@ -75,7 +77,7 @@ internal sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, Host
             return null;
         // The image may be gone by now; an agent that is there will speak.
         var hasAgent = images.HasAgent(launch.Spec.Image) ?? true;
-        return Supervise(launch, process, hasAgent, tell);
+        return Supervise(launch, process, hasAgent, hostFaults.GoOn(launch.Directory, launch.Spec), tell, adopted: true);
     }
 
     public EndCause ReadEnd(RuntimeDirectory directory) => QemuEventLog.Read(directory.EventPipe) ?? EndCause.VmmKilled;
@@ -84,11 +86,8 @@ internal sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, Host
 
     public SerialConsole OpenConsole(RuntimeDirectory directory) => new(directory.SerialSocket, directory.ConsoleRing, time, log);
 
-    private QemuVm Supervise(VmLaunch launch, ProcessHandle process, bool hasAgent, VmTell tell) =>
-        new(launch, process, hasAgent, node.Acceleration, TraceState(launch.Directory), traceTlb, tell,
-            hostSmmu.TrackDevices(launch.Spec.Devices, HostSmmuState(launch.Directory)), node.Hardware.Origin, time, log);
-
-    private static string HostSmmuState(RuntimeDirectory directory) => Path.Combine(directory.FullPath, "host-smmu.state");
+    private QemuVm Supervise(VmLaunch launch, ProcessHandle process, bool hasAgent, VmTracing traced, VmTell tell, bool adopted) =>
+        new(launch, process, hasAgent, node.Acceleration, TraceState(launch.Directory), traceTlb, tell, hostFaults, traced, adopted, time, log);
 
     private static bool IsAddress(string device) => PciAddress.TryParse(device, out _);
 

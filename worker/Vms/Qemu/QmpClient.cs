@@ -152,16 +152,11 @@ public sealed class QmpClient : IAsyncDisposable
 
     private void Take(ReadOnlyMemory<byte> line)
     {
-        try
-        {
-            using var document = JsonDocument.Parse(line);
-            if (document.RootElement.ValueKind != JsonValueKind.Object || !Understand(document.RootElement))
-                _nonsense.Add("the VMM sent a line that is no answer and no event");
-        }
-        catch (JsonException)
-        {
+        using var document = JsonLine.Parse(line);
+        if (document is null)
             _nonsense.Add("the VMM sent a line that is not JSON");
-        }
+        else if (document.RootElement.ValueKind != JsonValueKind.Object || !Understand(document.RootElement))
+            _nonsense.Add("the VMM sent a line that is no answer and no event");
     }
 
     private bool Understand(JsonElement root)

@@ -4,32 +4,33 @@ using Worker.Faults;
 
 namespace Worker.Vms.Simulated;
 
-// One running simulation, started or adopted: its process, and the file in which it tells its counters. Guarantees: it is confirmed only by a file of this
-// incarnation's own directory; counters never go back, and one that was not told anew for five seconds is null. To stop it is to ask the process to end.
+// One running simulation, started or adopted. Guarantees: it is confirmed only by what this incarnation's machine tells; counters never go back, and one that was
+// not told anew for five seconds is null. To stop it is to ask it to end.
 internal sealed class SimulatedVm : IVm
 {
     private static readonly TimeSpan Period = TimeSpan.FromMilliseconds(200), SilentAfter = TimeSpan.FromSeconds(5);
     private readonly VmLaunch _launch;
-    private readonly ProcessHandle _process;
+    private readonly ISimulation _simulation;
     private readonly VmTell _tell;
     private readonly TimeProvider _time;
     private readonly SandboxFaults _faults;
     private readonly VmSupervision _supervision;
     private volatile Told? _told;
+    private long? _sampled;
     private volatile bool _configure;
 
     private sealed record Told(SimulationStatus Status, long At);
 
-    public SimulatedVm(VmLaunch launch, ProcessHandle process, VmTell tell, TimeProvider time, ILogger log)
+    public SimulatedVm(VmLaunch launch, ISimulation simulation, VmTell tell, TimeProvider time, ILogger log)
     {
-        (_launch, _process, _tell, _time) = (launch, process, tell, time);
+        (_launch, _simulation, _tell, _time) = (launch, simulation, tell, time);
         _faults = new SandboxFaults(launch.Directory.Id, launch.Incarnation, [new SimulatedFaults(launch.Spec.Viommu, LastTold)]);
         _supervision = new VmSupervision(launch.Directory.Id, log);
         _supervision.Begin(SuperviseAsync);
     }
 
-    public ProcessIdentity Process => _process.Identity;
-    public bool HasExited => _process.HasExited;
+    public ProcessIdentity Process => _simulation.Process;
+    public bool HasExited => _simulation.HasExited;
 
     /// <summary>What a guest is told was told by its model: nothing is run.</summary>
     public Task SendAsync(AgentCommand command, CancellationToken ct)
@@ -37,30 +38,34 @@ internal sealed class SimulatedVm : IVm
         if (command is AgentConfigure)
             _configure = true;
         else
-            _process.Terminate();
+            _simulation.Terminate();
         return Task.CompletedTask;
     }
 
     public Task RequestPowerOffAsync(CancellationToken ct)
     {
-        _process.Terminate();
+        _simulation.Terminate();
         return Task.CompletedTask;
     }
 
     public Task QuitAsync(CancellationToken ct) => RequestPowerOffAsync(ct);
 
-    public void Kill()
-    {
-        _process.Kill();
-        _launch.Cgroup?.KillAll();
-    }
+    public void Kill() => _simulation.Kill();
 
-    public FaultSample Sample(DateTimeOffset now) => _faults.Sample(now);
+    /// <summary>Null as long as nothing new was told: the same counters once more would look like a second without faults, and the next like one with twice as many.</summary>
+    public FaultSample? Sample(DateTimeOffset now)
+    {
+        var (status, reason) = LastTold();
+        if (reason is null && status!.Sequence == _sampled)
+            return null;
+        _sampled = status?.Sequence;
+        return _faults.Sample(now);
+    }
 
     public async ValueTask DisposeAsync()
     {
         await _supervision.DisposeAsync();
-        _process.Dispose();
+        _simulation.Dispose();
     }
 
     private (SimulationStatus? Status, string? Reason) LastTold()
@@ -80,7 +85,7 @@ internal sealed class SimulatedVm : IVm
 
     private async Task LookAsync(CancellationToken ct)
     {
-        if (SimulatedVmm.ReadStatus(_launch.Directory) is { } status && status.Sequence != _told?.Status.Sequence)
+        if (_simulation.ReadStatus() is { } status && status.Sequence != _told?.Status.Sequence)
         {
             var first = _told is null;
             _told = new Told(status, _time.GetTimestamp());

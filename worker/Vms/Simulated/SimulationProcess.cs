@@ -1,6 +1,5 @@
 using System.Runtime.InteropServices;
 using System.Text.Json;
-using Worker.Vms.Simulated.Iommu;
 
 namespace Worker.Vms.Simulated;
 
@@ -11,8 +10,8 @@ namespace Worker.Vms.Simulated;
 internal static class SimulationProcess
 {
     public const string Verb = "simulate", ModelName = "simulation.json", StatusName = "status.json";
-    private const int TicksOfTelling = 5;
-    private static readonly TimeSpan Tick = TimeSpan.FromMilliseconds(100), MostAtOnce = TimeSpan.FromMilliseconds(500);
+    private const int TicksOfTelling = 2;
+    private static readonly TimeSpan Tick = TimeSpan.FromMilliseconds(100);
 
     public static async Task<int> RunAsync(string modelFile, TimeProvider time)
     {
@@ -20,38 +19,27 @@ internal static class SimulationProcess
         using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, signal => { signal.Cancel = true; stop.Cancel(); });
         var model = JsonSerializer.Deserialize(await File.ReadAllBytesAsync(modelFile, CancellationToken.None), SimulationJson.Default.MachineModel)
             ?? throw new InvalidDataException("the model is empty");
-        var machine = new SimulatedMachine(model);
-        var told = new SimulationStatus(Guid.NewGuid().ToString(), 0, 0, false, SvaProbe.Run(machine), machine.Counters, new Dictionary<string, long>(), machine.PageFaults.Latency, model.Device.Faults);
+        var machine = new PacedMachine(model, time);
         var statusFile = Path.Combine(Path.GetDirectoryName(Path.GetFullPath(modelFile))!, StatusName);
-        machine.Begin();
         using var timer = new PeriodicTimer(Tick, time);
-        var last = time.GetTimestamp();
         try
         {
             for (var tick = 0; ; tick++)
             {
                 if (tick % TicksOfTelling == 0)
-                    Tell(statusFile, told = Now(machine, told, ended: false));
+                    Write(statusFile, machine.Tell());
                 await timer.WaitForNextTickAsync(stop.Token);
-                var elapsed = time.GetElapsedTime(last);
-                last = time.GetTimestamp();
-                machine.Run(machine.Clock.Now + (long)(elapsed < MostAtOnce ? elapsed : MostAtOnce).TotalNanoseconds);
+                machine.TakeTurn();
             }
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested)
         {
-            Tell(statusFile, Now(machine, told, ended: true));
+            Write(statusFile, machine.Tell(ended: true));
             return 0;
         }
     }
 
-    private static SimulationStatus Now(SimulatedMachine machine, SimulationStatus before, bool ended)
-    {
-        var events = Enum.GetValues<EventType>().Where(type => machine.Smmu.EventsOf(type) > 0).ToDictionary(EventRecord.NameOf, machine.Smmu.EventsOf);
-        return before with { Sequence = before.Sequence + 1, VirtualNanoseconds = machine.Clock.Now, Ended = ended, Counters = machine.Counters, Events = events, PageFaultLatency = machine.PageFaults.Latency };
-    }
-
-    private static void Tell(string file, SimulationStatus status)
+    private static void Write(string file, SimulationStatus status)
     {
         File.WriteAllBytes(file + ".new", JsonSerializer.SerializeToUtf8Bytes(status, SimulationJson.Default.SimulationStatus));
         File.Move(file + ".new", file, overwrite: true);

@@ -1,4 +1,5 @@
 using Contracts;
+using Microsoft.Extensions.Time.Testing;
 using Worker.Hardware.Assignment;
 using Worker.Hardware.Pci;
 using Xunit;
@@ -107,5 +108,41 @@ public sealed class DiskInUseTests : IDisposable
         Assert.Contains("dev/nvme2n1 ", (await TryAsync()).Said, StringComparison.Ordinal);
         _host.Files.Text("dev/nvme2n1", "");
         Assert.True((await TryAsync()).IsDone);
+    }
+
+    /// <summary>A disk that comes up has a name before it has a node; one that stays in use is refused all the same.</summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task TryDisks_WaitsForADiskThatComesUp_AndNotForGood(bool comesUp)
+    {
+        Assert.True(PciAddress.TryParse(Nvme, out var address));
+        _host.Files.Text($"sys/bus/pci/devices/{Nvme}/nvme/nvme3/nvme3n1/size", "1");
+        var time = new TimeWithRests();
+        var tried = new KernelHost(_host.Files.Tree, time).TryDisksAsync(address, TimeSpan.FromMinutes(1), Ct);
+        await Eventually.TrueAsync(() => time.Rests > 0, "it was tried once");
+        if (comesUp)
+            _host.Files.Text("dev/nvme3n1", "");
+        await Eventually.TrueAsync(() =>
+        {
+            time.Advance(TimeSpan.FromMilliseconds(100));
+            return tried.IsCompleted;
+        }, "the disk was tried");
+        Assert.Equal(comesUp ? HostOutcome.Done : HostOutcome.Refused, (await tried).Outcome);
+    }
+
+    /// <summary>Counts what waits for less than a second: not a limit, but a pause.</summary>
+    private sealed class TimeWithRests : FakeTimeProvider
+    {
+        private int _rests;
+        public int Rests => Volatile.Read(ref _rests);
+
+        public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period)
+        {
+            var timer = base.CreateTimer(callback, state, dueTime, period);
+            if (dueTime < TimeSpan.FromSeconds(1))
+                Interlocked.Increment(ref _rests);
+            return timer;
+        }
     }
 }

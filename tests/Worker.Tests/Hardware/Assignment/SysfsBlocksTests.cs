@@ -90,7 +90,7 @@ public sealed class SysfsBlocksTests : IAsyncLifetime
         _vms = new VmManager(_host.Path("vms"), new VmSurroundings(new FakeVmm(), devices, new UserIds(false, 0, 0), _cgroups, "boot", _host.Time, NullLogger.Instance));
         var options = new WorkerOptions { StateDirectory = _host.StateDirectory, ImagesDirectory = _host.Path("images") };
         var node = new NodeCapabilities(HostFacts.Read(), HardwareInventory.None, QemuFacts.None, Acceleration.Kvm, "", false, _cgroups, []);
-        return new NodeReportBuilder(options, node, new ImageCatalogue(options.ImagesDirectory), devices, _vms, _host.Time, Guid.NewGuid());
+        return new NodeReportBuilder(options, node, new ImageScan(new ImageCatalogue(options.ImagesDirectory), _host.Time), devices, _vms, _host.Time, Guid.NewGuid());
     }
 
     private static Task<T> WithinPatienceAsync<T>(Func<T> work) => Task.Factory.StartNew(work, Ct, TaskCreationOptions.LongRunning, TaskScheduler.Default).WaitAsync(Patience, Ct);

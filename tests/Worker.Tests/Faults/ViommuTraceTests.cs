@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Text;
+using Contracts;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
 using Worker.Faults;
@@ -9,7 +10,7 @@ using Xunit;
 
 namespace Worker.Tests.Faults;
 
-public sealed class SmmuTraceTests : IAsyncLifetime
+public sealed class ViommuTraceTests : IAsyncLifetime
 {
     private const string Fault = "smmuv3_record_event SMMU_EVT_F_TRANSLATION sid=0x100\n";
     private readonly TemporaryDirectory _directory = new();
@@ -17,7 +18,7 @@ public sealed class SmmuTraceTests : IAsyncLifetime
     private readonly ConcurrentDictionary<string, bool> _switches = new();
     private readonly HashSet<string> _missing = [];
     private volatile bool _vmmGone;
-    private SmmuTrace? _trace;
+    private ViommuTrace? _trace;
 
     private static CancellationToken Ct => ScriptedPeer.Ct;
     private string Log => _directory.Of("trace.log");
@@ -31,7 +32,7 @@ public sealed class SmmuTraceTests : IAsyncLifetime
         _directory.Dispose();
     }
 
-    private SmmuTrace Open(bool withTlb = false) => _trace = new SmmuTrace(Log, _directory.Of("state"), withTlb, SwitchAsync, _time, NullLogger.Instance);
+    private ViommuTrace Open(bool withTlb = false, Viommu viommu = Viommu.Smmuv3) => _trace = new ViommuTrace(Log, _directory.Of("state"), viommu, withTlb, SwitchAsync, _time, NullLogger.Instance);
 
     private Task SwitchAsync(string name, bool on, CancellationToken ct)
     {
@@ -59,6 +60,29 @@ public sealed class SmmuTraceTests : IAsyncLifetime
         await trace.SwitchOnAsync(Ct);
         Assert.Equal((null, "TraceCostTooHigh", "TraceCostTooHigh"), (trace.Reading.EventsReason, trace.Reading.HitsReason, trace.Reading.MissesReason));
         Assert.Equal(["smmuv3_propagate_event"], _switches.Where(s => s.Value).Select(s => s.Key));
+    }
+
+    [Fact]
+    public async Task SwitchOn_OfAVirtioIommu_TracesItsFaultsAndNothingOfAnSmmu()
+    {
+        var trace = Open(withTlb: true, Viommu.Virtio);
+        await trace.SwitchOnAsync(Ct);
+        Assert.Equal(["virtio_iommu_report_fault"], _switches.Keys);
+        // As QEMU 7.2 wrote it when edu wrote to an address that nobody had mapped.
+        Print("virtio_iommu_report_fault FAULT reason=2 flags=256 endpoint=256 address =0xffff96a4a000\n", 2);
+        await TickUntilAsync(() => trace.Reading.Counts.Total == 2, "both are counted");
+        var readings = VirtioIommuFaults.Of(Viommu.Virtio, trace.Reading).ToDictionary(r => r.Source, r => (r.Value, r.LowerBound, r.Origin));
+        Assert.Equal((2L, false, Origin.Emulated), readings[FaultSource.VirtioIommuEvents]);
+        Assert.Equal((2L, false, Origin.Emulated), readings["virtioIommu.events.MAPPING"]);
+    }
+
+    [Fact]
+    public async Task SwitchOn_WhenTheVmmHasNoSuchEventOfVirtioIommu_SaysSo()
+    {
+        _missing.Add("virtio_iommu_report_fault");
+        var trace = Open(viommu: Viommu.Virtio);
+        await trace.SwitchOnAsync(Ct);
+        Assert.Equal("TraceEventMissing", VirtioIommuFaults.Of(Viommu.Virtio, trace.Reading).Single().NullReason);
     }
 
     [Theory]
@@ -97,7 +121,7 @@ public sealed class SmmuTraceTests : IAsyncLifetime
         await trace.SwitchOnAsync(Ct);
         Print(Fault);
         await TickUntilAsync(() => trace.Reading.Counts.Total == 1, "the first is counted");
-        var flood = (int)(SmmuTrace.FloodBytesPerSecond / Fault.Length * 40);
+        var flood = (int)(ViommuTrace.FloodBytesPerSecond / Fault.Length * 40);
         Print(Fault, flood);
         await TickUntilAsync(() => !_switches["smmuv3_record_event"], "tracing pauses");
         Assert.True(trace.Reading.Counts.EventsLowerBound);
@@ -111,7 +135,7 @@ public sealed class SmmuTraceTests : IAsyncLifetime
     [Fact]
     public async Task Reading_WhenALogOfALongAbsenceIsCaughtUpWith_IsNoFlood()
     {
-        var many = (int)(SmmuTrace.FloodBytesPerSecond / Fault.Length * 3);
+        var many = (int)(ViommuTrace.FloodBytesPerSecond / Fault.Length * 3);
         Print(Fault, many);
         var trace = Open();
         await trace.SwitchOnAsync(Ct);

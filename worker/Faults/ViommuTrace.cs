@@ -1,3 +1,4 @@
+using Contracts;
 using Microsoft.Extensions.Logging;
 using Worker.Channels;
 using Worker.Vms.Qemu;
@@ -5,52 +6,56 @@ using Worker.Vms.Qemu;
 namespace Worker.Faults;
 
 /// <summary>What a trace tells at one moment; a reason, where there is one, says why that count cannot be shown.</summary>
-internal sealed record SmmuReading(SmmuCounts Counts, string? EventsReason, string? HitsReason, string? MissesReason);
+internal sealed record ViommuReading(ViommuCounts Counts, string? EventsReason, string? HitsReason, string? MissesReason);
 
-// Switches QEMU's trace events on and counts what it logs. Guarantees: counts never go back and no line is counted twice, over worker
-// restarts too (SmmuLog); a guest that floods the log makes the counts a lower bound and not the node slow, because tracing pauses;
+// Switches the trace events of the IOMMU that QEMU gives a guest on, and counts what it logs. Guarantees: counts never go back and no line is counted twice, over worker
+// restarts too (ViommuLog); a guest that floods the log makes the counts a lower bound and not the node slow, because tracing pauses;
 // a log that cannot be given back to the disk ends the tracing when it is too large.
 // On a crash: tracing goes on in the VMM, and the next worker counts what was logged meanwhile.
-public sealed class SmmuTrace : IAsyncDisposable
+public sealed class ViommuTrace : IAsyncDisposable
 {
     /// <summary>One event under the names that QEMU's versions give it, the newest first: where one is known the others are left off, or it would be logged twice.</summary>
-    private static readonly string[] Faults = ["smmuv3_propagate_event", "smmuv3_record_event"], Hits = ["smmu_iotlb_lookup_hit"], Misses = ["smmu_iotlb_lookup_miss"];
+    private static readonly string[] SmmuFaults = ["smmuv3_propagate_event", "smmuv3_record_event"], VirtioFaults = ["virtio_iommu_report_fault"], Hits = ["smmu_iotlb_lookup_hit"], Misses = ["smmu_iotlb_lookup_miss"];
     internal const long FloodBytesPerSecond = 4 << 20;
     internal const long MaxKeptBytes = 256L << 20;
     private static readonly TimeSpan Period = TimeSpan.FromSeconds(1);
     internal static readonly TimeSpan FloodPause = TimeSpan.FromSeconds(10);
-    private readonly SmmuLog _file;
+    private readonly ViommuLog _file;
     private readonly Func<string, bool, CancellationToken, Task> _switchEvent;
-    private readonly bool _withTlb;
+    private readonly string[] _faults;
+    private readonly bool _hasTlb, _withTlb;
     private readonly TimeProvider _time;
     private readonly RareWarning _trouble;
     private readonly SemaphoreSlim _switching = new(1, 1);
     private readonly CancellationTokenSource _end = new();
     private readonly Task _running;
-    private volatile SmmuReading _reading;
+    private volatile ViommuReading _reading;
     private long? _pausedAt;
     private long _readAt;
     private int _disposed;
 
     /// <param name="logPath">QEMU's log (-D).</param>
     /// <param name="statePath">A file of the worker's own; the caller removes it when a new VMM begins a new log.</param>
-    /// <param name="withTlb">Whether every lookup of the TLB is traced as well.</param>
+    /// <param name="viommu">What the guest has.</param>
+    /// <param name="withTlb">Whether every lookup of an SMMU's TLB is traced as well; virtio-iommu has none.</param>
     /// <param name="switchEvent">Switches one event by QMP; a QmpException means that the VMM does not know it.</param>
     /// <param name="time">For the period and for pauses.</param>
     /// <param name="log">For what goes wrong.</param>
-    public SmmuTrace(
-        string logPath, string statePath, bool withTlb, Func<string, bool, CancellationToken, Task> switchEvent, TimeProvider time, ILogger log)
+    public ViommuTrace(
+        string logPath, string statePath, Viommu viommu, bool withTlb, Func<string, bool, CancellationToken, Task> switchEvent, TimeProvider time, ILogger log)
     {
-        (_withTlb, _switchEvent, _time) = (withTlb, switchEvent, time);
+        _hasTlb = viommu == Viommu.Smmuv3;
+        (_faults, _withTlb) = (_hasTlb ? SmmuFaults : VirtioFaults, _hasTlb && withTlb);
+        (_switchEvent, _time) = (switchEvent, time);
         _trouble = new RareWarning(time, log, logPath);
-        _file = new SmmuLog(logPath, statePath);
-        var tlbReason = withTlb ? NullReasons.TraceOff : NullReasons.TraceCostTooHigh;
-        _reading = new SmmuReading(_file.Counts, NullReasons.TraceOff, tlbReason, tlbReason);
+        _file = new ViommuLog(logPath, statePath);
+        var tlbReason = _withTlb ? NullReasons.TraceOff : NullReasons.TraceCostTooHigh;
+        _reading = new ViommuReading(_file.Counts, NullReasons.TraceOff, tlbReason, tlbReason);
         _readAt = time.GetTimestamp();
         _running = Task.Run(RunAsync);
     }
 
-    internal SmmuReading Reading => _reading;
+    internal ViommuReading Reading => _reading;
 
     /// <summary>Switches the events on; called at each connection to the VMM. An IOException when the connection ends meanwhile.</summary>
     public async Task SwitchOnAsync(CancellationToken ct)
@@ -60,14 +65,14 @@ public sealed class SmmuTrace : IAsyncDisposable
         {
             if (_reading.EventsReason == NullReasons.TraceLogFull)
                 return;
-            var faults = await SwitchAsync(Faults, true, ct);
+            var faults = await SwitchAsync(_faults, true, ct);
             // An earlier worker may have had them on; while they are off, lookups go by that nobody counts.
             if (!_withTlb)
                 _file.MarkLost(false, true);
-            var hits = await SwitchAsync(Hits, _withTlb, ct);
-            var misses = await SwitchAsync(Misses, _withTlb, ct);
+            var hits = _hasTlb && await SwitchAsync(Hits, _withTlb, ct);
+            var misses = _hasTlb && await SwitchAsync(Misses, _withTlb, ct);
             _pausedAt = null;
-            _reading = new SmmuReading(_file.Counts, Reason(faults), _withTlb ? Reason(hits) : NullReasons.TraceCostTooHigh, _withTlb ? Reason(misses) : NullReasons.TraceCostTooHigh);
+            _reading = new ViommuReading(_file.Counts, Reason(faults), _withTlb ? Reason(hits) : NullReasons.TraceCostTooHigh, _withTlb ? Reason(misses) : NullReasons.TraceCostTooHigh);
         }
         finally
         {
@@ -119,7 +124,7 @@ public sealed class SmmuTrace : IAsyncDisposable
         // The log may be anything that the VM's user put there, and the VMM may be ending: the next period tries again.
         catch (Exception problem) when (problem is not OperationCanceledException || !ct.IsCancellationRequested)
         {
-            _trouble.Add($"the SMMU's events could not be counted: {problem.Message}");
+            _trouble.Add($"the IOMMU's events could not be counted: {problem.Message}");
         }
         finally
         {
@@ -129,7 +134,7 @@ public sealed class SmmuTrace : IAsyncDisposable
 
     private async Task PauseAsync(CancellationToken ct)
     {
-        _trouble.Add("the guest floods the SMMU's events; tracing pauses");
+        _trouble.Add("the guest floods the IOMMU's events; tracing pauses");
         _file.MarkLost(true, true);
         _reading = _reading with { Counts = _file.Counts };
         await SwitchAllAsync(false, ct);
@@ -145,13 +150,13 @@ public sealed class SmmuTrace : IAsyncDisposable
     private async Task EndAsync(CancellationToken ct)
     {
         _file.MarkLost(true, true);
-        _reading = new SmmuReading(_file.Counts, NullReasons.TraceLogFull, NullReasons.TraceLogFull, NullReasons.TraceLogFull);
+        _reading = new ViommuReading(_file.Counts, NullReasons.TraceLogFull, NullReasons.TraceLogFull, NullReasons.TraceLogFull);
         await SwitchAllAsync(false, ct);
     }
 
     private async Task SwitchAllAsync(bool on, CancellationToken ct)
     {
-        await SwitchAsync(Faults, on, ct);
+        await SwitchAsync(_faults, on, ct);
         if (!_withTlb)
             return;
         await SwitchAsync(Hits, on, ct);

@@ -4,13 +4,13 @@ using System.Text.Json;
 namespace Worker.Faults;
 
 /// <summary>How much one reading found. <c>Refused</c>: the file system does not give read parts back.</summary>
-internal sealed record SmmuLogState(long Growth, long UnreadBytes, long LengthBytes, bool Refused);
+internal sealed record ViommuLogState(long Growth, long UnreadBytes, long LengthBytes, bool Refused);
 
 // Reads one VM's trace log from where it was left, and keeps counts and place in a file beside it.
 // Guarantees: the counts are stored, by one rename, before the log's read part is given back, so a crash at any moment neither loses nor doubles
 // a line; what is read at a time is bounded; the log's disk use is what has not been read yet.
 // Assumes: the log belongs to the VM's user, who may do anything to it: it is opened without following links, and only counted.
-internal sealed class SmmuLog(string logPath, string statePath)
+internal sealed class ViommuLog(string logPath, string statePath)
 {
     public const int MaxBytesPerRead = 16 << 20;
     /// <summary>More than this is not caught up with any more.</summary>
@@ -21,10 +21,10 @@ internal sealed class SmmuLog(string logPath, string statePath)
     private long? _lastLength;
     private long _freed;
 
-    public SmmuCounts Counts { get; private set; } = Load(statePath);
+    public ViommuCounts Counts { get; private set; } = Load(statePath);
 
     /// <summary>Null while there is no log.</summary>
-    public SmmuLogState? Read()
+    public ViommuLogState? Read()
     {
         using var file = LibC.OpenWithoutFollowing(logPath, write: true);
         if (file is null)
@@ -50,7 +50,7 @@ internal sealed class SmmuLog(string logPath, string statePath)
             Store(counts);
         var growth = _lastLength is { } last ? Math.Max(0, length - last) : 0;
         _lastLength = length;
-        return new SmmuLogState(growth, length - counts.Offset, length, !Free(file, counts.Offset));
+        return new ViommuLogState(growth, length - counts.Offset, length, !Free(file, counts.Offset));
     }
 
     /// <summary>Written at once: whoever reads the counts later must know.</summary>
@@ -73,20 +73,20 @@ internal sealed class SmmuLog(string logPath, string statePath)
         return true;
     }
 
-    private void Store(SmmuCounts counts)
+    private void Store(ViommuCounts counts)
     {
-        File.WriteAllBytes(statePath + ".new", JsonSerializer.SerializeToUtf8Bytes(counts, SmmuCountsJson.Default.SmmuCounts));
+        File.WriteAllBytes(statePath + ".new", JsonSerializer.SerializeToUtf8Bytes(counts, ViommuCountsJson.Default.ViommuCounts));
         File.Move(statePath + ".new", statePath, overwrite: true);
         Counts = counts;
     }
 
-    private static SmmuCounts Load(string path)
+    private static ViommuCounts Load(string path)
     {
         try
         {
             if (!File.Exists(path))
-                return SmmuCounts.Zero;
-            var counts = JsonSerializer.Deserialize(File.ReadAllBytes(path), SmmuCountsJson.Default.SmmuCounts);
+                return ViommuCounts.Zero;
+            var counts = JsonSerializer.Deserialize(File.ReadAllBytes(path), ViommuCountsJson.Default.ViommuCounts);
             if (counts is { Offset: >= 0, Events: not null, TlbHits: >= 0, TlbMisses: >= 0 } && counts.Events.Values.All(count => count >= 0))
                 return counts;
         }
@@ -94,6 +94,6 @@ internal sealed class SmmuLog(string logPath, string statePath)
         {
             // Counted anew below, from what the log still has.
         }
-        return SmmuCounts.Zero.WithBounds(true, true);
+        return ViommuCounts.Zero.WithBounds(true, true);
     }
 }

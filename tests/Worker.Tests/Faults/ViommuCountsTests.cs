@@ -5,9 +5,9 @@ using Xunit;
 
 namespace Worker.Tests.Faults;
 
-public sealed class SmmuCountsTests
+public sealed class ViommuCountsTests
 {
-    private static SmmuCounts Count(string text) => SmmuCounts.Zero.Add(Encoding.UTF8.GetBytes(text));
+    private static ViommuCounts Count(string text) => ViommuCounts.Zero.Add(Encoding.UTF8.GetBytes(text));
 
     [Theory]
     [InlineData("smmuv3_record_event SMMU_EVT_F_TRANSLATION sid=0x100", "F_TRANSLATION")]
@@ -20,6 +20,12 @@ public sealed class SmmuCountsTests
     [InlineData("smmuv3_record_event <unknown> sid=0x100", "UNKNOWN")]
     [InlineData("smmuv3_record_event (null) sid=0x100", "UNKNOWN")]
     [InlineData("smmuv3_record_event SMMU_EVT_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA sid=0x1", "UNKNOWN")]
+    [InlineData("virtio_iommu_report_fault FAULT reason=2 flags=256 endpoint=256 address =0xffff96a4a000", "MAPPING")]
+    [InlineData("3@1700000000.000009:virtio_iommu_report_fault FAULT reason=1 flags=257 endpoint=8 address =0x0", "DOMAIN")]
+    [InlineData("virtio_iommu_report_fault FAULT reason=0 flags=256 endpoint=8 address =0x0", "UNKNOWN")]
+    [InlineData("virtio_iommu_report_fault FAULT reason=22 flags=256 endpoint=8 address =0x0", "UNKNOWN")]
+    [InlineData("virtio_iommu_report_fault fault", "UNKNOWN")]
+    [InlineData("virtio_iommu_report_faults FAULT reason=2 flags=256", null)]
     [InlineData("smmuv3_record_event_of_others SMMU_EVT_F_TRANSLATION sid=0x100", null)]
     [InlineData("smmuv3_record_event", null)]
     [InlineData("x smmuv3_record_event SMMU_EVT_F_TRANSLATION sid=0x100", null)]
@@ -59,13 +65,13 @@ public sealed class SmmuCountsTests
     {
         var counts = Count(string.Concat(Enumerable.Range(0, 1000).Select(n => $"smmuv3_record_event SMMU_EVT_T{n} s\n")));
         Assert.Equal((1000L, 65), (counts.Total, counts.Events.Count));
-        Assert.Equal(936, counts.Events[SmmuCounts.Other]);
+        Assert.Equal(936, counts.Events[ViommuCounts.Other]);
     }
 
     [Fact]
     public void Add_WhenALineIsTooLong_PassesItOverAndSaysThatSomethingIsLost()
     {
-        var counts = Count("smmuv3_record_event SMMU_EVT_A " + new string('x', SmmuCounts.MaxLineBytes) + "\nsmmuv3_record_event SMMU_EVT_B s\n");
+        var counts = Count("smmuv3_record_event SMMU_EVT_A " + new string('x', ViommuCounts.MaxLineBytes) + "\nsmmuv3_record_event SMMU_EVT_B s\n");
         Assert.Equal(["B"], counts.Events.Keys);
         Assert.True(counts is { EventsLowerBound: true, TlbLowerBound: true, Skipping: false });
     }
@@ -73,21 +79,21 @@ public sealed class SmmuCountsTests
     private static readonly string[] Lines =
     [
         "smmuv3_record_event SMMU_EVT_F_TRANSLATION sid=0x100", "9@8.7:smmuv3_propagate_event SMMU_EVT_C_BAD_CD sid=0x1", "smmuv3_record_event ?",
-        "smmu_iotlb_lookup_hit IOTLB", "5@6.7:smmu_iotlb_lookup_miss IOTLB", "noise", "",
+        "smmu_iotlb_lookup_hit IOTLB", "5@6.7:smmu_iotlb_lookup_miss IOTLB", "noise", "", "virtio_iommu_report_fault FAULT reason=2 flags=256 endpoint=256 address =0xffff96a4a000",
     ];
 
     internal static readonly Gen<string> AnyLine = Gen.OneOf(
         Gen.Int[0, Lines.Length - 1].Select(n => Lines[n]),
         Gen.Int[0, Lines.Length - 1].Select(n => Lines[n]),
-        Gen.Int[SmmuCounts.MaxLineBytes - 2, SmmuCounts.MaxLineBytes + 2].Select(length => new string('l', length)));
+        Gen.Int[ViommuCounts.MaxLineBytes - 2, ViommuCounts.MaxLineBytes + 2].Select(length => new string('l', length)));
 
     [Fact]
     public void Add_WhereverTheLogIsSplit_CountsTheSame() =>
         Gen.Select(AnyLine.Array[0, 25], Gen.Int[1, 3000].Array[1, 60]).Sample((lines, steps) =>
         {
             var log = Encoding.UTF8.GetBytes(string.Join('\n', lines) + "\n");
-            var whole = SmmuCounts.Zero.Add(log);
-            var (parts, seen) = (SmmuCounts.Zero, 0);
+            var whole = ViommuCounts.Zero.Add(log);
+            var (parts, seen) = (ViommuCounts.Zero, 0);
             // As the log grows, so much of it can be seen; every reading begins where the last one left off.
             foreach (var step in steps.Append(log.Length))
             {
@@ -98,7 +104,7 @@ public sealed class SmmuCountsTests
             Assert.Equal(log.Length, parts.Offset);
         });
 
-    internal static void AssertSame(SmmuCounts expected, SmmuCounts actual)
+    internal static void AssertSame(ViommuCounts expected, ViommuCounts actual)
     {
         Assert.Equal(expected.Events.OrderBy(e => e.Key), actual.Events.OrderBy(e => e.Key));
         Assert.Equal(

@@ -4,12 +4,12 @@ using System.Text.Json.Serialization;
 
 namespace Worker.Faults;
 
-/// <summary>What has been counted of one VM's trace log so far, and how far it has been read. <c>Skipping</c>: the offset lies within a line
+/// <summary>What has been counted of one VM's trace log so far, of the one IOMMU that its guest sees, and how far it has been read. <c>Skipping</c>: the offset lies within a line
 /// that is too long to be QEMU's. The bounds say that lines are known to have been lost.</summary>
-public sealed record SmmuCounts(
+public sealed record ViommuCounts(
     long Offset, IReadOnlyDictionary<string, long> Events, long TlbHits, long TlbMisses, bool EventsLowerBound, bool TlbLowerBound, bool Skipping)
 {
-    public static readonly SmmuCounts Zero = new(0, new Dictionary<string, long>(), 0, 0, false, false, false);
+    public static readonly ViommuCounts Zero = new(0, new Dictionary<string, long>(), 0, 0, false, false, false);
     /// <summary>QEMU's own lines are far shorter.</summary>
     public const int MaxLineBytes = 4096;
     public const string Unknown = "UNKNOWN";
@@ -23,12 +23,12 @@ public sealed record SmmuCounts(
     [JsonIgnore]
     public long Total => Events.Values.Sum();
 
-    public SmmuCounts WithBounds(bool events, bool tlb) =>
+    public ViommuCounts WithBounds(bool events, bool tlb) =>
         this with { EventsLowerBound = EventsLowerBound || events, TlbLowerBound = TlbLowerBound || tlb };
 
     /// <summary>Pure: adds the whole lines of a part of the log that begins at <see cref="Offset"/>; a line that is not finished is left for the next
     /// part, unless it is too long, and then it is passed over to its end, in whatever parts it comes.</summary>
-    public SmmuCounts Add(ReadOnlySpan<byte> part)
+    public ViommuCounts Add(ReadOnlySpan<byte> part)
     {
         var events = new Dictionary<string, long>(Events, StringComparer.Ordinal);
         var (hits, misses, skipping, lost, used) = (TlbHits, TlbMisses, Skipping, false, 0);
@@ -64,12 +64,16 @@ public sealed record SmmuCounts(
         else if (name.SequenceEqual("smmu_iotlb_lookup_miss"u8))
             misses++;
         else if (name.SequenceEqual("smmuv3_record_event"u8) || name.SequenceEqual("smmuv3_propagate_event"u8))
-        {
-            var type = TypeOf(text[(space + 1)..]);
-            if (events.Count >= MaxTypes && !events.ContainsKey(type))
-                type = Other;
-            events[type] = events.GetValueOrDefault(type) + 1;
-        }
+            Count(events, TypeOf(text[(space + 1)..]));
+        else if (name.SequenceEqual("virtio_iommu_report_fault"u8))
+            Count(events, ReasonOf(text[(space + 1)..]));
+    }
+
+    private static void Count(Dictionary<string, long> events, string type)
+    {
+        if (events.Count >= MaxTypes && !events.ContainsKey(type))
+            type = Other;
+        events[type] = events.GetValueOrDefault(type) + 1;
     }
 
     private static ReadOnlySpan<byte> WithoutStamp(ReadOnlySpan<byte> line)
@@ -83,6 +87,10 @@ public sealed record SmmuCounts(
             ? line[(colon + 1)..]
             : line;
     }
+
+    /// <summary>The reason in <c>FAULT reason=2 flags=256 endpoint=256 address =0xffff96a4a000</c> (Virtual I/O Device 1.3, 5.13.6.9).</summary>
+    private static string ReasonOf(ReadOnlySpan<byte> arguments) =>
+        arguments.StartsWith("FAULT reason=1 "u8) ? "DOMAIN" : arguments.StartsWith("FAULT reason=2 "u8) ? "MAPPING" : Unknown;
 
     /// <summary>The type in <c>SMMU_EVT_F_TRANSLATION sid=0x100</c>.</summary>
     private static string TypeOf(ReadOnlySpan<byte> arguments)
@@ -98,5 +106,5 @@ public sealed record SmmuCounts(
 }
 
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]
-[JsonSerializable(typeof(SmmuCounts))]
-internal sealed partial class SmmuCountsJson : JsonSerializerContext;
+[JsonSerializable(typeof(ViommuCounts))]
+internal sealed partial class ViommuCountsJson : JsonSerializerContext;

@@ -5,7 +5,7 @@ using Xunit;
 
 namespace Worker.Tests.Faults;
 
-public sealed class SmmuLogTests : IDisposable
+public sealed class ViommuLogTests : IDisposable
 {
     private const string Fault = "smmuv3_record_event SMMU_EVT_F_TRANSLATION sid=0x100\n";
     private readonly TemporaryDirectory _directory = new();
@@ -21,18 +21,18 @@ public sealed class SmmuLogTests : IDisposable
         RandomAccess.Write(file, bytes, RandomAccess.GetLength(file));
     }
 
-    private SmmuLog Open() => new(Log, State);
+    private ViommuLog Open() => new(Log, State);
 
     [Fact]
     public void Read_WhereverItIsInterrupted_CountsTheSame()
     {
         var run = 0;
-        Gen.Select(SmmuCountsTests.AnyLine.Array[0, 40], Gen.Select(Gen.Int[0, 4000], Gen.Bool, Gen.Bool).Array[1, 25]).Sample((lines, steps) =>
+        Gen.Select(ViommuCountsTests.AnyLine.Array[0, 40], Gen.Select(Gen.Int[0, 4000], Gen.Bool, Gen.Bool).Array[1, 25]).Sample((lines, steps) =>
         {
             var (log, state) = (_directory.Of($"log{Interlocked.Increment(ref run)}"), _directory.Of($"state{run}-{Guid.NewGuid():N}"));
             var all = Encoding.UTF8.GetBytes(string.Join('\n', lines) + "\n");
             var written = 0;
-            var reader = new SmmuLog(log, state);
+            var reader = new ViommuLog(log, state);
             var last = reader.Counts;
             foreach (var (bytes, read, restart) in steps.Append((all.Length, true, true)).Append((0, true, false)))
             {
@@ -42,11 +42,11 @@ public sealed class SmmuLogTests : IDisposable
                 if (read)
                     reader.Read();
                 if (restart)
-                    reader = new SmmuLog(log, state);
+                    reader = new ViommuLog(log, state);
                 Assert.True(reader.Counts.Total >= last.Total && reader.Counts.TlbHits >= last.TlbHits && reader.Counts.TlbMisses >= last.TlbMisses);
                 last = reader.Counts;
             }
-            SmmuCountsTests.AssertSame(SmmuCounts.Zero.Add(all), reader.Counts);
+            ViommuCountsTests.AssertSame(ViommuCounts.Zero.Add(all), reader.Counts);
             File.Delete(log);
             File.Delete(state);
         }, iter: 60);
@@ -83,7 +83,7 @@ public sealed class SmmuLogTests : IDisposable
     [Fact]
     public void Read_WhenMoreIsThereThanAtATime_CatchesUpWithoutLoss()
     {
-        var lines = 2 * SmmuLog.MaxBytesPerRead / Fault.Length + 10;
+        var lines = 2 * ViommuLog.MaxBytesPerRead / Fault.Length + 10;
         Append(Log, Encoding.ASCII.GetBytes(string.Concat(Enumerable.Repeat(Fault, lines))));
         var reader = Open();
         Assert.True(reader.Read()!.UnreadBytes > 0);

@@ -1,0 +1,282 @@
+using System.Buffers;
+using System.Buffers.Binary;
+using System.Text;
+
+namespace Contracts;
+
+/// <summary>A sample as it is sent and stored: its readings in the form of <see cref="FaultSamplesEncoding"/>, already checked.</summary>
+public readonly record struct EncodedSample(Guid SandboxId, int Incarnation, DateTimeOffset At, ReadOnlyMemory<byte> Readings)
+{
+    public FaultSample Decode() => new(SandboxId, Incarnation, At, FaultSamplesEncoding.Decode(Readings.Span));
+}
+
+// How samples travel from a worker and lie in the database: ten thousand a second are too many for JSON.
+//   batch    = version (1 byte), samples to the end
+//   sample   = sandbox (16 bytes, RFC 9562 order), incarnation (varint), time (8 bytes, little endian: µs since 1970, UTC), length of readings (varint), readings
+//   readings = version (1 byte), readings to the end
+//   reading  = source (name), flags (1 byte: bits 0-1 origin 0 hardware, 1 emulated, 2 simulated; 2 lower bound; 3 has a value; 4 has latencies; the others 0),
+//              then the value (varint) or the reason (name), then, where it has them, the latencies
+//   latency  = sum in ns (varint), which buckets are not 0 (varint, bit i for bucket i), their counts (varints)
+//   name     = varint n; even: word n/2 of FaultWords; odd: (n-1)/2 bytes follow, of A-Z a-z 0-9 . _ -
+//   varint   = LEB128 of 0 to 2^63-1: 7 bits a byte, the least significant first, in as few bytes as it takes
+// Guarantees: whatever the bytes are, checking them ends and allocates nothing for a reading, and what is read is well formed (IsWellFormed).
+// A version is forever: what changes the meaning of bytes that are stored is another version.
+public static class FaultSamplesEncoding
+{
+    public const byte Version = 1;
+    public const int MaxReadings = 128, MaxNameLength = 64, MaxBatchSamples = 4096, MaxBatchBytes = 2 << 20;
+    /// <summary>A batch that is as long as this gets no further sample.</summary>
+    private const int FullBatchBytes = 1 << 20;
+    private const int OriginBits = 3, LowerBound = 4, HasValue = 8, HasLatency = 16, Flags = 31, IdBytes = 16;
+    private const int MostVarintBytes = 9;
+
+    private delegate bool Wanted(string source);
+
+    /// <summary>Whether a reading can be said: exactly one of value and reason, no negative count, names of plain letters, latencies only beside a value.</summary>
+    public static bool IsWellFormed(SourceReading? reading) =>
+        reading is not null && IsName(reading.Source) && reading.Value is null != reading.NullReason is null && reading.Value is not < 0 && (reading.NullReason is null || IsName(reading.NullReason))
+        && Enum.IsDefined(reading.Origin) && (reading.Latency is null || (reading.Value is not null && reading.Latency.IsWellFormed));
+
+    public static bool IsWellFormed(FaultSample sample) => sample is { Incarnation: >= 0, Readings.Count: <= MaxReadings } && sample.Readings.All(IsWellFormed);
+
+    public static bool IsName(string? text) => text is { Length: > 0 and <= MaxNameLength } && text.All(c => c < 128 && IsNameByte((byte)c));
+
+    /// <summary>Samples as batches, none larger than is taken. Each must be well formed.</summary>
+    public static IEnumerable<byte[]> Batches(IEnumerable<FaultSample> samples)
+    {
+        var (batch, readings, count) = (new ArrayBufferWriter<byte>(4096), new ArrayBufferWriter<byte>(512), 0);
+        foreach (var sample in samples)
+        {
+            readings.ResetWrittenCount();
+            Write(readings, sample);
+            if (count == MaxBatchSamples || batch.WrittenCount + readings.WrittenCount > FullBatchBytes)
+            {
+                yield return batch.WrittenSpan.ToArray();
+                (batch, count) = (new ArrayBufferWriter<byte>(batch.WrittenCount), 0);
+            }
+            if (count++ == 0)
+                batch.Write([Version]);
+            sample.SandboxId.TryWriteBytes(batch.GetSpan(IdBytes), bigEndian: true, out _);
+            batch.Advance(IdBytes);
+            WriteVarint(batch, sample.Incarnation);
+            BinaryPrimitives.WriteInt64LittleEndian(batch.GetSpan(sizeof(long)), (sample.At.UtcTicks - DateTimeOffset.UnixEpoch.Ticks) / TimeSpan.TicksPerMicrosecond);
+            batch.Advance(sizeof(long));
+            WriteVarint(batch, readings.WrittenCount);
+            batch.Write(readings.WrittenSpan);
+        }
+        if (count > 0)
+            yield return batch.WrittenSpan.ToArray();
+    }
+
+    /// <summary>The samples of a batch, each with its part of it. False: it is no batch, and which samples it was to hold cannot be told.
+    /// A sample whose readings are not well formed is left out and counted in <paramref name="malformed"/>: it must not spoil the others.</summary>
+    public static bool TryRead(ReadOnlyMemory<byte> batch, List<EncodedSample> samples, out int malformed)
+    {
+        malformed = 0;
+        var cursor = new Cursor(batch.Span);
+        if (batch.Length > MaxBatchBytes || !cursor.TryByte(out var version) || version != Version)
+            return false;
+        while (!cursor.IsAtEnd)
+        {
+            if (samples.Count + malformed == MaxBatchSamples || !cursor.TryBytes(IdBytes, out var id) || !cursor.TryVarint(int.MaxValue, out var incarnation)
+                || !cursor.TryBytes(sizeof(long), out var time) || !cursor.TryVarint(batch.Length, out var length))
+                return false;
+            var from = cursor.Position;
+            if (!cursor.TryBytes((int)length, out var readings))
+                return false;
+            if (TimeOf(BinaryPrimitives.ReadInt64LittleEndian(time)) is { } at && AreReadings(readings))
+                samples.Add(new EncodedSample(new Guid(id, bigEndian: true), (int)incarnation, at, batch.Slice(from, (int)length)));
+            else
+                malformed++;
+        }
+        return true;
+    }
+
+    public static byte[] EncodeReadings(IReadOnlyList<SourceReading> readings)
+    {
+        var into = new ArrayBufferWriter<byte>(512);
+        Write(into, new FaultSample(Guid.Empty, 0, default, readings));
+        return into.WrittenSpan.ToArray();
+    }
+
+    /// <summary>Of bytes that were checked when they came in; an <see cref="InvalidDataException"/> for others.</summary>
+    /// <param name="encoded">As they are stored.</param>
+    /// <param name="sources">Those wanted; all when empty. The others cost next to nothing.</param>
+    public static List<SourceReading> Decode(ReadOnlySpan<byte> encoded, IReadOnlyCollection<string>? sources = null)
+    {
+        var readings = new List<SourceReading>(12);
+        if (!TryReadings(encoded, sources is { Count: > 0 } ? sources.Contains : null, readings))
+            throw new InvalidDataException("these are no readings");
+        return readings;
+    }
+
+    private static bool AreReadings(ReadOnlySpan<byte> encoded) => TryReadings(encoded, null, null);
+
+    /// <summary>One way through the bytes for those who check and those who read.</summary>
+    private static bool TryReadings(ReadOnlySpan<byte> encoded, Wanted? wanted, List<SourceReading>? into)
+    {
+        var cursor = new Cursor(encoded);
+        if (!cursor.TryByte(out var version) || version != Version)
+            return false;
+        for (var count = 0; !cursor.IsAtEnd; count++)
+            if (count == MaxReadings || !TryReading(ref cursor, wanted, into))
+                return false;
+        return true;
+    }
+
+    private static bool TryReading(ref Cursor cursor, Wanted? wanted, List<SourceReading>? into)
+    {
+        if (!cursor.TryName(into is not null, out var source) || !cursor.TryByte(out var flags) || (flags & ~Flags) != 0 || (flags & OriginBits) > 2 || (flags & (HasValue | HasLatency)) == HasLatency)
+            return false;
+        var make = into is not null && (wanted is null || wanted(source!));
+        var (value, reason) = (0L, default(string));
+        if ((flags & HasValue) != 0 ? !cursor.TryVarint(long.MaxValue, out value) : !cursor.TryName(make, out reason))
+            return false;
+        var latency = default(LatencyHistogram);
+        if ((flags & HasLatency) != 0 && !TryLatency(ref cursor, make, out latency))
+            return false;
+        if (make)
+            into!.Add(new SourceReading(source!, (flags & HasValue) != 0 ? value : null, reason, (flags & LowerBound) != 0, (flags & OriginBits) switch { 0 => Origin.Hardware, 1 => Origin.Emulated, _ => Origin.Simulated }, latency));
+        return true;
+    }
+
+    private static bool TryLatency(ref Cursor cursor, bool make, out LatencyHistogram? latency)
+    {
+        latency = null;
+        if (!cursor.TryVarint(LatencyHistogram.MostNanoseconds, out var sum) || !cursor.TryVarint((1L << LatencyHistogram.Buckets) - 1, out var filled))
+            return false;
+        var counts = make ? new long[LatencyHistogram.Buckets] : null;
+        for (var bucket = 0; bucket < LatencyHistogram.Buckets; bucket++)
+        {
+            if ((filled >> bucket & 1) == 0)
+                continue;
+            if (!cursor.TryVarint(LatencyHistogram.MostCounts, out var count) || count == 0)
+                return false;
+            if (counts is not null)
+                counts[bucket] = count;
+        }
+        latency = counts is null ? null : new LatencyHistogram(counts, sum);
+        return true;
+    }
+
+    private static void Write(ArrayBufferWriter<byte> into, FaultSample sample)
+    {
+        if (!IsWellFormed(sample))
+            throw new ArgumentException("a reading is not well formed", nameof(sample));
+        into.Write([Version]);
+        foreach (var reading in sample.Readings)
+        {
+            WriteName(into, reading.Source);
+            var origin = reading.Origin switch { Origin.Hardware => 0, Origin.Emulated => 1, _ => 2 };
+            into.Write([(byte)(origin | (reading.LowerBound ? LowerBound : 0) | (reading.Value is null ? 0 : HasValue) | (reading.Latency is null ? 0 : HasLatency))]);
+            if (reading.Value is { } value)
+                WriteVarint(into, value);
+            else
+                WriteName(into, reading.NullReason!);
+            if (reading.Latency is { } latency)
+                Write(into, latency);
+        }
+    }
+
+    private static void Write(ArrayBufferWriter<byte> into, LatencyHistogram latency)
+    {
+        var filled = 0L;
+        for (var bucket = 0; bucket < LatencyHistogram.Buckets; bucket++)
+            filled |= latency.Counts[bucket] == 0 ? 0 : 1L << bucket;
+        WriteVarint(into, latency.SumNanoseconds);
+        WriteVarint(into, filled);
+        for (var bucket = 0; bucket < LatencyHistogram.Buckets; bucket++)
+            if (latency.Counts[bucket] != 0)
+                WriteVarint(into, latency.Counts[bucket]);
+    }
+
+    private static void WriteName(ArrayBufferWriter<byte> into, string name)
+    {
+        if (FaultWords.NumberOf(name) is { } word)
+        {
+            WriteVarint(into, 2L * word);
+            return;
+        }
+        WriteVarint(into, 2L * name.Length + 1);
+        into.Advance(Encoding.ASCII.GetBytes(name, into.GetSpan(name.Length)));
+    }
+
+    private static void WriteVarint(ArrayBufferWriter<byte> into, long value)
+    {
+        var span = into.GetSpan(MostVarintBytes);
+        var length = 0;
+        for (; value > 127; value >>= 7)
+            span[length++] = (byte)(value & 127 | 128);
+        span[length++] = (byte)value;
+        into.Advance(length);
+    }
+
+    private static DateTimeOffset? TimeOf(long microseconds) =>
+        microseconds < (DateTimeOffset.MinValue - DateTimeOffset.UnixEpoch).Ticks / TimeSpan.TicksPerMicrosecond || microseconds > (DateTimeOffset.MaxValue - DateTimeOffset.UnixEpoch).Ticks / TimeSpan.TicksPerMicrosecond
+            ? null
+            : DateTimeOffset.UnixEpoch.AddTicks(microseconds * TimeSpan.TicksPerMicrosecond);
+
+    private static bool IsNameByte(byte b) => char.IsAsciiLetterOrDigit((char)b) || b is (byte)'.' or (byte)'_' or (byte)'-';
+
+    private ref struct Cursor(ReadOnlySpan<byte> all)
+    {
+        private readonly ReadOnlySpan<byte> _all = all;
+
+        public int Position { get; private set; }
+        public readonly bool IsAtEnd => Position == _all.Length;
+
+        public bool TryByte(out byte value)
+        {
+            value = IsAtEnd ? (byte)0 : _all[Position];
+            if (IsAtEnd)
+                return false;
+            Position++;
+            return true;
+        }
+
+        public bool TryBytes(int count, out ReadOnlySpan<byte> bytes)
+        {
+            bytes = default;
+            if (_all.Length - Position < count)
+                return false;
+            bytes = _all.Slice(Position, count);
+            Position += count;
+            return true;
+        }
+
+        public bool TryVarint(long most, out long value)
+        {
+            value = 0;
+            for (var index = 0; index < MostVarintBytes && TryByte(out var part); index++)
+            {
+                value |= (long)(part & 127) << (7 * index);
+                if (part < 128)
+                    return value <= most && (part != 0 || index == 0);
+            }
+            return false;
+        }
+
+        /// <summary>Null where it is not made.</summary>
+        public bool TryName(bool make, out string? name)
+        {
+            name = null;
+            if (!TryVarint(2 * Math.Max(MaxNameLength, FaultWords.All.Count) + 1, out var number))
+                return false;
+            if ((number & 1) == 0)
+            {
+                if (number / 2 >= FaultWords.All.Count)
+                    return false;
+                name = FaultWords.All[(int)(number / 2)];
+                return true;
+            }
+            var length = (int)(number / 2);
+            if (length is 0 or > MaxNameLength || !TryBytes(length, out var bytes))
+                return false;
+            foreach (var b in bytes)
+                if (!IsNameByte(b))
+                    return false;
+            name = make ? Encoding.ASCII.GetString(bytes) : null;
+            return true;
+        }
+    }
+}

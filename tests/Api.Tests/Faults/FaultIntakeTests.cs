@@ -1,0 +1,79 @@
+using Api.Faults;
+using Contracts;
+using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Time.Testing;
+using Xunit;
+
+namespace Api.Tests.Faults;
+
+public sealed class FaultIntakeTests
+{
+    private static readonly Guid _node = Guid.NewGuid();
+    private readonly Guid[] _sandboxes = [.. Enumerable.Range(0, 1000).Select(_ => Guid.NewGuid())];
+    private readonly FakeTimeProvider _time = new(new DateTimeOffset(2026, 11, 25, 12, 0, 0, TimeSpan.Zero));
+    private readonly FaultIntake _intake;
+
+    public FaultIntakeTests()
+    {
+        _intake = new FaultIntake(new FaultLive(), new FaultLatest(_time), _time, NullLogger<FaultIntake>.Instance);
+        _intake.Know(_node, _sandboxes);
+    }
+
+    private byte[] Round(int second) => FaultBytes.Of([.. _sandboxes.Select(id => new FaultSample(id, 1, _time.GetUtcNow().AddSeconds(second), [new("guest.minorFaults", second, null, false, Origin.Emulated)]))]);
+
+    private int TakeAll()
+    {
+        var taken = 0;
+        while (_intake.TryTake(out _)) taken++;
+        return taken;
+    }
+
+    [Fact]
+    public void Accept_WhenTheQueueIsFull_TurnsBackTheWholeBatchUntilThereIsRoom()
+    {
+        for (var second = 0; second < FaultIntake.QueueSamples / 1000; second++) Assert.True(_intake.TryAccept(_node, Round(second)));
+        Assert.False(_intake.TryAccept(_node, Round(50)));
+        Assert.True(_intake.TryTake(out _));
+        Assert.False(_intake.TryAccept(_node, Round(50)));
+        Assert.Equal((FaultIntake.QueueSamples, 2000, 0), ((int)_intake.Accepted, (int)_intake.TurnedBack, (int)_intake.Refused));
+        Assert.Equal(FaultIntake.QueueSamples - 1, TakeAll());
+        Assert.True(_intake.TryAccept(_node, Round(50)));
+        Assert.Equal(1000, TakeAll());
+    }
+
+    [Fact]
+    public void Accept_OfWhatIsRefusedOrKnown_TakesNoPlaceInTheQueue()
+    {
+        var (round, stranger) = (Round(0), Guid.NewGuid());
+        for (var time = 0; time < 100; time++)
+            Assert.True(_intake.TryAccept(time % 2 == 0 ? _node : stranger, round));
+        Assert.Equal((1000, 50_000, 1000), ((int)_intake.Accepted, (int)_intake.Refused, TakeAll()));
+    }
+
+    [Fact]
+    public void Accept_WhenItIsClosed_TurnsBackAndWhatIsQueuedStays()
+    {
+        Assert.True(_intake.TryAccept(_node, Round(0)));
+        _intake.Close();
+        Assert.False(_intake.TryAccept(_node, Round(1)));
+        Assert.Equal(1000, TakeAll());
+    }
+
+    [Fact]
+    public void Latest_IsTheNewestWhileItIsFresh_WhateverComesLate()
+    {
+        var latest = new FaultLatest(_time);
+        EncodedSample At(int second, int incarnation = 1) => new(_node, incarnation, _time.GetUtcNow().AddSeconds(second), FaultSamplesEncoding.EncodeReadings([new("guest.minorFaults", second + 100, null, false, Origin.Emulated)]));
+        Assert.Equal((true, false, true), (latest.TrySet(At(5)), latest.TrySet(At(5)), latest.TrySet(At(3))));
+        Assert.Equal(105, latest.Of(_node)!.Readings[0].Value);
+        Assert.True(latest.TrySet(At(5, incarnation: 2)));
+        var last = At(5, incarnation: 2);
+        _time.Advance(FaultLatest.Fresh);
+        Assert.Null(latest.Of(_node));
+        latest.Forget();
+        Assert.False(latest.TrySet(last));
+        // After a clock that was set back.
+        Assert.True(latest.TrySet(At(-60, incarnation: 2)));
+        Assert.Equal(40, latest.Of(_node)!.Readings[0].Value);
+    }
+}

@@ -1,0 +1,24 @@
+import { describe, expect, it } from "vitest";
+import type { ConditionStatus, SandboxView } from "../contracts";
+import { stormPolicyWords, stormWords } from "./words";
+
+const since = "2026-01-01T00:00:00Z";
+const sandbox = (status: ConditionStatus | null, reason: string | null): Pick<SandboxView, "conditions" | "failure"> => ({
+  conditions: [
+    { type: "VmmRunning", status: "True", reason: "VmmConfirmed", message: "", since },
+    ...(status ? [{ type: "FaultStorm" as const, status, reason: "R", message: "It was 500 a second.", since }] : []),
+  ],
+  failure: reason ? { reason, message: "Stopped.", remedy: "", at: since } : null,
+});
+
+describe("what is said of a storm", () => {
+  it.each([
+    [null, null, undefined], ["False", null, undefined], ["Unknown", null, undefined], ["True", null, "Fault storm"], ["True", "FaultStorm", "Fault storm"],
+    ["False", "FaultStorm", "Stopped by a storm"], ["False", "GuestPanicked", undefined],
+  ] as const)("%s, %s", (status, reason, words) => expect(stormWords(sandbox(status, reason))?.words).toBe(words));
+
+  it("names a policy in one line", () => {
+    expect(stormPolicyWords({ perSecond: 100, windowSeconds: 30, action: "Stop", source: null })).toBe("from 100 a second over 30 s: stopped");
+    expect(stormPolicyWords({ perSecond: 0.5, windowSeconds: 60, action: "None", source: "io.pageFaults" })).toBe("from 0.5 a second over 60 s of io.pageFaults: only told");
+  });
+});

@@ -1,0 +1,62 @@
+using Microsoft.Extensions.Logging;
+using Worker.Channels;
+
+namespace Worker.Sync;
+
+// Batches of samples that the API has not taken in yet, the oldest first. Guarantees: one leaves when it was taken in, or when there are too many, and that is told in
+// the log; so a call that takes long and an API that is away for a minute or two lose nothing. On a crash of the worker what waits is lost.
+public sealed class SampleOutbox(TimeProvider time, ILogger log)
+{
+    public const int MaxBatches = 120, MaxBytes = 16 << 20;
+    private readonly Lock _lock = new();
+    private readonly Queue<byte[]> _batches = new();
+    private readonly RareWarning _lost = new(time, log, "The API");
+    private TaskCompletionSource _arrived = New();
+    private int _bytes;
+
+    public void Add(byte[] batch)
+    {
+        TaskCompletionSource arrived;
+        lock (_lock)
+        {
+            _batches.Enqueue(batch);
+            _bytes += batch.Length;
+            while (_batches.Count > MaxBatches || (_bytes > MaxBytes && _batches.Count > 1))
+            {
+                _bytes -= _batches.Dequeue().Length;
+                _lost.Add("samples are lost: none has been taken in for too long");
+            }
+            (arrived, _arrived) = (_arrived, New());
+        }
+        arrived.TrySetResult();
+    }
+
+    /// <summary>Waits for one; it stays.</summary>
+    public async Task<byte[]> FirstAsync(CancellationToken ct)
+    {
+        while (true)
+        {
+            Task arrived;
+            lock (_lock)
+            {
+                if (_batches.TryPeek(out var first))
+                    return first;
+                arrived = _arrived.Task;
+            }
+            await arrived.WaitAsync(ct);
+        }
+    }
+
+    /// <summary>It was taken in. It may have left meanwhile, for newer ones.</summary>
+    public void Remove(byte[] batch)
+    {
+        lock (_lock)
+        {
+            if (!_batches.TryPeek(out var first) || !ReferenceEquals(first, batch))
+                return;
+            _bytes -= _batches.Dequeue().Length;
+        }
+    }
+
+    private static TaskCompletionSource New() => new(TaskCreationOptions.RunContinuationsAsynchronously);
+}
