@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Api.Audit;
 using Api.Dashboard;
 using Api.Data;
 using Api.Devices;
@@ -25,7 +26,7 @@ if (args is [HealthProbe.Verb])
 builder.WebHost.ConfigureKestrel(o =>
 {
     o.AddServerHeader = false;
-    o.Limits.MaxRequestBodySize = 256 * 1024;
+    o.Limits.MaxRequestBodySize = Idempotency.MaxBodyBytes;
 });
 builder.Logging.AddFilter("Microsoft.EntityFrameworkCore", LogLevel.Warning).AddFilter("Microsoft.AspNetCore", LogLevel.Warning)
     // What a stranger sends is not the log's to grow with.
@@ -34,10 +35,14 @@ builder.Logging.AddFilter("Microsoft.EntityFrameworkCore", LogLevel.Warning).Add
 var connectionString = ConnectionText.Choose(
     builder.Configuration.GetConnectionString(ConnectionText.Setting), builder.Configuration.GetConnectionString(ConnectionText.FileSetting), File.ReadAllText);
 builder.Services.AddSingleton(TimeProvider.System);
+builder.Services.AddHttpContextAccessor().AddSingleton<AuditTrail>();
 builder.Services.AddSingleton(_ => SandboxDb.OpenSource(connectionString));
-builder.Services.AddDbContext<SandboxDb>((services, o) => SandboxDb.Configure(o, services.GetRequiredService<NpgsqlDataSource>()));
+builder.Services.AddDbContext<SandboxDb>((services, o) =>
+    SandboxDb.Configure(o, services.GetRequiredService<NpgsqlDataSource>()).AddInterceptors(services.GetRequiredService<AuditTrail>()));
 builder.Services.AddDataProtection().SetApplicationName("Sandbox").PersistKeysToDbContext<SandboxDb>();
 builder.Services.AddSandboxAuthentication();
+if (OidcSettings.Read(builder.Configuration) is { } oidc) OidcSignIn.Add(builder.Services, oidc);
+RateLimits.Add(builder.Services, RateLimits.Read(builder.Configuration));
 builder.Services.AddProblemDetails();
 builder.Services.AddOpenApi(OpenApiDocument.Configure);
 builder.Services.ConfigureHttpJsonOptions(o =>
@@ -47,17 +52,20 @@ builder.Services.ConfigureHttpJsonOptions(o =>
     o.SerializerOptions.AllowDuplicateProperties = false;
 });
 builder.Services.Configure<RouteHandlerOptions>(o => o.ThrowOnBadRequest = true);
-builder.Services.AddSingleton<HubFailures>();
+builder.Services.AddSingleton<HubFailures>().AddSingleton<HubAccess>();
 builder.Services.AddSignalR(o => { o.MaximumReceiveMessageSize = 8 * 1024 * 1024; o.AddFilter<HubFailures>(); })
-    .AddHubOptions<DashboardHub>(o => o.MaximumReceiveMessageSize = 32 * 1024);
+    .AddHubOptions<DashboardHub>(o => { o.MaximumReceiveMessageSize = 32 * 1024; o.AddFilter<HubAccess>(); });
 
 builder.Services.AddSingleton<ConsoleRelay>().AddSingleton<FaultLive>().AddSingleton<FaultLatest>().AddSingleton<FaultIntake>().AddSingleton<NodePlans>().AddSingleton<AnsweredReports>().AddSingleton<NodeSync>().AddSingleton<NodeInventories>().AddSingleton<RefusedMachines>();
 builder.Services.AddScoped<SandboxWishes>().AddScoped<StormPolicies>().AddScoped<DeviceQuarantines>().AddScoped<NodeJoining>();
 builder.Services.AddSingleton(EventSettings.Read(builder.Configuration)).AddSingleton<EventStreams>();
 AddHosted<EventSignal>();
 AddHosted<EventRetention>();
+AddHosted<SandboxSignal>();
 AddHosted<SandboxScheduler>();
 AddHosted<LeaseExpiry>();
+AddHosted<IdempotencyRetention>();
+AddHosted<ConnectionWatch>();
 AddHosted<NodeWatch>();
 builder.Services.AddSingleton(WebhookSettings.Read(builder.Configuration)).AddSingleton<ResolveName>(System.Net.Dns.GetHostAddressesAsync)
     .AddSingleton<GuardedConnections>().AddSingleton<WebhookClient>().AddSingleton<ProtectedSecrets>();
@@ -85,13 +93,18 @@ app.Use(Headers.RefuseCharset);
 WebPage.Use(app);
 app.UseRouting();
 app.UseAuthentication();
+app.UseRateLimiter();
 app.Use(Schemes.GuardCookies);
 app.Use(Schemes.GuardDocs);
 app.UseAuthorization();
+app.Use(Idempotency.AnswerOnce);
 
 app.MapHealth();
 app.MapSession();
+app.MapOidc();
 var v1 = app.MapGroup("").AddEndpointFilterFactory(QueryNames.Refuse);
+v1.MapProjects();
+v1.MapKeys();
 v1.MapSandboxes();
 v1.MapFaults();
 v1.MapMetrics();
@@ -100,10 +113,11 @@ v1.MapDevices();
 v1.MapImages();
 v1.MapEvents();
 v1.MapWebhooks();
+v1.MapAudit();
 app.MapHub<NodeHub>(NodeProtocol.HubPath);
-app.MapHub<DashboardHub>(DashboardHubContract.Path);
-app.MapOpenApi("/openapi/v1.json").RequireAuthorization();
-app.MapScalarApiReference("/docs").RequireAuthorization();
+app.MapHub<DashboardHub>(DashboardHubContract.Path).Requires(Role.Viewer);
+app.MapOpenApi("/openapi/v1.json").Requires(Role.Viewer);
+app.MapScalarApiReference("/docs").Requires(Role.Viewer);
 WebPage.MapFallback(app);
 await app.RunAsync();
 return 0;

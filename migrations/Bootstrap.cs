@@ -18,12 +18,13 @@ public static class Bootstrap
     public static async Task RunAsync(SandboxDb db, string? adminKeyFile, string? nodeTokenFile, string nodeName, TimeProvider time, CancellationToken ct)
     {
         var project = await db.Projects.SingleOrDefaultAsync(p => p.Name == DefaultProject, ct);
-        if (project is null) db.Projects.Add(project = new Project { Id = Guid.CreateVersion7(), Name = DefaultProject, MaxSandboxes = DefaultMaxSandboxes, Operates = true });
+        if (project is null) db.Projects.Add(project = new Project { Id = Guid.CreateVersion7(), Name = DefaultProject, MaxSandboxes = DefaultMaxSandboxes, Operates = true, CreatedAt = time.GetUtcNow() });
         if (adminKeyFile is not null)
         {
-            var hash = Secret.Hash(ReadOrCreate(adminKeyFile, Secret.ApiKeyPrefix));
+            var secret = ReadOrCreate(adminKeyFile, Secret.ApiKeyPrefix);
+            var hash = Secret.Hash(secret);
             if (!await db.ApiKeys.AnyAsync(k => k.SecretSha256 == hash, ct))
-                db.ApiKeys.Add(new ApiKey { Id = Guid.CreateVersion7(), ProjectId = project.Id, Name = "admin", SecretSha256 = hash, CreatedAt = time.GetUtcNow() });
+                db.ApiKeys.Add(ApiKey.Of(project.Id, "admin", Role.Admin, secret, expiresAt: null, time.GetUtcNow()));
         }
         if (nodeTokenFile is not null)
         {

@@ -52,6 +52,12 @@ public sealed record SandboxView(
     DateTimeOffset? ExecAt, DateTimeOffset? GuestReadyAt, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt,
     Vmm Vmm, string? WantedNode, StormPolicy? FaultStorm);
 
+/// <summary>Body of <c>PATCH /v1/sandboxes/{id}</c>, a JSON merge patch (RFC 7396): labels that are not named stay, null takes one away.</summary>
+public sealed record SandboxPatch(IReadOnlyDictionary<string, string?>? Labels);
+
+/// <summary>Answer to a deletion by label. <c>Deleted</c>: how many are on their way out. <c>Next</c> is the cursor for <c>?after=</c>; null when there are no more.</summary>
+public sealed record SandboxesDeleted(int Deleted, string? Next);
+
 /// <summary>So many devices of a class.</summary>
 public sealed record AcceleratorCount(string Class, int Count);
 
@@ -89,14 +95,15 @@ public sealed record NodeJoined(Guid NodeId, string Name, string Token);
 /// <summary>What a user asks for. Counts are of devices on nodes that have reported.</summary>
 public sealed record DeviceClassView(string Name, string Description, Origin Origin, int Total, int Available);
 
-/// <summary>A guest image and the nodes that have it. <c>Digest</c>: sha256 of its manifest; <c>HasAgent</c>: whether a guest of it says when it is ready.</summary>
-public sealed record ImageView(string Name, string Digest, string Architecture, string Kernel, bool HasAgent, long SizeBytes, IReadOnlyList<string> Nodes);
+/// <summary>A guest image. <c>Digest</c>: sha256 of its manifest; <c>HasAgent</c>: whether a guest of it says when it is ready.
+/// <c>Nodes</c>: those that have it; null for those who do not run the service.</summary>
+public sealed record ImageView(string Name, string Digest, string Architecture, string Kernel, bool HasAgent, long SizeBytes, IReadOnlyList<string>? Nodes);
 
 /// <summary>A page of a list. <c>Next</c> is the cursor for <c>?after=</c>; null on the last page.</summary>
 public sealed record Page<T>(IReadOnlyList<T> Items, string? Next);
 
 /// <summary>What happened in a project, numbered in it without gaps in the order in which it became visible. What concerns nodes, devices and images is of the project that operates the service.
-/// <c>Type</c>: sandbox.created, sandbox.phaseChanged, sandbox.conditionChanged, sandbox.desiredChanged, sandbox.deleted,
+/// <c>Type</c>: sandbox.created, sandbox.phaseChanged, sandbox.conditionChanged, sandbox.desiredChanged, sandbox.labelsChanged, sandbox.deleted,
 /// node.joined, node.phaseChanged, node.machineRefused, device.phaseChanged, device.quarantineChanged, image.changed, webhook.endpointDisabled.
 /// <c>SubjectId</c>: the sandbox, node, device or webhook endpoint.</summary>
 public sealed record EventView(
@@ -117,9 +124,3 @@ public sealed record FaultReadingView(
 
 /// <summary>Latencies of one step with their quantiles, each told by the bounds of its bucket; those are null when nothing was counted.</summary>
 public sealed record LatencyIncreaseView(LatencyHistogram Histogram, long Count, LatencyQuantile? P50, LatencyQuantile? P90, LatencyQuantile? P99);
-
-/// <summary>Body of <c>POST /v1/session</c>: signs a browser in with an API key, answering an HttpOnly cookie.</summary>
-public sealed record SessionCreate(string? ApiKey);
-
-/// <summary>Who the caller is.</summary>
-public sealed record SessionView(string KeyName, string Project);

@@ -6,15 +6,14 @@ using Api.Faults;
 using Api.Http;
 using Api.Nodes;
 using Contracts;
-using Microsoft.AspNetCore.Authorization;
 using Microsoft.AspNetCore.SignalR;
 using Microsoft.EntityFrameworkCore;
 
 namespace Api.Dashboard;
 
-/// <summary>What the page watches (Contracts/DashboardEvents.cs). Every stream can be resumed: events by number, consoles by offset.</summary>
-[Authorize(Schemes.User)]
-public sealed class DashboardHub(IServiceScopeFactory scopes, EventSignal signal, FaultLive faults, ConsoleRelay consoles, NodePlans plans, HubFailures failures) : Hub
+/// <summary>What the page watches (Contracts/DashboardEvents.cs). Every stream can be resumed: events by number, consoles by offset.
+/// Each method declares the role it takes (<see cref="HubAccess"/>); a connection ends with its key or session (<see cref="ConnectionWatch"/>).</summary>
+public sealed class DashboardHub(IServiceScopeFactory scopes, EventSignal signal, FaultLive faults, ConsoleRelay consoles, NodePlans plans, HubFailures failures, OpenConnections connections, TimeProvider time) : Hub
 {
     public const int MaxStreams = 32;
     private const int Batch = 200;
@@ -23,10 +22,13 @@ public sealed class DashboardHub(IServiceScopeFactory scopes, EventSignal signal
     private Guid Project => Context.User!.ProjectId();
 
     /// <summary>Events after a number, then each new one; -1 means from now.</summary>
+    [Requires(Role.Viewer)]
     public IAsyncEnumerable<EventView> Events(long after, CancellationToken ct) => failures.Told(nameof(Events), EventsAsync(after, ct), ct);
 
+    [Requires(Role.Viewer)]
     public IAsyncEnumerable<FaultSample> Faults(Guid sandboxId, CancellationToken ct) => failures.Told(nameof(Faults), FaultsAsync(sandboxId, ct), ct);
 
+    [Requires(Role.Viewer)]
     public IAsyncEnumerable<ConsoleFrame> Console(Guid sandboxId, long fromOffset, CancellationToken ct) => failures.Told(nameof(Console), ConsoleAsync(sandboxId, fromOffset, ct), ct);
 
     private async IAsyncEnumerable<EventView> EventsAsync(long after, [EnumeratorCancellation] CancellationToken ct)
@@ -78,14 +80,17 @@ public sealed class DashboardHub(IServiceScopeFactory scopes, EventSignal signal
         }
     }
 
+    [Requires(Role.Operator)]
     public async Task<ConsoleWriter> ConsoleAcquire(Guid sandboxId, bool force)
     {
         await NodeOfAsync(sandboxId, Context.ConnectionAborted);
         return consoles.Acquire(sandboxId, Context.ConnectionId, force);
     }
 
+    [Requires(Role.Operator)]
     public void ConsoleRelease(Guid sandboxId) => consoles.Release(sandboxId, Context.ConnectionId);
 
+    [Requires(Role.Operator)]
     public async Task ConsoleWrite(Guid sandboxId, byte[] keys)
     {
         if (keys is null || keys.Length > DashboardHubContract.MaxConsoleWriteBytes) throw new HubException($"too_large: at most {DashboardHubContract.MaxConsoleWriteBytes} bytes at once");
@@ -96,7 +101,14 @@ public sealed class DashboardHub(IServiceScopeFactory scopes, EventSignal signal
     public override Task OnConnectedAsync()
     {
         Context.Items[typeof(SemaphoreSlim)] = new SemaphoreSlim(MaxStreams);
+        connections.Add(Context, time.GetUtcNow());
         return base.OnConnectedAsync();
+    }
+
+    public override Task OnDisconnectedAsync(Exception? exception)
+    {
+        connections.Remove(Context.ConnectionId);
+        return base.OnDisconnectedAsync(exception);
     }
 
     /// <summary>One of the connection's streams, until disposed.</summary>

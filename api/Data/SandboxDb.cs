@@ -1,6 +1,8 @@
 using System.Text.Json;
+using Api.Audit;
 using Api.Devices;
 using Api.Events;
+using Api.Http;
 using Api.Images;
 using Api.Nodes;
 using Api.Projects;
@@ -23,6 +25,7 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
 {
     public DbSet<Project> Projects => Set<Project>();
     public DbSet<ApiKey> ApiKeys => Set<ApiKey>();
+    public DbSet<Session> Sessions => Set<Session>();
     public DbSet<Sandbox> Sandboxes => Set<Sandbox>();
     public DbSet<Node> Nodes => Set<Node>();
     public DbSet<JoinToken> JoinTokens => Set<JoinToken>();
@@ -30,10 +33,33 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
     public DbSet<Device> Devices => Set<Device>();
     public DbSet<NodeImage> NodeImages => Set<NodeImage>();
     public DbSet<Event> Events => Set<Event>();
+    public DbSet<AuditEntry> AuditEntries => Set<AuditEntry>();
+    public DbSet<IdempotencyKey> IdempotencyKeys => Set<IdempotencyKey>();
     public DbSet<EventCounter> EventCounters => Set<EventCounter>();
     public DbSet<WebhookEndpoint> WebhookEndpoints => Set<WebhookEndpoint>();
     public DbSet<WebhookDelivery> WebhookDeliveries => Set<WebhookDelivery>();
     public DbSet<DataProtectionKey> DataProtectionKeys => Set<DataProtectionKey>();
+
+    private readonly List<Func<Task>> afterCommit = [];
+
+    /// <summary>The transaction of a use case. Within one that is open already it is a part of that (a savepoint): it can be undone alone, and is stored with the whole.</summary>
+    public async Task<UseCase> BeginAsync(CancellationToken ct) =>
+        Database.CurrentTransaction is { } outer ? await UseCase.PartOfAsync(outer, ct) : UseCase.Whole(await Database.BeginTransactionAsync(ct), this);
+
+    /// <summary>Does what must not be seen before what it tells of: now, or once the open transaction is stored. Not at all when it is undone.</summary>
+    public Task AfterCommitAsync(Func<Task> action)
+    {
+        if (Database.CurrentTransaction is null) return action();
+        afterCommit.Add(action);
+        return Task.CompletedTask;
+    }
+
+    internal async Task CommittedAsync()
+    {
+        var due = afterCommit.ToList();
+        afterCommit.Clear();
+        foreach (var action in due) await action();
+    }
 
     /// <summary>All connections of one program. A request waits for one of them rather than for the server to refuse one more:
     /// unless the connection string says otherwise there are half as many as PostgreSQL allows by default, so that a second replica fits.</summary>
@@ -68,7 +94,7 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
 
     protected override void ConfigureConventions(ModelConfigurationBuilder configurationBuilder)
     {
-        foreach (var type in (Type[])[typeof(Phase), typeof(DesiredState), typeof(NodePhase), typeof(DevicePhase), typeof(Origin), typeof(Viommu), typeof(Vmm), typeof(LeaseEnd), typeof(DeliveryState)])
+        foreach (var type in (Type[])[typeof(Phase), typeof(DesiredState), typeof(NodePhase), typeof(DevicePhase), typeof(Origin), typeof(Viommu), typeof(Vmm), typeof(LeaseEnd), typeof(DeliveryState), typeof(Role)])
             configurationBuilder.Properties(type).HaveConversion<string>().HaveMaxLength(32);
     }
 
@@ -78,11 +104,26 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
         {
             e.HasIndex(p => p.Name).IsUnique();
             e.HasIndex(p => p.Operates).IsUnique().HasFilter("operates").HasDatabaseName("ix_projects_operating");
+            e.Property(p => p.Version).IsRowVersion();
+            Json(e.Property(p => p.MaxDevices));
+            e.Ignore(p => p.Quotas);
         });
         modelBuilder.Entity<ApiKey>(e =>
         {
             e.HasIndex(k => k.SecretSha256).IsUnique();
+            e.HasIndex(k => k.PreviousSha256).IsUnique();
             e.HasOne<Project>().WithMany().HasForeignKey(k => k.ProjectId);
+            e.Property(k => k.Name).HasMaxLength(ProjectRules.MaxKeyName);
+            e.Property(k => k.Generation).IsConcurrencyToken();
+            e.ToTable(t => t.HasCheckConstraint("ck_api_keys_role", $"role IN ({string.Join(", ", Enum.GetNames<Role>().Select(n => $"'{n}'"))})"));
+        });
+        modelBuilder.Entity<Session>(e =>
+        {
+            e.HasIndex(s => s.KeyId);
+            e.HasIndex(s => s.Subject);
+            e.HasIndex(s => s.ExpiresAt);
+            e.HasOne<Project>().WithMany().HasForeignKey(s => s.ProjectId);
+            e.HasOne<ApiKey>().WithMany().HasForeignKey(s => s.KeyId).OnDelete(DeleteBehavior.Cascade);
         });
         modelBuilder.Entity<Sandbox>(e =>
         {
@@ -175,9 +216,23 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
             e.HasOne<WebhookEndpoint>().WithMany().HasForeignKey(d => d.EndpointId).OnDelete(DeleteBehavior.Cascade);
             e.HasIndex(d => new { d.EndpointId, d.EventNumber }).IsUnique().HasDatabaseName("ix_webhook_deliveries_event");
             e.HasIndex(d => new { d.EndpointId, d.Stream }).IsUnique().HasFilter("state = 'Pending'").HasDatabaseName("ix_webhook_deliveries_one_pending");
-            e.HasIndex(d => new { d.EndpointId, d.Stream, d.Number }).HasFilter("state = 'Waiting'").HasDatabaseName("ix_webhook_deliveries_waiting");
+            e.HasIndex(d => new { d.EndpointId, d.Stream, d.EventNumber }).HasFilter("state = 'Waiting'").HasDatabaseName("ix_webhook_deliveries_waiting");
             e.HasIndex(d => new { d.EndpointId, d.DueAt, d.Number }).HasFilter("state = 'Pending'").HasDatabaseName("ix_webhook_deliveries_due");
             e.ToTable(t => t.HasCheckConstraint("ck_webhook_deliveries_due", "(state = 'Pending') = (due_at IS NOT NULL)"));
+        });
+        modelBuilder.Entity<AuditEntry>(e =>
+        {
+            // No foreign keys: it outlives what it tells of.
+            e.Property(x => x.Id).ValueGeneratedOnAdd().HasAnnotation("Npgsql:ValueGenerationStrategy", Npgsql.EntityFrameworkCore.PostgreSQL.Metadata.NpgsqlValueGenerationStrategy.None);
+            e.HasIndex(x => new { x.ProjectId, x.Id });
+            e.HasIndex(x => new { x.SubjectId, x.Id });
+            e.Property(x => x.Before).HasColumnType("jsonb");
+            e.Property(x => x.After).HasColumnType("jsonb");
+        });
+        modelBuilder.Entity<IdempotencyKey>(e =>
+        {
+            e.HasKey(x => new { x.ProjectId, x.Actor, x.KeySha256 });
+            e.HasIndex(x => x.CreatedAt);
         });
     }
 

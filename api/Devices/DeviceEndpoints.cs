@@ -16,16 +16,16 @@ public static class DeviceEndpoints
 
     public static void MapDevices(this IEndpointRouteBuilder routes)
     {
-        routes.MapGet("/v1/devices", ListAsync).WithTags("Devices").WithSummary("Every assignable function of every node, its origin and its SVA verdict.")
+        routes.MapGet("/v1/devices", ListAsync).RequiresService(Role.Viewer).WithTags("Devices").WithSummary("Every assignable function of every node, its origin and its SVA verdict.")
             .Produces<Page<DeviceView>>().ProducesProblem(422);
         routes.MapPost("/v1/devices/{id:guid}/quarantine", (Guid id, DeviceQuarantine? quarantine, HttpContext http, DeviceQuarantines quarantines, CancellationToken ct) =>
                 quarantines.QuarantineAsync(id, quarantine?.Message, http.User, ct))
-            .WithTags("Devices").WithSummary("Hand it out no more: at once when it is free, else after its tenancy; its guest goes on.")
+            .RequiresService(Role.Admin).WithTags("Devices").WithSummary("Hand it out no more: at once when it is free, else after its tenancy; its guest goes on.")
             .Produces<DeviceView>().ProducesProblem(404).ProducesProblem(422);
         routes.MapPost("/v1/devices/{id:guid}/release", (Guid id, HttpContext http, DeviceQuarantines quarantines, CancellationToken ct) => quarantines.ReleaseAsync(id, http.User, ct))
-            .WithTags("Devices").WithSummary("End a quarantine. One that the node set itself ends once the node has cleaned the device again.")
+            .RequiresService(Role.Admin).WithTags("Devices").WithSummary("End a quarantine. One that the node set itself ends once the node has cleaned the device again.")
             .Produces<DeviceView>().ProducesProblem(404).ProducesProblem(409);
-        routes.MapGet("/v1/device-classes", ClassesAsync).WithTags("Devices").WithSummary("What a sandbox may ask for, and how many could be handed out now: available, on a node that is Ready.");
+        routes.MapGet("/v1/device-classes", ClassesAsync).Requires(Role.Viewer).WithTags("Devices").WithSummary("What a sandbox may ask for, and how many could be handed out now: available, on a node that is Ready.");
     }
 
     private static async Task<IResult> ListAsync(HttpContext http, SandboxDb db, CancellationToken ct, int limit = Paging.MaxLimit, Guid? after = null)

@@ -66,7 +66,7 @@ public sealed class DeviceQuarantines(SandboxDb db, NodePlans plans, TimeProvide
                 db.ChangeTracker.Clear();
                 continue;
             }
-            if (lifts) await plans.ChangedAsync(device.NodeId, ct);
+            if (lifts) await db.AfterCommitAsync(() => plans.ChangedAsync(device.NodeId, ct));
             return Results.Ok((await DeviceViews.ReadAsync(db.Devices.AsNoTracking().Where(d => d.Id == id), db, user.ProjectId(), 1, ct))[0]);
         }
     }

@@ -63,6 +63,7 @@ public static class EventType
     public const string SandboxPhase = "sandbox.phaseChanged";
     public const string SandboxCondition = "sandbox.conditionChanged";
     public const string SandboxDesired = "sandbox.desiredChanged";
+    public const string SandboxLabels = "sandbox.labelsChanged";
     public const string SandboxDeleted = "sandbox.deleted";
     public const string NodeJoined = "node.joined";
     public const string NodePhase = "node.phaseChanged";

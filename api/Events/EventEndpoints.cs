@@ -10,10 +10,10 @@ public static class EventEndpoints
     public static void MapEvents(this IEndpointRouteBuilder routes)
     {
         var group = routes.MapGroup("/v1/events").WithTags("Events");
-        group.MapGet("/", ListAsync)
+        group.MapGet("/", ListAsync).Requires(Role.Viewer)
             .WithSummary("What happened, oldest first, after a number; without one, from the oldest that is kept. Filters by subject and type (repeatable; sandbox.* takes all of a kind).")
             .Produces<Page<EventView>>().ProducesProblem(410).ProducesProblem(422);
-        group.MapGet("/stream", EventStream.GetAsync)
+        group.MapGet("/stream", EventStream.GetAsync).Requires(Role.Viewer)
             .WithSummary("The same as Server-Sent Events, going on as things happen: after Last-Event-ID or after; without either, from now. Filters by sandbox and type.")
             .Produces<string>(contentType: "text/event-stream").ProducesProblem(410).ProducesProblem(422).ProducesProblem(429);
     }

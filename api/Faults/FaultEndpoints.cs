@@ -11,7 +11,7 @@ public static class FaultEndpoints
     private const int MaxSources = 64;
 
     public static void MapFaults(this IEndpointRouteBuilder routes) =>
-        routes.MapGet("/v1/sandboxes/{id:guid}/faults", ListAsync).WithTags("Faults")
+        routes.MapGet("/v1/sandboxes/{id:guid}/faults", ListAsync).Requires(Role.Viewer).WithTags("Faults")
             .WithSummary("Stored samples, oldest first; the last 15 minutes unless from is given; next goes on with after. A value that could not be observed is null with its reason, never 0.")
             .WithDescription($"step: seconds, 1 to {FaultResolution.MaxStepSeconds}; unless given, the finest with at most {FaultResolution.WantedPoints} points. From 60 on, and for times whose samples are no longer kept, "
                 + "one-minute rollups answer. A step is told by its last sample: values are counters, so nothing is lost between steps but the moment. source: repeated for several; all unless given.")

@@ -21,6 +21,10 @@ public static partial class ApiProblem
 
     public static IResult BeingDeleted() => Of(409, "being_deleted", "It is being deleted.");
 
+    /// <summary>What is over the project's quota, by its name in <c>GET /v1/project</c>, each with a sentence.</summary>
+    public static IResult QuotaExceeded(IReadOnlyDictionary<string, string[]> over) =>
+        Of(409, "quota_exceeded", $"The project's quota is used up: {string.Join("; ", over.Values.Select(v => v[0]))}.", over);
+
     private static Dictionary<string, object?> Extensions(string code, IReadOnlyDictionary<string, string[]>? errors, IReadOnlyDictionary<string, object?>? others)
     {
         var extensions = new Dictionary<string, object?>(others ?? new Dictionary<string, object?>()) { ["code"] = code };
@@ -28,7 +32,7 @@ public static partial class ApiProblem
         return extensions;
     }
 
-    private static string Title(int status) => status switch
+    public static string Title(int status) => status switch
     {
         400 => "The request could not be read",
         401 => "Not signed in",
@@ -37,10 +41,12 @@ public static partial class ApiProblem
         405 => "Method not allowed",
         409 => "Conflict with the present state",
         410 => "No longer kept",
+        412 => "It has changed meanwhile",
         413 => "The request is too large",
         415 => "Unsupported media type",
         422 => "The request is not valid",
-        429 => "Too many at once",
+        428 => "The request needs a condition",
+        429 => "Too many requests",
         503 => "Temporarily unavailable",
         _ => "The request failed",
     };
@@ -67,7 +73,7 @@ public static partial class ApiProblem
     public static Task HandleStatusAsync(HttpContext http) => (http.Response.StatusCode switch
     {
         401 => Of(401, "unauthenticated", "Send an API key as a bearer token, or sign in."),
-        403 => Of(403, "forbidden", "This key may not do that."),
+        403 => Of(403, "forbidden", http.GetEndpoint()?.Metadata.GetMetadata<Access>() is { } access ? $"This takes {access}." : "This key may not do that."),
         404 => Of(404, "not_found", "There is nothing at this address."),
         405 => Of(405, "method_not_allowed", "This address does not take that method."),
         413 => Of(413, "body_too_large", "The body is larger than this endpoint takes."),

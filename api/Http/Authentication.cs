@@ -1,13 +1,8 @@
-using System.Security.Claims;
-using System.Security.Cryptography;
-using System.Text.Encodings.Web;
 using Api.Data;
-using Api.Nodes;
 using Api.Projects;
 using Microsoft.AspNetCore.Authentication;
 using Microsoft.AspNetCore.Authentication.Cookies;
-using Microsoft.EntityFrameworkCore;
-using Microsoft.Extensions.Options;
+using Microsoft.AspNetCore.Authorization;
 
 namespace Api.Http;
 
@@ -20,7 +15,11 @@ public static class Schemes
     public const string Node = "NodeToken";
     public const string JoinToken = "JoinToken";
     public const string ProjectClaim = "project";
+    public const string RoleClaim = "role";
+    public const string OperatesClaim = "operates";
     public const string KeyClaim = "key";
+    public const string SessionClaim = "session";
+    public const string SubjectClaim = "subject";
     public const string NodeClaim = "node";
     public const string JoinTokenClaim = "joinToken";
     /// <summary>A page elsewhere cannot set this header: cookie requests that change something need it.</summary>
@@ -39,35 +38,35 @@ public static class Schemes
                 o.Cookie.HttpOnly = true;
                 o.Cookie.SameSite = SameSiteMode.Strict;
                 o.Cookie.SecurePolicy = CookieSecurePolicy.SameAsRequest;
-                o.ExpireTimeSpan = TimeSpan.FromDays(7);
-                o.SlidingExpiration = true;
+                o.ExpireTimeSpan = SessionEndpoints.Lifetime;
+                o.SlidingExpiration = false;
                 o.Events.OnRedirectToLogin = c => { c.Response.StatusCode = 401; return Task.CompletedTask; };
                 o.Events.OnRedirectToAccessDenied = c => { c.Response.StatusCode = 403; return Task.CompletedTask; };
-                o.Events.OnValidatePrincipal = async c =>
-                {
-                    var db = c.HttpContext.RequestServices.GetRequiredService<SandboxDb>();
-                    if (!Guid.TryParse(c.Principal?.FindFirstValue(KeyClaim), out var key) || !await db.ApiKeys.AnyAsync(k => k.Id == key, c.HttpContext.RequestAborted))
-                        c.RejectPrincipal();
-                };
+                o.Events.OnValidatePrincipal = ValidateSessionAsync;
             });
-        services.AddAuthorizationBuilder()
+        services.AddSingleton<IAuthorizationHandler, AccessHandler>();
+        var authorization = services.AddAuthorizationBuilder()
             .AddPolicy(Node, p => p.AddAuthenticationSchemes(Node).RequireClaim(NodeClaim))
             .AddPolicy(JoinToken, p => p.AddAuthenticationSchemes(JoinToken).RequireClaim(JoinTokenClaim))
-            .AddPolicy(User, p => p.AddAuthenticationSchemes(User).RequireClaim(ProjectClaim))
-            .SetDefaultPolicy(new Microsoft.AspNetCore.Authorization.AuthorizationPolicyBuilder(User).RequireClaim(ProjectClaim).Build())
-            .SetFallbackPolicy(new Microsoft.AspNetCore.Authorization.AuthorizationPolicyBuilder(User).RequireClaim(ProjectClaim).Build());
+            // An endpoint that does not say whom it takes (Http/Access.cs) takes nobody.
+            .SetDefaultPolicy(Nobody())
+            .SetFallbackPolicy(Nobody());
+        foreach (var access in Access.All) authorization.AddPolicy(access.Policy, p => p.AddAuthenticationSchemes(User).RequireClaim(ProjectClaim).AddRequirements(access));
     }
 
-    public static Guid ProjectId(this ClaimsPrincipal user) => Guid.Parse(user.FindFirstValue(ProjectClaim)!);
+    /// <summary>What is no endpoint of ours (no such address, no such method) has nothing to give: those who are signed in are told which.</summary>
+    private static AuthorizationPolicy Nobody() => new AuthorizationPolicyBuilder(User).RequireClaim(ProjectClaim)
+        .RequireAssertion(asked => asked.Resource is HttpContext http && http.GetEndpoint() is not RouteEndpoint).Build();
 
-    public static async Task<ClaimsPrincipal?> FindKeyAsync(SandboxDb db, string? presented, string scheme, CancellationToken ct)
+    /// <summary>A cookie only names a session: what it may do, and whether it goes on, is asked of the database on each request.</summary>
+    private static async Task ValidateSessionAsync(CookieValidatePrincipalContext cookie)
     {
-        if (!Secret.HasForm(presented, Secret.ApiKeyPrefix)) return null;
-        var hash = Secret.Hash(presented!);
-        var key = await db.ApiKeys.AsNoTracking().SingleOrDefaultAsync(k => k.SecretSha256 == hash, ct);
-        if (key is null || !CryptographicOperations.FixedTimeEquals(key.SecretSha256, hash)) return null;
-        return new ClaimsPrincipal(new ClaimsIdentity(
-            [new(ClaimTypes.Name, key.Name), new(KeyClaim, key.Id.ToString()), new(ProjectClaim, key.ProjectId.ToString())], scheme));
+        var services = cookie.HttpContext.RequestServices;
+        var caller = cookie.Principal?.SessionId() is { } id
+            ? await Credentials.FindSessionAsync(services.GetRequiredService<SandboxDb>(), id, services.GetRequiredService<TimeProvider>().GetUtcNow(), cookie.HttpContext.RequestAborted)
+            : null;
+        if (caller is null) cookie.RejectPrincipal();
+        else cookie.ReplacePrincipal(caller.ToPrincipal(Cookie));
     }
 
     /// <summary>The readable API page brings its own files, which its library leaves open: here they are not.</summary>
@@ -95,56 +94,4 @@ public static class Schemes
 
     private static bool IsForeign(HttpRequest request) =>
         request.Headers.Origin is [{ } origin, ..] && !(Uri.TryCreate(origin, UriKind.Absolute, out var from) && from.Authority.Equals(request.Host.Value, StringComparison.OrdinalIgnoreCase));
-}
-
-public sealed class ApiKeyHandler(IOptionsMonitor<AuthenticationSchemeOptions> options, ILoggerFactory logger, UrlEncoder encoder, SandboxDb db)
-    : AuthenticationHandler<AuthenticationSchemeOptions>(options, logger, encoder)
-{
-    protected override async Task<AuthenticateResult> HandleAuthenticateAsync()
-    {
-        var principal = await Schemes.FindKeyAsync(db, Bearer.Read(Request), Schemes.ApiKey, Context.RequestAborted);
-        return principal is null ? AuthenticateResult.Fail("unknown key") : AuthenticateResult.Success(new AuthenticationTicket(principal, Schemes.ApiKey));
-    }
-}
-
-public sealed class NodeTokenHandler(IOptionsMonitor<AuthenticationSchemeOptions> options, ILoggerFactory logger, UrlEncoder encoder, SandboxDb db)
-    : AuthenticationHandler<AuthenticationSchemeOptions>(options, logger, encoder)
-{
-    protected override async Task<AuthenticateResult> HandleAuthenticateAsync()
-    {
-        var token = Bearer.Read(Request);
-        if (!Secret.HasForm(token, Secret.NodeTokenPrefix)) return AuthenticateResult.NoResult();
-        var hash = Secret.Hash(token!);
-        var node = await db.Nodes.AsNoTracking().SingleOrDefaultAsync(n => n.TokenSha256 == hash, Context.RequestAborted);
-        if (node is null || !CryptographicOperations.FixedTimeEquals(node.TokenSha256, hash)) return AuthenticateResult.Fail("unknown node token");
-        var identity = new ClaimsIdentity([new(ClaimTypes.Name, node.Name), new(Schemes.NodeClaim, node.Id.ToString())], Schemes.Node);
-        return AuthenticateResult.Success(new AuthenticationTicket(new ClaimsPrincipal(identity), Schemes.Node));
-    }
-}
-
-/// <summary>Of <c>POST /v1/nodes/join</c> only. A stranger costs one look-up at most, and no line of log.</summary>
-public sealed class JoinTokenHandler(IOptionsMonitor<AuthenticationSchemeOptions> options, ILoggerFactory logger, UrlEncoder encoder, SandboxDb db, TimeProvider time)
-    : AuthenticationHandler<AuthenticationSchemeOptions>(options, logger, encoder)
-{
-    protected override async Task<AuthenticateResult> HandleAuthenticateAsync()
-    {
-        var presented = Bearer.Read(Request);
-        if (!Secret.HasForm(presented, Secret.JoinTokenPrefix)) return AuthenticateResult.NoResult();
-        var hash = Secret.Hash(presented!);
-        var token = await db.JoinTokens.AsNoTracking().SingleOrDefaultAsync(t => t.TokenSha256 == hash, Context.RequestAborted);
-        if (token is null || !CryptographicOperations.FixedTimeEquals(token.TokenSha256, hash) || token.ExpiresAt <= time.GetUtcNow()) return AuthenticateResult.Fail("unknown or expired join token");
-        var identity = new ClaimsIdentity([new(ClaimTypes.Name, token.Name), new(Schemes.JoinTokenClaim, token.Id.ToString())], Schemes.JoinToken);
-        return AuthenticateResult.Success(new AuthenticationTicket(new ClaimsPrincipal(identity), Schemes.JoinToken));
-    }
-
-    protected override Task HandleChallengeAsync(AuthenticationProperties properties) => NodeJoining.TokenInvalid().ExecuteAsync(Context);
-}
-
-file static class Bearer
-{
-    public static string? Read(HttpRequest request)
-    {
-        string? header = request.Headers.Authorization;
-        return header is not null && header.StartsWith("Bearer ", StringComparison.OrdinalIgnoreCase) ? header[7..].Trim() : null;
-    }
 }

@@ -1,27 +1,126 @@
+using System.Text.Json.Nodes;
+using Microsoft.AspNetCore.Authorization;
+using Microsoft.AspNetCore.Mvc;
 using Microsoft.AspNetCore.OpenApi;
 using Microsoft.OpenApi;
 
 namespace Api.Http;
 
-/// <summary>The machine-readable description of the API.</summary>
+/// <summary>The machine-readable description of the API: each endpoint with whom it takes, what it answers, and every code of its refusals (<see cref="ErrorCodes"/>).</summary>
 public static class OpenApiDocument
 {
+    private const string Bearer = "apiKey", CookieScheme = "session", JoinToken = "joinToken";
+
+    private static readonly Dictionary<string, string> Tags = new()
+    {
+        ["Health"] = "Whether the service is up.",
+        ["Session"] = "Signing a browser in and out.",
+        ["Projects"] = "Teams that share the service, and their quotas.",
+        ["Keys"] = "A project's API keys.",
+        ["Audit"] = "What was changed, by whom.",
+        ["Sandboxes"] = "Guests and their devices.",
+        ["Faults"] = "Faults of sandboxes over time.",
+        ["Events"] = "What happened.",
+        ["Images"] = "What guests are started from.",
+        ["Devices"] = "Functions of nodes that guests are given.",
+        ["Nodes"] = "Hosts that run guests.",
+        ["Metrics"] = "For Prometheus.",
+    };
+
     public static void Configure(OpenApiOptions options)
     {
         options.AddDocumentTransformer((document, _, _) =>
         {
             document.Info.Title = "Sandbox";
             document.Info.Version = "v1";
+            document.Info.Description = "Arm guests whose PCIe accelerator shares the guest process's virtual addresses. Errors are RFC 9457 problems with a stable code.";
+            foreach (var server in document.Servers ?? []) server.Url = server.Url?.TrimEnd('/');
+            foreach (var tag in document.Tags ?? new HashSet<OpenApiTag>()) tag.Description = Tags.GetValueOrDefault(tag.Name ?? "");
+            document.Components ??= new();
+            document.Components.SecuritySchemes = new Dictionary<string, IOpenApiSecurityScheme>
+            {
+                [Bearer] = new OpenApiSecurityScheme { Type = SecuritySchemeType.Http, Scheme = "bearer", Description = "An API key, sbx_…" },
+                [CookieScheme] = new OpenApiSecurityScheme { Type = SecuritySchemeType.ApiKey, In = ParameterLocation.Cookie, Name = "sandbox_session", Description = $"A browser that is signed in. What changes something needs the header {Schemes.RequestHeader}: 1 besides." },
+                [JoinToken] = new OpenApiSecurityScheme { Type = SecuritySchemeType.Http, Scheme = "bearer", Description = "A join token, sbj_…, of a machine that becomes a node." },
+            };
+            return Task.CompletedTask;
+        });
+        options.AddOperationTransformer((operation, context, _) =>
+        {
+            Describe(operation, context);
             return Task.CompletedTask;
         });
         options.AddSchemaTransformer((schema, context, _) =>
         {
             // Enums have a converter of our own (Contracts/NamedEnum.cs), which the framework cannot look into.
             var type = Nullable.GetUnderlyingType(context.JsonTypeInfo.Type) ?? context.JsonTypeInfo.Type;
-            if (!type.IsEnum) return Task.CompletedTask;
-            schema.Type = JsonSchemaType.String;
-            schema.Enum = [.. Enum.GetNames(type).Select(name => (System.Text.Json.Nodes.JsonNode)name)];
+            if (type.IsEnum)
+            {
+                schema.Type = JsonSchemaType.String;
+                schema.Enum = [.. Enum.GetNames(type).Select(name => (JsonNode)name)];
+            }
+            if (type == typeof(ProblemDetails)) Extend(schema);
+            if (OpenApiExamples.IsBody(type)) schema.Required?.Clear();
+            if (OpenApiExamples.Of(type) is { } example) schema.Examples = [example];
+            // Within a reference the framework leaves out what a list of enums holds.
+            if (schema.Type is { } kind && kind.HasFlag(JsonSchemaType.Array) && schema.Items is null) schema.Items = new OpenApiSchema { Type = JsonSchemaType.String };
             return Task.CompletedTask;
         });
     }
+
+    /// <summary>What our problems have besides those of the framework.</summary>
+    private static void Extend(OpenApiSchema problem)
+    {
+        problem.Properties ??= new Dictionary<string, IOpenApiSchema>();
+        problem.Properties["code"] = new OpenApiSchema { Type = JsonSchemaType.String, Description = "Stable; each answer names those that it can have." };
+        problem.Properties["errors"] = new OpenApiSchema
+        {
+            Type = JsonSchemaType.Object,
+            Description = "Of single fields or parameters, by name.",
+            AdditionalProperties = new OpenApiSchema { Type = JsonSchemaType.Array, Items = new OpenApiSchema { Type = JsonSchemaType.String } },
+        };
+    }
+
+    private static void Describe(OpenApiOperation operation, OpenApiOperationTransformerContext context)
+    {
+        var metadata = context.Description.ActionDescriptor.EndpointMetadata;
+        var method = context.Description.HttpMethod ?? "GET";
+        var path = context.Description.RelativePath ?? "";
+        var access = metadata.OfType<Access>().LastOrDefault();
+        var tag = operation.Tags?.FirstOrDefault()?.Name ?? "";
+        operation.OperationId = method.ToLowerInvariant() + string.Concat(path.Split('/', StringSplitOptions.RemoveEmptyEntries).Where(s => s != "v1").SelectMany(s => s.Split('-')).Select(Capital));
+        operation.Description = string.Join("\n\n", new[] { operation.Description ?? operation.Summary, access is null ? null : $"Takes {access}." }.OfType<string>());
+        operation.Security = access is not null ? [Needs(Bearer, context), Needs(CookieScheme, context)]
+            : metadata.OfType<IAllowAnonymous>().Any() ? [] : [Needs(JoinToken, context)];
+        if (method == "POST" && access is not null)
+            Header(operation, Idempotency.Header, false, $"1 to {Idempotency.MaxLength} visible ASCII characters: the same request again with it is done once, for 24 hours.");
+        if (operation.Responses?.ContainsKey("412") is true)
+            Header(operation, "If-Match", operation.Responses.ContainsKey("428"), "The ETag that was read, or *.");
+        foreach (var (status, response) in operation.Responses ?? [])
+            if (int.TryParse(status, out var number) && number >= 400 && response is OpenApiResponse refusal) Tell(refusal, number, tag, access is not null, method == "POST" && access is not null);
+    }
+
+    private static void Tell(OpenApiResponse response, int status, string tag, bool signedIn, bool post)
+    {
+        var codes = ErrorCodes.Of(status, tag, signedIn, post).ToList();
+        response.Description = string.Join("\n\n", codes.Select(c => $"`{c.Code}`: {c.Says}"));
+        foreach (var media in response.Content?.Values ?? [])
+            media.Examples = codes.ToDictionary(c => c.Code, c => (IOpenApiExample)new OpenApiExample
+            {
+                Value = new JsonObject { ["type"] = "about:blank", ["title"] = ApiProblem.Title(status), ["status"] = status, ["detail"] = c.Says, ["code"] = c.Code },
+            });
+    }
+
+    private static OpenApiSecurityRequirement Needs(string scheme, OpenApiOperationTransformerContext context) => new() { [new OpenApiSecuritySchemeReference(scheme, context.Document)] = [] };
+
+    private static void Header(OpenApiOperation operation, string name, bool required, string description) => (operation.Parameters ??= []).Add(new OpenApiParameter
+    {
+        Name = name,
+        In = ParameterLocation.Header,
+        Required = required,
+        Description = description,
+        Schema = new OpenApiSchema { Type = JsonSchemaType.String },
+    });
+
+    private static string Capital(string segment) => segment is ['{', .. var name, '}'] ? $"By{char.ToUpperInvariant(name[0])}{name[1..]}" : $"{char.ToUpperInvariant(segment[0])}{segment[1..]}";
 }

@@ -2,7 +2,7 @@ using Contracts;
 
 namespace Api.Metrics;
 
-/// <summary>What the API tells of itself and of what it manages; docs/metrics.md lists them.</summary>
+/// <summary>What the API tells of itself and of what it manages, all but the first for those who run the service; docs/metrics.md lists them.</summary>
 public static class ServiceMetrics
 {
     public static readonly Metric

@@ -10,15 +10,15 @@ public static class NodeEndpoints
     public static void MapNodes(this IEndpointRouteBuilder routes)
     {
         var group = routes.MapGroup("/v1/nodes").WithTags("Nodes");
-        group.MapGet("/", ListAsync).WithSummary("Nodes by name, what each is and what of it is in use; name: that one; phase: those in it; next goes on with after.")
+        group.MapGet("/", ListAsync).RequiresService(Role.Viewer).WithSummary("Nodes by name, what each is and what of it is in use; name: that one; phase: those in it; next goes on with after.")
             .Produces<Page<NodeView>>().ProducesProblem(422);
-        group.MapPost("/join-tokens", (JoinTokenCreate? create, NodeJoining joining, CancellationToken ct) => joining.CreateTokenAsync(create, ct))
+        group.MapPost("/join-tokens", (JoinTokenCreate? create, NodeJoining joining, CancellationToken ct) => joining.CreateTokenAsync(create, ct)).RequiresService(Role.Admin)
             .WithSummary("A token by which one machine may become a node, once. It is shown here only.").Produces<JoinTokenView>(201).ProducesProblem(400).ProducesProblem(409).ProducesProblem(422);
         group.MapPost("/join", (NodeJoin? join, HttpContext http, NodeJoining joining, CancellationToken ct) => joining.JoinAsync(http.User, join, ct)).RequireAuthorization(Schemes.JoinToken)
-            .WithSummary("What a worker does with its join token as bearer: become the node, and get the node's own token.").Produces<NodeJoined>(201).ProducesProblem(401).ProducesProblem(409).ProducesProblem(422);
-        group.MapGet("/{id:guid}/readiness", NodeInventories.Readiness)
+            .WithSummary("What a worker does with its join token as bearer: become the node, and get the node's own token.").Produces<NodeJoined>(201).ProducesProblem(400).ProducesProblem(401).ProducesProblem(409).ProducesProblem(422).ProducesProblem(429).ProducesProblem(503);
+        group.MapGet("/{id:guid}/readiness", NodeInventories.Readiness).RequiresService(Role.Viewer)
             .WithSummary("What the node has for SVA: cores, SMMUs, and every PCI function with its verdict, link by link.").Produces<NodeReadinessView>().ProducesProblem(404);
-        group.MapGet("/{id:guid}", Get).WithSummary("One node.").Produces<NodeView>().ProducesProblem(404);
+        group.MapGet("/{id:guid}", Get).RequiresService(Role.Viewer).WithSummary("One node.").Produces<NodeView>().ProducesProblem(404);
     }
 
     private static async Task<IResult> Get(Guid id, SandboxDb db, CancellationToken ct) =>

@@ -25,7 +25,7 @@ public sealed class NodeJoining(SandboxDb db, TimeProvider time)
         if (create is null) return ApiProblem.Of(400, "invalid_request", "A JSON object is expected.");
         if (Problems(create) is { Count: > 0 } errors) return ApiProblem.Validation(errors);
         var now = time.GetUtcNow();
-        await using var transaction = await db.Database.BeginTransactionAsync(ct);
+        await using var transaction = await db.BeginAsync(ct);
         await db.Database.ExecuteSqlAsync($"SELECT pg_advisory_xact_lock({CreateLock})", ct);
         await db.JoinTokens.Where(t => t.ExpiresAt <= now).ExecuteDeleteAsync(ct);
         // One that was used is kept for its machine alone, which may have lost its answer.
@@ -72,7 +72,7 @@ public sealed class NodeJoining(SandboxDb db, TimeProvider time)
     {
         var now = time.GetUtcNow();
         // Machines with the same token wait here for each other: the second sees what the first has become.
-        await using var transaction = await db.Database.BeginTransactionAsync(ct);
+        await using var transaction = await db.BeginAsync(ct);
         var found = await db.JoinTokens.FromSql($"SELECT *, xmin FROM join_tokens WHERE id = {id} FOR UPDATE").ToListAsync(ct);
         if (found is not [{ } token] || token.ExpiresAt <= now) return TokenInvalid();
         var node = await db.Nodes.SingleOrDefaultAsync(n => n.Name == token.Name, ct);

@@ -18,7 +18,8 @@ public sealed class Sandbox
     public string? WantedNode { get; init; }
     public DateTimeOffset? LeaseExpiresAt { get; set; }
     public LeaseEnd? LeaseOnExpiry { get; set; }
-    public Dictionary<string, string> Labels { get; init; } = [];
+    /// <summary>Replaced as a whole, never changed in place.</summary>
+    public Dictionary<string, string> Labels { get; set; } = [];
     public string? UserData { get; init; }
     public List<string> SshKeys { get; init; } = [];
     /// <summary>Null: nobody judges whether its faults are a storm.</summary>

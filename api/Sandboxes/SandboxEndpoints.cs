@@ -1,6 +1,7 @@
 using Api.Data;
 using Api.Events;
 using Api.Http;
+using Api.Projects;
 using Contracts;
 using Microsoft.EntityFrameworkCore;
 using Npgsql;
@@ -12,20 +13,25 @@ public static class SandboxEndpoints
     public static void MapSandboxes(this IEndpointRouteBuilder routes)
     {
         var group = routes.MapGroup("/v1/sandboxes").WithTags("Sandboxes");
-        group.MapPost("/", Create).WithSummary("Ask for a sandbox. Answers at once; follow it with GET and waitFor, or by events.")
+        group.MapPost("/", Create).Requires(Role.Operator).WithSummary("Ask for a sandbox. Answers at once; follow it with GET and waitFor, or by events.")
             .Produces<SandboxView>(201).ProducesProblem(400).ProducesProblem(409).ProducesProblem(422);
-        group.MapGet("/", List).WithSummary("Sandboxes of the project, oldest first; filters by phase, node, class and label (key=value).")
+        group.MapGet("/", SandboxListing.List).Requires(Role.Viewer).WithSummary("Sandboxes of the project, oldest first, by filters that all hold.")
+            .WithDescription("phase: one or several, repeated or with commas, of which one holds; label: key=value, repeated for several that all hold; node: a node's id; class: a device class that is asked for; namePrefix. A page goes on with after; what is made meanwhile comes last.")
             .Produces<Page<SandboxView>>().ProducesProblem(422);
-        group.MapGet("/{id:guid}", SandboxReading.Get).WithSummary("One sandbox. waitFor holds the answer until a phase or a true condition is reached, or timeoutSeconds (1 to 60) have passed.")
+        group.MapDelete("/", SandboxListing.DeleteMany).Requires(Role.Operator).WithSummary("Delete what carries labels: at most 100 at once; next goes on with after until it is null.")
+            .Produces<SandboxesDeleted>().ProducesProblem(422);
+        group.MapPatch("/{id:guid}", SandboxPatching.Patch).Requires(Role.Operator).WithSummary("Change labels, by JSON merge patch: null takes one away. Needs If-Match.")
+            .Accepts<SandboxPatch>(MergePatch.ContentType, "application/json").Produces<SandboxView>().ProducesProblem(400).ProducesProblem(404).ProducesProblem(409).ProducesProblem(412).ProducesProblem(422).ProducesProblem(428);
+        group.MapGet("/{id:guid}", SandboxReading.Get).Requires(Role.Viewer).WithSummary("One sandbox. waitFor holds the answer until a phase or a true condition is reached, or timeoutSeconds (1 to 60) have passed.")
             .Produces<SandboxView>().Produces(204).ProducesProblem(404).ProducesProblem(422);
-        group.MapPost("/{id:guid}/start", Start).WithSummary("Start a stopped or failed sandbox: it is placed anew.").Produces<SandboxView>(202).ProducesProblem(404).ProducesProblem(409);
-        group.MapPost("/{id:guid}/stop", Stop).WithSummary("Power the guest off and give its devices back.").Produces<SandboxView>(202).ProducesProblem(404).ProducesProblem(409);
-        group.MapPost("/{id:guid}/restart", Restart).WithSummary("End the guest and start another on the same node and devices.").Produces<SandboxView>(202).ProducesProblem(404).ProducesProblem(409);
-        group.MapPut("/{id:guid}/storm-policy", (Guid id, StormPolicyRequest? policy, HttpContext http, StormPolicies policies, CancellationToken ct) => policies.SetAsync(id, policy, http.User, ct))
-            .WithSummary("Say from what rate of faults on it is in a storm, and what happens then; its guest goes on.").Produces<SandboxView>().ProducesProblem(400).ProducesProblem(404).ProducesProblem(409).ProducesProblem(422);
-        group.MapDelete("/{id:guid}/storm-policy", (Guid id, HttpContext http, StormPolicies policies, CancellationToken ct) => policies.RemoveAsync(id, http.User, ct))
-            .WithSummary("Judge its faults no more.").Produces<SandboxView>().ProducesProblem(404).ProducesProblem(409);
-        group.MapDelete("/{id:guid}", Delete).WithSummary("End the guest at once and remove everything of it.").Produces<SandboxView>(202).Produces(204).ProducesProblem(404);
+        group.MapPost("/{id:guid}/start", Start).Requires(Role.Operator).WithSummary("Start a stopped or failed sandbox: it is placed anew.").Produces<SandboxView>(202).ProducesProblem(404).ProducesProblem(409).ProducesProblem(412);
+        group.MapPost("/{id:guid}/stop", Stop).Requires(Role.Operator).WithSummary("Power the guest off and give its devices back.").Produces<SandboxView>(202).ProducesProblem(404).ProducesProblem(409).ProducesProblem(412);
+        group.MapPost("/{id:guid}/restart", Restart).Requires(Role.Operator).WithSummary("End the guest and start another on the same node and devices.").Produces<SandboxView>(202).ProducesProblem(404).ProducesProblem(409).ProducesProblem(412);
+        group.MapPut("/{id:guid}/storm-policy", (Guid id, StormPolicyRequest? policy, HttpContext http, StormPolicies policies, CancellationToken ct) => policies.SetAsync(id, policy, http.User, IfMatch.Of(http), ct)).Requires(Role.Operator)
+            .WithSummary("Say from what rate of faults on it is in a storm, and what happens then; its guest goes on.").Produces<SandboxView>().ProducesProblem(400).ProducesProblem(404).ProducesProblem(409).ProducesProblem(412).ProducesProblem(422);
+        group.MapDelete("/{id:guid}/storm-policy", (Guid id, HttpContext http, StormPolicies policies, CancellationToken ct) => policies.RemoveAsync(id, http.User, IfMatch.Of(http), ct)).Requires(Role.Operator)
+            .WithSummary("Judge its faults no more.").Produces<SandboxView>().ProducesProblem(404).ProducesProblem(409).ProducesProblem(412);
+        group.MapDelete("/{id:guid}", Delete).Requires(Role.Operator).WithSummary("End the guest at once and remove everything of it.").Produces<SandboxView>(202).Produces(204).ProducesProblem(404).ProducesProblem(412);
     }
 
     private static async Task<IResult> Create(SandboxCreate? create, HttpContext http, SandboxDb db, TimeProvider time, CancellationToken ct)
@@ -33,6 +39,7 @@ public static class SandboxEndpoints
         if (create is null) return ApiProblem.Of(400, "invalid_request", "A JSON object is expected.");
         var errors = SandboxValidation.Check(create);
         if (errors.Count > 0) return ApiProblem.Validation(errors);
+        if (StormPolicies.Refusal(create.FaultStorm, http.User) is { } refusal) return refusal;
         if (!await db.NodeImages.AnyAsync(i => i.Name == create.Image, ct))
             return ApiProblem.Of(422, "image_not_found", $"No node has an image named {create.Image}.", new Dictionary<string, string[]> { ["image"] = ["is on no node (GET /v1/images)"] });
         var classes = (create.Accelerators ?? []).Select(a => a.Class!).ToList();
@@ -45,12 +52,10 @@ public static class SandboxEndpoints
         }
         var project = http.User.ProjectId();
         // Creates of a project wait here for each other: two must not both take its last place.
-        await using var transaction = await db.Database.BeginTransactionAsync(ct);
-        var quota = (await db.Projects.FromSql($"SELECT * FROM projects WHERE id = {project} FOR UPDATE").AsNoTracking().SingleAsync(ct)).MaxSandboxes;
-        if (await db.Sandboxes.CountAsync(s => s.ProjectId == project, ct) >= quota)
-            return ApiProblem.Of(409, "quota_exceeded", $"The project has its {quota} sandboxes; delete one first.");
-
+        await using var transaction = await db.BeginAsync(ct);
+        if (await Quotas.LockAsync(db, project, ct) is not { } tenant) return ProjectEndpoints.NotFound();
         var sandbox = From(create, project, time.GetUtcNow());
+        if (await Quotas.ProblemAsync(db, tenant, new(1, sandbox.Vcpus, sandbox.MemoryMib, sandbox.Accelerators), ct) is { } over) return ApiProblem.QuotaExceeded(over);
         db.Sandboxes.Add(sandbox);
         db.Events.Add(Event.Of(sandbox, EventType.SandboxCreated, "Created", $"{sandbox.Name} was asked for by {http.User.Identity!.Name}.", sandbox.CreatedAt));
         try
@@ -62,7 +67,7 @@ public static class SandboxEndpoints
         {
             return ApiProblem.Of(409, "name_taken", $"The project already has a sandbox named {sandbox.Name}.", new Dictionary<string, string[]> { ["name"] = ["is taken"] });
         }
-        return Results.Created($"/v1/sandboxes/{sandbox.Id}", SandboxViews.Of(sandbox, null, []));
+        return Results.Created($"/v1/sandboxes/{sandbox.Id}", SandboxViews.Of(sandbox, null, [])).Tagged(sandbox.Version);
     }
 
     private static Sandbox From(SandboxCreate create, Guid project, DateTimeOffset now)
@@ -93,39 +98,8 @@ public static class SandboxEndpoints
         return sandbox;
     }
 
-    private static async Task<IResult> List(HttpContext http, SandboxDb db, CancellationToken ct,
-        int limit = 100, Guid? after = null, string? phase = null, Guid? node = null, string? @class = null, string? label = null)
-    {
-        if (limit is < 1 or > Paging.MaxLimit) return Paging.LimitProblem();
-        if (@class is not null && !SandboxValidation.Name().IsMatch(@class)) return ApiProblem.Validation("class", "takes the name of a device class");
-        if (label is not null && (label.IndexOf('=', StringComparison.Ordinal) < 1 || label.Length > 512 || label.Any(char.IsControl)))
-            return ApiProblem.Validation("label", "takes key=value");
-        if (!NamedEnum.TryParse<Phase>(phase, out var inPhase) && phase is not null)
-            return ApiProblem.Validation("phase", $"takes one of {string.Join(", ", Enum.GetNames<Phase>())}");
-        await EventEndpoints.TellLastAsync(http, db, ct);
-        var project = http.User.ProjectId();
-        var query = db.Sandboxes.AsNoTracking().Where(s => s.ProjectId == project);
-        if (after is { } a) query = query.Where(s => s.Id > a);
-        if (phase is not null) query = query.Where(s => s.Phase == inPhase);
-        if (node is { } n) query = query.Where(s => s.NodeId == n);
-        if (@class is not null)
-        {
-            var contained = System.Text.Json.JsonSerializer.Serialize(new[] { new Dictionary<string, string> { ["class"] = @class } });
-            query = query.Where(s => EF.Functions.JsonContains(s.Accelerators, contained));
-        }
-        if (label is not null)
-        {
-            var at = label.IndexOf('=', StringComparison.Ordinal);
-            var contained = System.Text.Json.JsonSerializer.Serialize(new Dictionary<string, string> { [label[..at]] = label[(at + 1)..] });
-            query = query.Where(s => EF.Functions.JsonContains(s.Labels, contained));
-        }
-        var rows = await query.OrderBy(s => s.Id).Take(limit + 1).ToListAsync(ct);
-        var items = await SandboxViews.OfAsync(db, rows.Take(limit).ToList(), ct);
-        return Results.Ok(new Page<SandboxView>(items, rows.Count > limit ? rows[limit - 1].Id.ToString() : null));
-    }
-
-    private static Task<IResult> Start(Guid id, HttpContext http, SandboxWishes wishes, CancellationToken ct) => wishes.StartAsync(id, http.User.ProjectId(), ct);
-    private static Task<IResult> Stop(Guid id, HttpContext http, SandboxWishes wishes, CancellationToken ct) => wishes.StopAsync(id, http.User.ProjectId(), ct);
-    private static Task<IResult> Restart(Guid id, HttpContext http, SandboxWishes wishes, CancellationToken ct) => wishes.RestartAsync(id, http.User.ProjectId(), ct);
-    private static Task<IResult> Delete(Guid id, HttpContext http, SandboxWishes wishes, CancellationToken ct) => wishes.DeleteAsync(id, http.User.ProjectId(), ct);
+    private static Task<IResult> Start(Guid id, HttpContext http, SandboxWishes wishes, CancellationToken ct) => wishes.StartAsync(id, http.User.ProjectId(), IfMatch.Of(http), ct);
+    private static Task<IResult> Stop(Guid id, HttpContext http, SandboxWishes wishes, CancellationToken ct) => wishes.StopAsync(id, http.User.ProjectId(), IfMatch.Of(http), ct);
+    private static Task<IResult> Restart(Guid id, HttpContext http, SandboxWishes wishes, CancellationToken ct) => wishes.RestartAsync(id, http.User.ProjectId(), IfMatch.Of(http), ct);
+    private static Task<IResult> Delete(Guid id, HttpContext http, SandboxWishes wishes, CancellationToken ct) => wishes.DeleteAsync(id, http.User.ProjectId(), IfMatch.Of(http), ct);
 }

@@ -1,18 +1,17 @@
 using Api.Data;
-using Api.Events;
 using Api.Http;
 using Contracts;
 using Microsoft.EntityFrameworkCore;
 
 namespace Api.Sandboxes;
 
-/// <summary>One sandbox, now or as soon as it is what the caller waits for.</summary>
+/// <summary>One sandbox, now or as soon as it is what the caller waits for. Whoever waits asks the database again only when that sandbox has changed.</summary>
 public static class SandboxReading
 {
     public const int MaxTimeoutSeconds = 60;
     private const string Deleted = "Deleted";
 
-    public static async Task<IResult> Get(Guid id, HttpContext http, SandboxDb db, EventSignal signal, TimeProvider time, CancellationToken ct, string? waitFor = null, int timeoutSeconds = 30)
+    public static async Task<IResult> Get(Guid id, HttpContext http, SandboxDb db, SandboxSignal signal, TimeProvider time, CancellationToken ct, string? waitFor = null, int timeoutSeconds = 30)
     {
         if (timeoutSeconds is < 1 or > MaxTimeoutSeconds)
             return ApiProblem.Validation("timeoutSeconds", $"takes 1 to {MaxTimeoutSeconds}");
@@ -20,15 +19,16 @@ public static class SandboxReading
             return ApiProblem.Validation("waitFor", $"takes a phase ({string.Join(", ", Enum.GetNames<Phase>())}), a condition ({string.Join(", ", Enum.GetNames<ConditionType>())}) or {Deleted}");
         var project = http.User.ProjectId();
         var until = time.GetUtcNow().AddSeconds(timeoutSeconds);
+        using var watch = waitFor is null ? null : signal.Watch(id);
         while (true)
         {
-            var next = signal.Next(project);
+            var next = watch?.Next;
             var row = await db.Sandboxes.AsNoTracking().SingleOrDefaultAsync(s => s.Id == id && s.ProjectId == project, ct);
             if (row is null) return waitFor == Deleted ? Results.NoContent() : ApiProblem.SandboxNotFound();
             var left = until - time.GetUtcNow();
             if (waitFor is null || Reached(row, waitFor) || left <= TimeSpan.Zero)
-                return Results.Ok((await SandboxViews.OfAsync(db, [row], ct))[0]);
-            await signal.WaitAsync(next, left, ct);
+                return Results.Ok((await SandboxViews.OfAsync(db, [row], ct))[0]).Tagged(row.Version);
+            await SandboxSignal.WaitAsync(next!, left, time, ct);
         }
     }
 

@@ -109,6 +109,14 @@ public static partial class SandboxValidation
         if (lease.OnExpiry is { } end && !Enum.IsDefined(end)) refuse("lease.onExpiry", "takes stop or delete");
     }
 
+    /// <summary>As <see cref="Check(SandboxCreate)"/>, of labels alone.</summary>
+    public static Dictionary<string, string[]> Check(IReadOnlyDictionary<string, string> labels)
+    {
+        var errors = new Dictionary<string, string[]>();
+        CheckLabels(labels, (field, message) => errors[field] = [message]);
+        return errors;
+    }
+
     private static void CheckStorm(StormPolicyRequest? storm, string prefix, Action<string, string> refuse)
     {
         if (storm is null) return;

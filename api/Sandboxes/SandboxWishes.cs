@@ -2,6 +2,7 @@ using Api.Data;
 using Api.Events;
 using Api.Http;
 using Api.Nodes;
+using Api.Projects;
 using Contracts;
 using Microsoft.EntityFrameworkCore;
 
@@ -12,15 +13,15 @@ public sealed class SandboxWishes(SandboxDb db, NodePlans plans, SandboxSchedule
 {
     private const int Attempts = 5;
 
-    public Task<IResult> StartAsync(Guid id, Guid? project, CancellationToken ct) => ChangeAsync(id, project, (s, now) =>
+    public Task<IResult> StartAsync(Guid id, Guid? project, IfMatch match, CancellationToken ct) => ChangeAsync(id, project, match, (s, now) =>
     {
         if (s.Desired == DesiredState.Deleted) return ApiProblem.BeingDeleted();
         if (s.Phase is not (Phase.Stopped or Phase.Failed)) return Wrong(s, "started");
         PlaceAnew(s, now);
         return null;
-    }, ct);
+    }, ct, adds: true);
 
-    public Task<IResult> StopAsync(Guid id, Guid? project, CancellationToken ct) => ChangeAsync(id, project, (s, now) =>
+    public Task<IResult> StopAsync(Guid id, Guid? project, IfMatch match, CancellationToken ct) => ChangeAsync(id, project, match, (s, now) =>
     {
         if (s.Desired == DesiredState.Deleted) return ApiProblem.BeingDeleted();
         if (s.Phase is Phase.Stopped or Phase.Failed) return Wrong(s, "stopped");
@@ -28,7 +29,7 @@ public sealed class SandboxWishes(SandboxDb db, NodePlans plans, SandboxSchedule
         return null;
     }, ct);
 
-    public Task<IResult> RestartAsync(Guid id, Guid? project, CancellationToken ct) => ChangeAsync(id, project, (s, now) =>
+    public Task<IResult> RestartAsync(Guid id, Guid? project, IfMatch match, CancellationToken ct) => ChangeAsync(id, project, match, (s, now) =>
     {
         if (s.Desired == DesiredState.Deleted) return ApiProblem.BeingDeleted();
         if (s.Phase is Phase.Pending or Phase.Lost or Phase.Stopping) return Wrong(s, "restarted");
@@ -44,16 +45,16 @@ public sealed class SandboxWishes(SandboxDb db, NodePlans plans, SandboxSchedule
         s.Desired = DesiredState.Running;
         s.Enter(Phase.Scheduled, now);
         return null;
-    }, ct);
+    }, ct, adds: true);
 
-    public Task<IResult> DeleteAsync(Guid id, Guid? project, CancellationToken ct) => ChangeAsync(id, project, (s, now) =>
+    public Task<IResult> DeleteAsync(Guid id, Guid? project, IfMatch match, CancellationToken ct) => ChangeAsync(id, project, match, (s, now) =>
     {
         Delete(s, now);
         return null;
     }, ct);
 
     /// <summary>What the lease said for its end, if it still ends now: its user may have changed it meanwhile.</summary>
-    public Task<IResult> EndLeaseAsync(Guid id, CancellationToken ct) => ChangeAsync(id, null, (s, now) =>
+    public Task<IResult> EndLeaseAsync(Guid id, CancellationToken ct) => ChangeAsync(id, null, default, (s, now) =>
     {
         if (s.LeaseExpiresAt is null || s.LeaseExpiresAt > now || s.Desired == DesiredState.Deleted) return Results.NoContent();
         if (s.LeaseOnExpiry == LeaseEnd.Delete)
@@ -88,15 +89,22 @@ public sealed class SandboxWishes(SandboxDb db, NodePlans plans, SandboxSchedule
         s.Enter(Phase.Pending, now);
     }
 
-    private async Task<IResult> ChangeAsync(Guid id, Guid? project, Func<Sandbox, DateTimeOffset, IResult?> change, CancellationToken ct)
+    /// <summary><paramref name="adds"/>: what it starts again counts against the project's quota from now on.</summary>
+    private async Task<IResult> ChangeAsync(Guid id, Guid? project, IfMatch match, Func<Sandbox, DateTimeOffset, IResult?> change, CancellationToken ct, bool adds = false)
     {
+        await using var transaction = adds ? await db.BeginAsync(ct) : null;
+        var tenant = adds ? await Quotas.LockAsync(db, project!.Value, ct) : null;
         for (var attempt = 1; ; attempt++)
         {
             var sandbox = await db.Sandboxes.SingleOrDefaultAsync(s => s.Id == id && (project == null || s.ProjectId == project), ct);
             if (sandbox is null) return ApiProblem.SandboxNotFound();
+            if (match.Problem(sandbox.Version) is { } failed) return failed;
             var now = time.GetUtcNow();
-            var (desired, phase) = (sandbox.Desired, sandbox.Phase);
+            var phase = sandbox.Phase;
             if (change(sandbox, now) is { } refusal) return refusal;
+            if (tenant is not null && phase is (Phase.Stopped or Phase.Failed)
+                && await Quotas.ProblemAsync(db, tenant, new(0, sandbox.Vcpus, sandbox.MemoryMib, sandbox.Accelerators), ct) is { } over)
+                return ApiProblem.QuotaExceeded(over);
             var removed = db.Entry(sandbox).State == EntityState.Deleted;
             sandbox.Generation++;
             sandbox.UpdatedAt = now;
@@ -107,6 +115,7 @@ public sealed class SandboxWishes(SandboxDb db, NodePlans plans, SandboxSchedule
             try
             {
                 await db.SaveChangesAsync(ct);
+                if (transaction is not null) await transaction.CommitAsync(ct);
             }
             catch (DbUpdateConcurrencyException) when (attempt < Attempts)
             {
@@ -114,9 +123,9 @@ public sealed class SandboxWishes(SandboxDb db, NodePlans plans, SandboxSchedule
                 continue;
             }
             if (removed) return Results.NoContent();
-            if (sandbox.NodeId is { } node) await plans.ChangedAsync(node, ct);
+            if (sandbox.NodeId is { } node) await db.AfterCommitAsync(() => plans.ChangedAsync(node, ct));
             if (sandbox.Phase == Phase.Pending) scheduler.Wake();
-            return Results.Json((await SandboxViews.OfAsync(db, [sandbox], ct))[0], statusCode: 202);
+            return Results.Json((await SandboxViews.OfAsync(db, [sandbox], ct))[0], statusCode: 202).Tagged(sandbox.Version);
         }
     }
 

@@ -20,21 +20,27 @@ public sealed class StormPolicies(SandboxDb db, NodePlans plans, TimeProvider ti
     public static StormPolicy? Of(StormPolicyRequest? request) =>
         request is null ? null : new StormPolicy(request.PerSecond!.Value, request.WindowSeconds ?? DefaultWindowSeconds, request.Action ?? StormAction.None, request.Source);
 
-    public async Task<IResult> SetAsync(Guid id, StormPolicyRequest? request, ClaimsPrincipal user, CancellationToken ct)
+    /// <summary>A quarantine takes a device from everybody.</summary>
+    public static IResult? Refusal(StormPolicyRequest? request, ClaimsPrincipal user) => request?.Action != StormAction.Quarantine || user.Operates()
+        ? null
+        : ApiProblem.Of(403, "forbidden", "Only a key of the project that runs the service may have devices quarantined by a storm: take action stop.");
+
+    public async Task<IResult> SetAsync(Guid id, StormPolicyRequest? request, ClaimsPrincipal user, IfMatch match, CancellationToken ct)
     {
         if (request is null) return ApiProblem.Of(400, "invalid_request", "A JSON object is expected.");
         var errors = SandboxValidation.Check(request);
-        return errors.Count > 0 ? ApiProblem.Validation(errors) : await ChangeAsync(id, Of(request), user, ct);
+        return errors.Count > 0 ? ApiProblem.Validation(errors) : Refusal(request, user) ?? await ChangeAsync(id, Of(request), user, match, ct);
     }
 
-    public Task<IResult> RemoveAsync(Guid id, ClaimsPrincipal user, CancellationToken ct) => ChangeAsync(id, null, user, ct);
+    public Task<IResult> RemoveAsync(Guid id, ClaimsPrincipal user, IfMatch match, CancellationToken ct) => ChangeAsync(id, null, user, match, ct);
 
-    private async Task<IResult> ChangeAsync(Guid id, StormPolicy? policy, ClaimsPrincipal user, CancellationToken ct)
+    private async Task<IResult> ChangeAsync(Guid id, StormPolicy? policy, ClaimsPrincipal user, IfMatch match, CancellationToken ct)
     {
         var project = user.ProjectId();
         for (var attempt = 1; ; attempt++)
         {
             if (await db.Sandboxes.SingleOrDefaultAsync(s => s.Id == id && s.ProjectId == project, ct) is not { } sandbox) return ApiProblem.SandboxNotFound();
+            if (match.Problem(sandbox.Version) is { } failed) return failed;
             if (sandbox.Desired == DesiredState.Deleted) return ApiProblem.BeingDeleted();
             var changes = sandbox.FaultStorm != policy;
             if (changes) Change(sandbox, policy, user.Identity!.Name!, time.GetUtcNow());
@@ -47,8 +53,8 @@ public sealed class StormPolicies(SandboxDb db, NodePlans plans, TimeProvider ti
                 db.ChangeTracker.Clear();
                 continue;
             }
-            if (changes && sandbox.NodeId is { } node) await plans.ChangedAsync(node, ct);
-            return Results.Ok((await SandboxViews.OfAsync(db, [sandbox], ct))[0]);
+            if (changes && sandbox.NodeId is { } node) await db.AfterCommitAsync(() => plans.ChangedAsync(node, ct));
+            return Results.Ok((await SandboxViews.OfAsync(db, [sandbox], ct))[0]).Tagged(sandbox.Version);
         }
     }
 

@@ -6,7 +6,7 @@ using Microsoft.EntityFrameworkCore;
 namespace Api.Webhooks;
 
 /// <summary>The deliveries as they lie in the database: Waiting → Pending → Succeeded or Failed, and back to Waiting when asked for again.
-/// Guarantees: each event that an endpoint wants becomes one delivery (unique by endpoint and event, and the cursor moves in the same transaction); of one stream (subject) at most one is Pending, the lowest that waits follows it,
+/// Guarantees: each event that an endpoint wants becomes one delivery (unique by endpoint and event, and the cursor moves in the same transaction); of one stream (subject) at most one is Pending, of those that wait the one with the earliest event follows it,
 /// so a subject's events are attempted in order; a claim is a lease: what a replica that died had claimed becomes due again.
 /// Assumes: whoever makes, ends or repeats deliveries holds the lock of the endpoint's row, so nobody decides on a stream while another changes it.
 /// On a crash between an attempt and its record the delivery is attempted again: at least once.</summary>
@@ -27,15 +27,15 @@ public static class DeliveryQueue
         var last = await EventReading.LastNumberAsync(db, endpoint.ProjectId, ct);
         var upTo = Math.Min(last, endpoint.Cursor + FanOutEvents);
         if (upTo == endpoint.Cursor) return false;
-        endpoint.LastDelivery += await MakeAsync(db, endpoint, endpoint.Cursor, upTo, DateTimeOffset.UnixEpoch, now, ct);
+        endpoint.LastDelivery += await MakeAsync(db, endpoint, endpoint.Cursor, upTo, DateTimeOffset.UnixEpoch, atOnce: true, now, ct);
         endpoint.Cursor = upTo;
         await db.SaveChangesAsync(ct);
         await transaction.CommitAsync(ct);
         return upTo < last;
     }
 
-    /// <summary>The first of a stream that has none Pending (and so none Waiting) is Pending at once.</summary>
-    private static Task<int> MakeAsync(SandboxDb db, WebhookEndpoint endpoint, long after, long upTo, DateTimeOffset since, DateTimeOffset now, CancellationToken ct)
+    /// <summary>At once: the first of a stream that has none Pending (and so none Waiting) is Pending. Else all of them wait until the caller promotes.</summary>
+    private static Task<int> MakeAsync(SandboxDb db, WebhookEndpoint endpoint, long after, long upTo, DateTimeOffset since, bool atOnce, DateTimeOffset now, CancellationToken ct)
     {
         var like = EventFilter.Like(endpoint.Types);
         var labels = endpoint.Labels.Count == 0 ? null : System.Text.Json.JsonSerializer.Serialize(endpoint.Labels);
@@ -44,7 +44,7 @@ public static class DeliveryQueue
             SELECT {endpoint.Id}, {endpoint.LastDelivery} + row_number() OVER (ORDER BY n.number), n.project_id, n.number, n.type, n.subject_id, n.stream, {now},
               CASE WHEN n.is_first THEN 'Pending' ELSE 'Waiting' END, 0, CASE WHEN n.is_first THEN {now} END
             FROM (
-              SELECT e.*, s.stream, row_number() OVER (PARTITION BY s.stream ORDER BY e.number) = 1
+              SELECT e.*, s.stream, {atOnce} AND row_number() OVER (PARTITION BY s.stream ORDER BY e.number) = 1
                 AND NOT EXISTS (SELECT 1 FROM webhook_deliveries p WHERE p.endpoint_id = {endpoint.Id} AND p.stream = s.stream AND p.state = 'Pending') AS is_first
               FROM events e CROSS JOIN LATERAL (SELECT COALESCE(e.subject_id, '00000000-0000-0000-0000-000000000000') AS stream) s
               WHERE e.project_id = {endpoint.ProjectId} AND e.number > {after} AND e.number <= {upTo} AND e.at >= {since}
@@ -72,14 +72,14 @@ public static class DeliveryQueue
             """).AsNoTracking().ToListAsync(ct);
     }
 
-    /// <summary>The lowest that waits of each of these streams that has none Pending.</summary>
+    /// <summary>Of each of these streams that has none Pending, the one that waits with the earliest event.</summary>
     public static Task<int> PromoteAsync(SandboxDb db, IReadOnlyCollection<(Guid Endpoint, Guid Stream)> streams, DateTimeOffset now, CancellationToken ct)
     {
         var distinct = streams.Distinct().ToList();
         var (endpoints, names) = (distinct.Select(s => s.Endpoint).ToArray(), distinct.Select(s => s.Stream).ToArray());
         return db.Database.ExecuteSqlAsync($"""
             UPDATE webhook_deliveries d SET state = 'Pending', due_at = {now} FROM (
-              SELECT k.endpoint_id, (SELECT w.number FROM webhook_deliveries w WHERE w.endpoint_id = k.endpoint_id AND w.stream = k.stream AND w.state = 'Waiting' ORDER BY w.number LIMIT 1) AS number
+              SELECT k.endpoint_id, (SELECT w.number FROM webhook_deliveries w WHERE w.endpoint_id = k.endpoint_id AND w.stream = k.stream AND w.state = 'Waiting' ORDER BY w.event_number LIMIT 1) AS number
               FROM unnest({endpoints}, {names}) AS k (endpoint_id, stream)
               WHERE NOT EXISTS (SELECT 1 FROM webhook_deliveries p WHERE p.endpoint_id = k.endpoint_id AND p.stream = k.stream AND p.state = 'Pending')) n
             WHERE d.endpoint_id = n.endpoint_id AND d.number = n.number
@@ -107,7 +107,7 @@ public static class DeliveryQueue
             UPDATE webhook_deliveries d SET state = 'Waiting', attempts = 0, due_at = NULL FROM events e
             WHERE d.endpoint_id = {locked.Id} AND d.state IN ('Succeeded', 'Failed') AND e.project_id = d.project_id AND e.number = d.event_number AND e.at >= {since} AND e.type LIKE ANY ({like})
             """, ct);
-        var made = await MakeAsync(db, locked, 0, locked.Cursor, since, now, ct);
+        var made = await MakeAsync(db, locked, 0, locked.Cursor, since, atOnce: false, now, ct);
         locked.LastDelivery += made;
         await db.SaveChangesAsync(ct);
         var streams = await db.WebhookDeliveries.Where(d => d.EndpointId == locked.Id && d.State == DeliveryState.Waiting).Select(d => d.Stream).Distinct().ToListAsync(ct);

@@ -6,7 +6,7 @@ using Microsoft.EntityFrameworkCore;
 
 namespace Api.Webhooks;
 
-/// <summary>The log of an endpoint's deliveries, and what can be asked of it.</summary>
+/// <summary>The log of an endpoint's deliveries, and what can be asked of it. What is asked changes the endpoint's row, for the audit log tells by rows.</summary>
 public static class DeliveryRoutes
 {
     public static async Task<IResult> ListAsync(Guid id, HttpContext http, SandboxDb db, CancellationToken ct, int limit = 100, long? after = null, string? state = null)
@@ -30,36 +30,42 @@ public static class DeliveryRoutes
 
     public static async Task<IResult> TestAsync(Guid id, HttpContext http, SandboxDb db, WebhookDispatch dispatch, TimeProvider time, CancellationToken ct)
     {
-        await using var transaction = await db.Database.BeginTransactionAsync(ct);
+        await using var transaction = await db.BeginAsync(ct);
         if (await DeliveryQueue.LockAsync(db, id, http.User.ProjectId(), ct) is not { } endpoint) return WebhookRoutes.NotFound();
         if (endpoint.Disabled is not null) return ApiProblem.Of(409, "webhook_disabled", "Nothing is sent to an endpoint that is disabled; enable it first.");
-        var delivery = DeliveryQueue.Test(endpoint, time.GetUtcNow());
+        var delivery = DeliveryQueue.Test(endpoint, endpoint.UpdatedAt = time.GetUtcNow());
         db.WebhookDeliveries.Add(delivery);
         await db.SaveChangesAsync(ct);
         await transaction.CommitAsync(ct);
-        dispatch.Wake();
+        await db.AfterCommitAsync(() => WakeAsync(dispatch));
         return Accepted(delivery);
     }
 
     public static async Task<IResult> RepeatAsync(Guid id, long number, HttpContext http, SandboxDb db, WebhookDispatch dispatch, TimeProvider time, CancellationToken ct)
     {
-        await using var transaction = await db.Database.BeginTransactionAsync(ct);
+        await using var transaction = await db.BeginAsync(ct);
         if (await DeliveryQueue.LockAsync(db, id, http.User.ProjectId(), ct) is not { } endpoint) return WebhookRoutes.NotFound();
-        if (await DeliveryQueue.RepeatAsync(db, endpoint, number, time.GetUtcNow(), ct) is not { } delivery) return NotFound();
+        if (await DeliveryQueue.RepeatAsync(db, endpoint, number, endpoint.UpdatedAt = time.GetUtcNow(), ct) is not { } delivery) return NotFound();
         await transaction.CommitAsync(ct);
-        dispatch.Wake();
+        await db.AfterCommitAsync(() => WakeAsync(dispatch));
         return Accepted(delivery);
     }
 
     public static async Task<IResult> RepeatSinceAsync(Guid id, WebhookRedeliver? redeliver, HttpContext http, SandboxDb db, WebhookDispatch dispatch, TimeProvider time, CancellationToken ct)
     {
         if (redeliver?.Since is not { } since) return ApiProblem.Validation("since", "takes the time from which on events are delivered again");
-        await using var transaction = await db.Database.BeginTransactionAsync(ct);
+        await using var transaction = await db.BeginAsync(ct);
         if (await DeliveryQueue.LockAsync(db, id, http.User.ProjectId(), ct) is not { } endpoint) return WebhookRoutes.NotFound();
-        var count = await DeliveryQueue.RepeatSinceAsync(db, endpoint, since.ToUniversalTime(), time.GetUtcNow(), ct);
+        var count = await DeliveryQueue.RepeatSinceAsync(db, endpoint, since.ToUniversalTime(), endpoint.UpdatedAt = time.GetUtcNow(), ct);
         await transaction.CommitAsync(ct);
-        dispatch.Wake();
+        await db.AfterCommitAsync(() => WakeAsync(dispatch));
         return Results.Json(new WebhookRedelivered(count), statusCode: 202);
+    }
+
+    public static Task WakeAsync(WebhookDispatch dispatch)
+    {
+        dispatch.Wake();
+        return Task.CompletedTask;
     }
 
     private static Task<bool> ExistsAsync(SandboxDb db, Guid id, HttpContext http, CancellationToken ct)

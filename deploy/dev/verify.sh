@@ -24,11 +24,27 @@ provide_database() {
   SANDBOX_TEST_CHROMIUM=$(command -v chromium || command -v google-chrome || true)
   SANDBOX_TEST_PROMTOOL=$(command -v promtool || true)
   [ -n "$SANDBOX_TEST_PROMTOOL" ] || [ ! -x "$DATA/cache/promtool" ] || SANDBOX_TEST_PROMTOOL=$(realpath "$DATA/cache/promtool")
-  export SANDBOX_TEST_CHROMIUM SANDBOX_TEST_PROMTOOL SANDBOX_REPOSITORY=$REPOSITORY
+  SANDBOX_TEST_OPENAPI=
+  [ ! -x "$DATA/cache/openapi/node_modules/.bin/redocly" ] || SANDBOX_TEST_OPENAPI=$(realpath "$DATA/cache/openapi")
+  export SANDBOX_TEST_OPENAPI SANDBOX_TEST_CHROMIUM SANDBOX_TEST_PROMTOOL SANDBOX_REPOSITORY=$REPOSITORY
 }
 
 # Where it cannot be had, its tests are skipped and say so.
 unpack_promtool() { SANDBOX_CACHE=$DATA/cache deploy/prometheus/promtool.sh "$DATA/cache/promtool" || say "tests have no promtool"; }
+
+# The linters of the API's document, as locked. Where npm cannot bring them, their test is skipped and says so.
+openapi_tools() {
+  local tools=$DATA/cache/openapi
+  ! cmp -s tests/OpenApi/package-lock.json "$tools/node_modules/.locked" || return 0
+  mkdir -p "$tools"
+  cp tests/OpenApi/package.json tests/OpenApi/package-lock.json tests/OpenApi/.npmrc "$tools"
+  if npm ci --prefix "$tools" --no-audit --no-fund --ignore-scripts --loglevel=error; then
+    cp tests/OpenApi/package-lock.json "$tools/node_modules/.locked"
+  else
+    rm -rf "$tools/node_modules"
+    say "tests have no OpenAPI linters"
+  fi
+}
 
 # Processes whose command line, working directory or inherited environment names a run's directory: no other can.
 processes_below() {
@@ -104,6 +120,7 @@ prepare() {
   begin_build RestoreTests
   await
   command -v promtool >/dev/null || [ -x "$DATA/cache/promtool" ] || job "unpacking promtool" unpack_promtool
+  job "installing the OpenAPI linters" openapi_tools
   begin_image
   begin_node
   finish_build

@@ -718,7 +718,7 @@ namespace Migrations.Migrations
                         .HasDatabaseName("ix_webhook_deliveries_due")
                         .HasFilter("state = 'Pending'");
 
-                    b.HasIndex("EndpointId", "Stream", "Number")
+                    b.HasIndex("EndpointId", "Stream", "EventNumber")
                         .HasDatabaseName("ix_webhook_deliveries_waiting")
                         .HasFilter("state = 'Waiting'");
 

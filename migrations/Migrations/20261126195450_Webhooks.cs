@@ -98,7 +98,7 @@ namespace Migrations.Migrations
             migrationBuilder.CreateIndex(
                 name: "ix_webhook_deliveries_waiting",
                 table: "webhook_deliveries",
-                columns: new[] { "endpoint_id", "stream", "number" },
+                columns: new[] { "endpoint_id", "stream", "event_number" },
                 filter: "state = 'Waiting'");
 
             migrationBuilder.CreateIndex(

@@ -22,6 +22,74 @@ namespace Migrations.Migrations
 
             NpgsqlModelBuilderExtensions.UseIdentityByDefaultColumns(modelBuilder);
 
+            modelBuilder.Entity("Api.Audit.AuditEntry", b =>
+                {
+                    b.Property<long>("Id")
+                        .ValueGeneratedOnAdd()
+                        .HasColumnType("bigint")
+                        .HasColumnName("id")
+                        .HasAnnotation("Npgsql:ValueGenerationStrategy", NpgsqlValueGenerationStrategy.None);
+
+                    b.Property<string>("Action")
+                        .IsRequired()
+                        .HasColumnType("text")
+                        .HasColumnName("action");
+
+                    b.Property<string>("ActorId")
+                        .IsRequired()
+                        .HasColumnType("text")
+                        .HasColumnName("actor_id");
+
+                    b.Property<string>("ActorName")
+                        .IsRequired()
+                        .HasColumnType("text")
+                        .HasColumnName("actor_name");
+
+                    b.Property<string>("After")
+                        .HasColumnType("jsonb")
+                        .HasColumnName("after");
+
+                    b.Property<DateTimeOffset>("At")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("at");
+
+                    b.Property<string>("Before")
+                        .HasColumnType("jsonb")
+                        .HasColumnName("before");
+
+                    b.Property<Guid>("ProjectId")
+                        .HasColumnType("uuid")
+                        .HasColumnName("project_id");
+
+                    b.Property<string>("RemoteAddress")
+                        .HasColumnType("text")
+                        .HasColumnName("remote_address");
+
+                    b.Property<string>("SubjectId")
+                        .HasColumnType("text")
+                        .HasColumnName("subject_id");
+
+                    b.Property<string>("SubjectName")
+                        .HasColumnType("text")
+                        .HasColumnName("subject_name");
+
+                    b.Property<string>("SubjectType")
+                        .IsRequired()
+                        .HasColumnType("text")
+                        .HasColumnName("subject_type");
+
+                    b.HasKey("Id")
+                        .HasName("pk_audit_entries");
+
+                    b.HasIndex("ProjectId", "Id")
+                        .HasDatabaseName("ix_audit_entries_project_id_id");
+
+                    b.HasIndex("SubjectId", "Id")
+                        .HasDatabaseName("ix_audit_entries_subject_id_id");
+
+                    b.ToTable("audit_entries", (string)null);
+                });
+
             modelBuilder.Entity("Api.Devices.Device", b =>
                 {
                     b.Property<Guid>("Id")
@@ -201,6 +269,47 @@ namespace Migrations.Migrations
                         .HasName("pk_event_counters");
 
                     b.ToTable("event_counters", (string)null);
+                });
+
+            modelBuilder.Entity("Api.Http.IdempotencyKey", b =>
+                {
+                    b.Property<Guid>("ProjectId")
+                        .HasColumnType("uuid")
+                        .HasColumnName("project_id");
+
+                    b.Property<string>("Actor")
+                        .HasColumnType("text")
+                        .HasColumnName("actor");
+
+                    b.Property<byte[]>("KeySha256")
+                        .HasColumnType("bytea")
+                        .HasColumnName("key_sha256");
+
+                    b.Property<byte[]>("Answer")
+                        .IsRequired()
+                        .HasColumnType("bytea")
+                        .HasColumnName("answer");
+
+                    b.Property<DateTimeOffset>("CreatedAt")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("created_at");
+
+                    b.Property<byte[]>("RequestSha256")
+                        .IsRequired()
+                        .HasColumnType("bytea")
+                        .HasColumnName("request_sha256");
+
+                    b.Property<int>("Status")
+                        .HasColumnType("integer")
+                        .HasColumnName("status");
+
+                    b.HasKey("ProjectId", "Actor", "KeySha256")
+                        .HasName("pk_idempotency_keys");
+
+                    b.HasIndex("CreatedAt")
+                        .HasDatabaseName("ix_idempotency_keys_created_at");
+
+                    b.ToTable("idempotency_keys", (string)null);
                 });
 
             modelBuilder.Entity("Api.Images.NodeImage", b =>
@@ -390,14 +499,46 @@ namespace Migrations.Migrations
                         .HasColumnType("timestamp with time zone")
                         .HasColumnName("created_at");
 
+                    b.Property<DateTimeOffset?>("ExpiresAt")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("expires_at");
+
+                    b.Property<int>("Generation")
+                        .IsConcurrencyToken()
+                        .HasColumnType("integer")
+                        .HasColumnName("generation");
+
+                    b.Property<DateTimeOffset?>("LastUsedAt")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("last_used_at");
+
                     b.Property<string>("Name")
                         .IsRequired()
-                        .HasColumnType("text")
+                        .HasMaxLength(63)
+                        .HasColumnType("character varying(63)")
                         .HasColumnName("name");
+
+                    b.Property<string>("Prefix")
+                        .HasColumnType("text")
+                        .HasColumnName("prefix");
+
+                    b.Property<byte[]>("PreviousSha256")
+                        .HasColumnType("bytea")
+                        .HasColumnName("previous_sha256");
+
+                    b.Property<DateTimeOffset?>("PreviousUntil")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("previous_until");
 
                     b.Property<Guid>("ProjectId")
                         .HasColumnType("uuid")
                         .HasColumnName("project_id");
+
+                    b.Property<string>("Role")
+                        .IsRequired()
+                        .HasMaxLength(32)
+                        .HasColumnType("character varying(32)")
+                        .HasColumnName("role");
 
                     b.Property<byte[]>("SecretSha256")
                         .IsRequired()
@@ -407,6 +548,10 @@ namespace Migrations.Migrations
                     b.HasKey("Id")
                         .HasName("pk_api_keys");
 
+                    b.HasIndex("PreviousSha256")
+                        .IsUnique()
+                        .HasDatabaseName("ix_api_keys_previous_sha256");
+
                     b.HasIndex("ProjectId")
                         .HasDatabaseName("ix_api_keys_project_id");
 
@@ -414,7 +559,10 @@ namespace Migrations.Migrations
                         .IsUnique()
                         .HasDatabaseName("ix_api_keys_secret_sha256");
 
-                    b.ToTable("api_keys", (string)null);
+                    b.ToTable("api_keys", null, t =>
+                        {
+                            t.HasCheckConstraint("ck_api_keys_role", "role IN ('Viewer', 'Operator', 'Admin')");
+                        });
                 });
 
             modelBuilder.Entity("Api.Projects.Project", b =>
@@ -424,9 +572,26 @@ namespace Migrations.Migrations
                         .HasColumnType("uuid")
                         .HasColumnName("id");
 
+                    b.Property<DateTimeOffset>("CreatedAt")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("created_at");
+
+                    b.Property<string>("MaxDevices")
+                        .IsRequired()
+                        .HasColumnType("jsonb")
+                        .HasColumnName("max_devices");
+
+                    b.Property<long?>("MaxMemoryMib")
+                        .HasColumnType("bigint")
+                        .HasColumnName("max_memory_mib");
+
                     b.Property<int>("MaxSandboxes")
                         .HasColumnType("integer")
                         .HasColumnName("max_sandboxes");
+
+                    b.Property<int?>("MaxVcpus")
+                        .HasColumnType("integer")
+                        .HasColumnName("max_vcpus");
 
                     b.Property<string>("Name")
                         .IsRequired()
@@ -436,6 +601,12 @@ namespace Migrations.Migrations
                     b.Property<bool>("Operates")
                         .HasColumnType("boolean")
                         .HasColumnName("operates");
+
+                    b.Property<uint>("Version")
+                        .IsConcurrencyToken()
+                        .ValueGeneratedOnAddOrUpdate()
+                        .HasColumnType("xid")
+                        .HasColumnName("xmin");
 
                     b.HasKey("Id")
                         .HasName("pk_projects");
@@ -450,6 +621,62 @@ namespace Migrations.Migrations
                         .HasFilter("operates");
 
                     b.ToTable("projects", (string)null);
+                });
+
+            modelBuilder.Entity("Api.Projects.Session", b =>
+                {
+                    b.Property<Guid>("Id")
+                        .ValueGeneratedOnAdd()
+                        .HasColumnType("uuid")
+                        .HasColumnName("id");
+
+                    b.Property<DateTimeOffset>("CreatedAt")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("created_at");
+
+                    b.Property<DateTimeOffset>("ExpiresAt")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("expires_at");
+
+                    b.Property<Guid?>("KeyId")
+                        .HasColumnType("uuid")
+                        .HasColumnName("key_id");
+
+                    b.Property<string>("Name")
+                        .IsRequired()
+                        .HasColumnType("text")
+                        .HasColumnName("name");
+
+                    b.Property<Guid>("ProjectId")
+                        .HasColumnType("uuid")
+                        .HasColumnName("project_id");
+
+                    b.Property<string>("Role")
+                        .IsRequired()
+                        .HasMaxLength(32)
+                        .HasColumnType("character varying(32)")
+                        .HasColumnName("role");
+
+                    b.Property<string>("Subject")
+                        .HasColumnType("text")
+                        .HasColumnName("subject");
+
+                    b.HasKey("Id")
+                        .HasName("pk_sessions");
+
+                    b.HasIndex("ExpiresAt")
+                        .HasDatabaseName("ix_sessions_expires_at");
+
+                    b.HasIndex("KeyId")
+                        .HasDatabaseName("ix_sessions_key_id");
+
+                    b.HasIndex("ProjectId")
+                        .HasDatabaseName("ix_sessions_project_id");
+
+                    b.HasIndex("Subject")
+                        .HasDatabaseName("ix_sessions_subject");
+
+                    b.ToTable("sessions", (string)null);
                 });
 
             modelBuilder.Entity("Api.Sandboxes.Sandbox", b =>
@@ -723,7 +950,7 @@ namespace Migrations.Migrations
                         .HasDatabaseName("ix_webhook_deliveries_due")
                         .HasFilter("state = 'Pending'");
 
-                    b.HasIndex("EndpointId", "Stream", "Number")
+                    b.HasIndex("EndpointId", "Stream", "EventNumber")
                         .HasDatabaseName("ix_webhook_deliveries_waiting")
                         .HasFilter("state = 'Waiting'");
 
@@ -881,6 +1108,22 @@ namespace Migrations.Migrations
                         .OnDelete(DeleteBehavior.Cascade)
                         .IsRequired()
                         .HasConstraintName("fk_api_keys_projects_project_id");
+                });
+
+            modelBuilder.Entity("Api.Projects.Session", b =>
+                {
+                    b.HasOne("Api.Projects.ApiKey", null)
+                        .WithMany()
+                        .HasForeignKey("KeyId")
+                        .OnDelete(DeleteBehavior.Cascade)
+                        .HasConstraintName("fk_sessions_api_keys_key_id");
+
+                    b.HasOne("Api.Projects.Project", null)
+                        .WithMany()
+                        .HasForeignKey("ProjectId")
+                        .OnDelete(DeleteBehavior.Cascade)
+                        .IsRequired()
+                        .HasConstraintName("fk_sessions_projects_project_id");
                 });
 
             modelBuilder.Entity("Api.Sandboxes.Sandbox", b =>

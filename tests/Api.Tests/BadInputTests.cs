@@ -81,7 +81,6 @@ public sealed class BadInputTests(ServiceFixture service) : IClassFixture<Servic
         { "GET", "/v1/sandboxes?after=x", "", 400, "invalid_request" },
         { "GET", "/v1/sandboxes?phase=Flying", "", 422, "validation_failed" },
         { "GET", "/v1/sandboxes?phase=4", "", 422, "validation_failed" },
-        { "GET", "/v1/sandboxes?phase=Running,Stopped", "", 422, "validation_failed" },
         { "GET", "/v1/sandboxes?fase=Running", "", 422, "validation_failed" },
         { "GET", "/v1/devices?limit=0", "", 422, "validation_failed" },
         { "GET", "/v1/nodes?offset=1", "", 422, "validation_failed" },

@@ -35,8 +35,14 @@ public sealed class ServiceFixture : IAsyncLifetime
     }
 
     /// <summary>Another API on the same database. All the classes of tests share one server and its connections.</summary>
-    public WebApplicationFactory<Api.Data.SandboxDb> NewReplica() =>
-        new WebApplicationFactory<Api.Data.SandboxDb>().WithWebHostBuilder(b => b.UseSetting("ConnectionStrings:Sandbox", ConnectionString + ";Maximum Pool Size=15"));
+    public WebApplicationFactory<Api.Data.SandboxDb> NewReplica(params (string Name, string Value)[] settings) =>
+        new WebApplicationFactory<Api.Data.SandboxDb>().WithWebHostBuilder(b =>
+        {
+            b.UseSetting("ConnectionStrings:Sandbox", ConnectionString + ";Maximum Pool Size=15");
+            // Tests are faster than any user, and are refused more often.
+            foreach (var limit in (string[])["PerSecond", "Burst", "FailuresPerMinute"]) b.UseSetting($"RateLimits:{limit}", "1000000");
+            foreach (var (name, value) in settings) b.UseSetting(name, value);
+        });
 
     public HttpClient Client(WebApplicationFactory<Api.Data.SandboxDb>? replica = null)
     {
@@ -45,15 +51,8 @@ public sealed class ServiceFixture : IAsyncLifetime
         return client;
     }
 
-    /// <summary>A client of another project, with its key.</summary>
-    public async Task<HttpClient> TenantAsync(string name, WebApplicationFactory<Api.Data.SandboxDb>? replica = null)
+    public HttpClient ClientOf(string secret, WebApplicationFactory<Api.Data.SandboxDb>? replica = null)
     {
-        var secret = Projects.Secret.Create(Projects.Secret.ApiKeyPrefix);
-        await using var db = Migrations.Database.Open(ConnectionString);
-        var project = new Projects.Project { Id = Guid.CreateVersion7(), Name = name, MaxSandboxes = 1000 };
-        db.Projects.Add(project);
-        db.ApiKeys.Add(new Projects.ApiKey { Id = Guid.CreateVersion7(), ProjectId = project.Id, Name = name, SecretSha256 = Projects.Secret.Hash(secret), CreatedAt = TimeProvider.System.GetUtcNow() });
-        await db.SaveChangesAsync();
         var client = Client(replica);
         client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", secret);
         return client;
@@ -63,6 +62,30 @@ public sealed class ServiceFixture : IAsyncLifetime
     {
         await using var db = Migrations.Database.Open(ConnectionString);
         return db.Projects.Single(p => p.Name == name).Id;
+    }
+
+    /// <summary>An admin's client of another project, by the replica.</summary>
+    public async Task<HttpClient> TenantClientAsync(string name, WebApplicationFactory<Api.Data.SandboxDb>? replica = null) =>
+        ClientOf((await TenantAsync(name, new { maxSandboxes = 1000, maxVcpus = 1000 })).Secret, replica);
+
+    /// <summary>A project that does not run the service, and an admin of it.</summary>
+    public async Task<Tenant> TenantAsync(string name, object? quotas = null)
+    {
+        using var client = Client();
+        using var created = await client.PostAsJsonAsync("/v1/projects", new { name, quotas });
+        Assert.Equal(System.Net.HttpStatusCode.Created, created.StatusCode);
+        var project = (await created.Content.ReadFromJsonAsync<ProjectView>())!;
+        return new Tenant(project.Id, (await client.KeyAsync("admin", Role.Admin, project.Id)).Secret);
+    }
+
+    public async Task ExecuteAsync(string sql)
+    {
+        await using var connection = new NpgsqlConnection(ConnectionString);
+        await connection.OpenAsync();
+#pragma warning disable CA2100 // Texts of the tests themselves.
+        await using var command = new NpgsqlCommand(sql, connection);
+#pragma warning restore CA2100
+        await command.ExecuteNonQueryAsync();
     }
 
     public async Task<StandInNode> NodeAsync(int edu = 2)
@@ -89,8 +112,22 @@ public sealed class ServiceFixture : IAsyncLifetime
     }
 }
 
+public sealed record Tenant(Guid Project, string Secret);
+
 public static class Calls
 {
+    /// <summary>A key of the caller's project, or by one who runs the service of another.</summary>
+    public static async Task<KeyCreated> KeyAsync(this HttpClient admin, string name, Role role, Guid? project = null, DateTimeOffset? expiresAt = null)
+    {
+        using var response = await admin.PostAsJsonAsync(project is null ? "/v1/keys" : $"/v1/projects/{project}/keys", new { name, role, expiresAt });
+        Assert.Equal(System.Net.HttpStatusCode.Created, response.StatusCode);
+        return (await response.Content.ReadFromJsonAsync<KeyCreated>())!;
+    }
+
+    /// <summary>The status and, of a refusal, its code.</summary>
+    public static async Task<string> AnswerAsync(this HttpResponseMessage response) =>
+        response.IsSuccessStatusCode ? $"{(int)response.StatusCode}" : $"{(int)response.StatusCode} {await response.CodeAsync()}";
+
     public static async Task<SandboxView> CreateAsync(this HttpClient client, string name, int edu = 0)
     {
         using var response = await client.PostAsJsonAsync("/v1/sandboxes", new { name, image = "guest", accelerators = edu == 0 ? [] : new[] { new { @class = "edu", count = edu } } });

@@ -48,6 +48,9 @@ public sealed class RunningService : IAsyncLifetime
         ["ConnectionStrings__Sandbox"] = Database.ConnectionString,
         ["Urls"] = BaseAddress,
         ["Web__Root"] = Path.Combine(Surroundings.Build, "web"),
+        // What is measured is the service, not its limits; those have tests of their own.
+        ["RateLimits__PerSecond"] = "1000000",
+        ["RateLimits__Burst"] = "1000000",
     });
 
     public void StartWorker() => _worker = ProcessUnderTest.StartBuilt("worker", "Sandbox.Worker", [], new Dictionary<string, string?>

@@ -58,6 +58,14 @@ public static class SkipReason
         return path;
     }
 
+    /// <summary>Where Spectral and Redocly are installed; skips the test where npm could not bring them.</summary>
+    public static string? OpenApiToolsOrSkip()
+    {
+        var path = Surroundings.Optional("SANDBOX_TEST_OPENAPI");
+        Assert.SkipWhen(path is null, "no OpenAPI linters on this machine: npm brings them from tests/OpenApi/package-lock.json (see what ./sandbox test said about it)");
+        return path;
+    }
+
     /// <summary>Skips the test where the emulated node could not be built; the script has said why.</summary>
     public static void WithoutEmulatedNode() => Assert.SkipWhen(
         Surroundings.Optional("SANDBOX_TEST_NODE") is null, "no emulated node on this machine: it needs QEMU 11 and an SVA kernel (see what ./sandbox test said about it)");

@@ -11,6 +11,7 @@ import { Link, parseRoute, type Route, usePath } from "./page/router";
 import { toggleTheme, useTheme } from "./page/theme";
 import { tellFailure, Toasts } from "./page/Toasts";
 import { SandboxPage } from "./sandboxes/SandboxPage";
+import { useRights } from "./session/rights";
 import { useSession, useSignOut } from "./session/session";
 import { SignIn } from "./session/SignIn";
 import { WebhookPage } from "./webhooks/WebhookPage";
@@ -29,13 +30,15 @@ export function App() {
   );
 }
 
-const places = [["/", "Overview"], ["/devices", "Devices"], ["/events", "Events"], ["/webhooks", "Webhooks"]] as const;
+const everybodys = [["/", "Overview"], ["/devices", "Devices"], ["/events", "Events"]] as const;
+const places = [...everybodys, ["/webhooks", "Webhooks"]] as const;
 
 function Frame({ session }: { session: SessionView }) {
   const path = usePath();
   const route = parseRoute(path);
   const signOut = useSignOut();
   const theme = useTheme();
+  const { operate } = useRights();
   useEffect(() => {
     if (route.page !== "sandbox" && route.page !== "node" && route.page !== "webhook") document.title = `${places.find(([to]) => to === path)?.[1] ?? "Not found"} · Sandbox`;
   }, [path, route.page]);
@@ -46,7 +49,7 @@ function Frame({ session }: { session: SessionView }) {
         <div>
           <Link to="/" className="wordmark"><Mark />Sandbox</Link>
           <nav aria-label="Main">
-            {places.map(([to, label]) => (
+            {(operate ? places : everybodys).map(([to, label]) => (
               <Link key={to} to={to} aria-current={to === path || (to === "/" && (route.page === "sandbox" || route.page === "node")) || (to === "/webhooks" && route.page === "webhook") ? "page" : undefined}>{label}</Link>
             ))}
           </nav>

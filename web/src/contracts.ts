@@ -100,7 +100,7 @@ export interface DeviceView {
 }
 
 export interface DeviceClassView { name: string; description: string; origin: Origin; total: number; available: number }
-export interface ImageView { name: string; digest: string; architecture: string; kernel: string; hasAgent: boolean; sizeBytes: number; nodes: string[] }
+export interface ImageView { name: string; digest: string; architecture: string; kernel: string; hasAgent: boolean; sizeBytes: number; nodes: string[] | null }
 
 export interface EventView {
   number: number; at: string; type: string; subjectId: string | null; subjectName: string | null;
@@ -126,6 +126,7 @@ export interface LatencyHistogram { counts: number[]; sumNanoseconds: number }
 export interface FaultSample { at: string; incarnation: number; readings: SourceReading[] }
 export interface ConsoleFrame { offset: number; data: string | null; viewers: number; writer: string | null; youWrite: boolean }
 export interface ConsoleWriter { acquired: boolean; writer: string | null }
-export interface SessionView { keyName: string; project: string }
+export type Role = "Viewer" | "Operator" | "Admin";
+export interface SessionView { keyName: string; project: string; role: Role; operates: boolean }
 
 export const maxConsoleWriteBytes = 4096;

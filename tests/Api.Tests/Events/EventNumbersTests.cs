@@ -32,8 +32,8 @@ public sealed class EventNumbersTests(ServiceFixture service) : IClassFixture<Se
     public async Task Create_InTwoProjectsAtOnce_NumbersEachWithoutAGap()
     {
         await using var node = await service.NodeAsync();
-        using var one = await service.TenantAsync("one");
-        using var two = await service.TenantAsync("two");
+        using var one = await service.TenantClientAsync("one");
+        using var two = await service.TenantClientAsync("two");
         await Task.WhenAll(Enumerable.Range(0, 30).Select(i => (i % 2 == 0 ? one : two).CreateAsync($"n{i}")));
         foreach (var client in (HttpClient[])[one, two])
         {
@@ -89,7 +89,7 @@ public sealed class EventNumbersTests(ServiceFixture service) : IClassFixture<Se
     public async Task Device_WhileASandboxHasIt_IsToldToItsProjectToo()
     {
         await using var node = await service.NodeAsync(edu: 1);
-        using var tenant = await service.TenantAsync("holder");
+        using var tenant = await service.TenantClientAsync("holder");
         using var operators = service.Client();
         var id = (await tenant.CreateAsync("holds", edu: 1)).Id;
         await Eventually.Async(async () => (await node.SyncAsync()).Sandboxes.Any(s => s.Id == id), "it is planned");
@@ -107,7 +107,7 @@ public sealed class EventNumbersTests(ServiceFixture service) : IClassFixture<Se
     [Fact]
     public async Task Retention_RemovesTheOldest_AndTellsAReaderWhoMissesThem()
     {
-        using var tenant = await service.TenantAsync("keeps");
+        using var tenant = await service.TenantClientAsync("keeps");
         var project = await service.ProjectAsync("keeps");
         var now = TimeProvider.System.GetUtcNow();
         // The fifth is old, but comes after one that is young: what is kept has no gap.
@@ -151,7 +151,7 @@ public sealed class EventNumbersTests(ServiceFixture service) : IClassFixture<Se
     public async Task List_ByTypes_TakesNamesAndKinds()
     {
         await using var node = await service.NodeAsync();
-        using var tenant = await service.TenantAsync("types");
+        using var tenant = await service.TenantClientAsync("types");
         await tenant.CreateAsync("typed");
         await Eventually.Async(async () => (await ListAsync(tenant)).Count >= 2, "it is created and placed");
         Assert.Equal([EventType.SandboxCreated], (await ListAsync(tenant, "&type=sandbox.created")).Select(e => e.Type));

@@ -24,7 +24,7 @@ public sealed class EventStreamTests(ServiceFixture service) : IClassFixture<Ser
     [Fact]
     public async Task Stream_OnAnotherReplica_GivesEachEventOnce_AndGoesOnWhereItWasCutOff()
     {
-        using var writer = await service.TenantAsync("resumes");
+        using var writer = await service.TenantClientAsync("resumes");
         await using var replica = service.NewReplica();
         using var other = replica.CreateClient();
         other.DefaultRequestHeaders.Authorization = writer.DefaultRequestHeaders.Authorization;
@@ -51,7 +51,7 @@ public sealed class EventStreamTests(ServiceFixture service) : IClassFixture<Ser
     {
         var time = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
         await using var replica = service.NewReplica().WithWebHostBuilder(b => b.ConfigureTestServices(s => s.AddSingleton<TimeProvider>(time)));
-        using var client = await service.TenantAsync("filters");
+        using var client = await service.TenantClientAsync("filters");
         using var other = replica.CreateClient();
         other.DefaultRequestHeaders.Authorization = client.DefaultRequestHeaders.Authorization;
         var wanted = (await client.CreateAsync("wanted")).Id;
@@ -88,7 +88,7 @@ public sealed class EventStreamTests(ServiceFixture service) : IClassFixture<Ser
     {
         var time = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
         await using var replica = service.NewReplica().WithWebHostBuilder(b => b.ConfigureTestServices(s => s.AddSingleton<TimeProvider>(time)));
-        using var tenant = await service.TenantAsync("revoked");
+        using var tenant = await service.TenantClientAsync("revoked");
         using var other = replica.CreateClient();
         other.DefaultRequestHeaders.Authorization = tenant.DefaultRequestHeaders.Authorization;
         using var reader = await EventReader.OpenAsync(other, ct: Ct);
@@ -106,7 +106,7 @@ public sealed class EventStreamTests(ServiceFixture service) : IClassFixture<Ser
     [Fact]
     public async Task Stream_WhenAKeyHasTooMany_IsRefused_UntilOneIsClosed()
     {
-        using var client = await service.TenantAsync("many");
+        using var client = await service.TenantClientAsync("many");
         var open = new List<EventReader>();
         for (var n = 0; n < EventStreams.MostOfAKey; n++) open.Add(await EventReader.OpenAsync(client, ct: Ct));
         using (var refused = await client.GetAsync("/v1/events/stream", Ct))

@@ -39,6 +39,21 @@ public sealed class StormPolicyTests(ServiceFixture service) : IClassFixture<Ser
     private static async Task<string[]> ReasonsAsync(HttpClient client, Guid id) =>
         [.. (await client.GetFromJsonAsync<Page<EventView>>($"/v1/events?subject={id}&limit=1000"))!.Items.Where(e => e.Type == "sandbox.desiredChanged").Select(e => e.Reason)];
 
+    [Fact]
+    public async Task Policy_ThatQuarantines_IsForThoseWhoRunTheService()
+    {
+        await using var node = await service.NodeAsync();
+        using var foreign = service.ClientOf((await service.TenantAsync("stormy")).Secret);
+        const string quarantines = """{"perSecond":1,"action":"quarantine"}""";
+        using (var response = await foreign.PostAsync("/v1/sandboxes", Json($$"""{"name":"stormy","image":"guest","faultStorm":{{quarantines}}}""")))
+            Assert.Equal((HttpStatusCode.Forbidden, "forbidden"), (response.StatusCode, await response.CodeAsync()));
+        var id = (await foreign.FindOrCreateAsync("stormy")).Id;
+        using (var response = await PutAsync(foreign, id, quarantines))
+            Assert.Equal((HttpStatusCode.Forbidden, "forbidden"), (response.StatusCode, await response.CodeAsync()));
+        using (var response = await PutAsync(foreign, id, """{"perSecond":1,"action":"stop"}"""))
+            Assert.Equal(HttpStatusCode.OK, response.StatusCode);
+    }
+
     [Theory]
     [MemberData(nameof(Refused))]
     public async Task Policy_OverALimit_Returns422(string policy, string[] fields)

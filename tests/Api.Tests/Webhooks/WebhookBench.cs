@@ -37,7 +37,7 @@ public sealed class WebhookBench : IAsyncDisposable
             configure?.Invoke(b);
         });
         var name = $"p{Guid.NewGuid():N}"[..20];
-        var client = await service.TenantAsync(name, replica);
+        var client = await service.TenantClientAsync(name, replica);
         return new(service, replica, client, await service.ProjectAsync(name), time);
     }
 

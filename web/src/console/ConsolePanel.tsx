@@ -5,6 +5,7 @@ import { type ConsoleFrame, type ConsoleWriter, maxConsoleWriteBytes } from "../
 import { useLive, useLiveEpoch, useLiveState } from "../live/LiveProvider";
 import { Ask } from "../page/Dialog";
 import { tellFailure } from "../page/Toasts";
+import { useRights } from "../session/rights";
 import { fromBase64, mergeFrame, pieces, toBase64 } from "./offsets";
 
 interface Holders { viewers: number; writer: string | null; youWrite: boolean }
@@ -13,6 +14,7 @@ const nobody: Holders = { viewers: 0, writer: null, youWrite: false };
 const colors = { background: "#10191c", foreground: "#d9e4e5", cursor: "#ffc44d", cursorAccent: "#10191c", selectionBackground: "#2c545f" };
 
 export function ConsolePanel({ sandboxId, name }: { sandboxId: string; name: string }) {
+  const { operate } = useRights();
   const live = useLive();
   const state = useLiveState();
   const epoch = useLiveEpoch();
@@ -122,10 +124,10 @@ export function ConsolePanel({ sandboxId, name }: { sandboxId: string; name: str
         <span className="small soft" data-testid="console-viewers">{holders.viewers === 1 ? "1 viewer" : `${holders.viewers} viewers`}</span>
         {youWrite
           ? <button type="button" className="compact" onClick={() => void release()} data-testid="console-release">Give the keyboard back</button>
-          : <button type="button" className="compact" onClick={() => void acquire(false)} disabled={state !== "live"} data-testid="console-acquire">Take the keyboard</button>}
+          : operate && <button type="button" className="compact" onClick={() => void acquire(false)} disabled={state !== "live"} data-testid="console-acquire">Take the keyboard</button>}
       </header>
       <p className="console-note" data-testid="console-writer" role="status">
-        {state !== "live" ? "No connection to the guest now. It goes on by itself where it stopped." : youWrite ? "You type. Shift+Tab leaves the terminal." : holders.writer ? `${holders.writer} types. You only watch.` : "Nobody types. Take the keyboard to type."}
+        {state !== "live" ? "No connection to the guest now. It goes on by itself where it stopped." : youWrite ? "You type. Shift+Tab leaves the terminal." : holders.writer ? `${holders.writer} types. You only watch.` : operate ? "Nobody types. Take the keyboard to type." : "Nobody types."}
       </p>
       <div className="console-frame">
         <div className="terminal" ref={host} role="group" aria-label={`Serial console of ${name}`} data-testid="console-terminal" />

@@ -6,16 +6,19 @@ import { OriginBadge, PhaseBadge } from "../page/badges";
 import { ErrorNote } from "../page/ErrorNote";
 import { Link } from "../page/router";
 import { verdictWords, viommuWords, vmmWords } from "../sandboxes/words";
+import { useRights } from "../session/rights";
 import { quarantineNote } from "./quarantine";
 import { QuarantineActions } from "./QuarantineActions";
 
 export function DevicesPage() {
+  const { seeService } = useRights();
   const classes = useQuery({ queryKey: keys.deviceClasses, queryFn: ({ signal }) => get<Page<DeviceClassView>>("/v1/device-classes", signal) });
   const list = useInfiniteQuery({
     queryKey: keys.devices,
     queryFn: ({ pageParam, signal }) => get<Page<DeviceView>>(`/v1/devices?limit=100${pageParam ? `&after=${encodeURIComponent(pageParam)}` : ""}`, signal),
     initialPageParam: "",
     getNextPageParam: (last) => last.next,
+    enabled: seeService,
   });
   const devices = list.data?.pages.flatMap((page) => page.items) ?? [];
   return (
@@ -36,7 +39,7 @@ export function DevicesPage() {
           </ul>
           {classes.data?.items.length === 0 && <p className="empty">No node offers a device.</p>}
         </section>
-        <section className="panel" aria-labelledby="devices-title" data-testid="devices">
+        {seeService && <section className="panel" aria-labelledby="devices-title" data-testid="devices">
           <header><h2 id="devices-title">Functions</h2></header>
           {list.error && !list.data && <div className="body"><ErrorNote error={list.error} what="The devices could not be read." /></div>}
           {list.data && devices.length === 0 && <p className="empty">No node has reported a device.</p>}
@@ -49,7 +52,7 @@ export function DevicesPage() {
             </div>
           )}
           {list.hasNextPage && <p className="body"><button type="button" onClick={() => void list.fetchNextPage()}>Show more</button></p>}
-        </section>
+        </section>}
       </div>
     </>
   );

@@ -1,6 +1,7 @@
 import { useState } from "react";
 import type { DeviceView } from "../contracts";
 import { Ask } from "../page/Dialog";
+import { useRights } from "../session/rights";
 import { maxMessage, quarantineActionsFor, useQuarantine } from "./quarantine";
 
 /** Takes a device out of service, or puts it back. */
@@ -9,6 +10,8 @@ export function QuarantineActions({ device }: { device: DeviceView }) {
   const can = quarantineActionsFor(device);
   const [asking, setAsking] = useState(false);
   const [message, setMessage] = useState("");
+  const { changeService } = useRights();
+  if (!changeService) return null;
   return (
     <div className="actions">
       {can.quarantine && <button type="button" className="danger compact" disabled={wish.isPending} onClick={() => setAsking(true)} aria-label={`Quarantine ${device.address}`} data-testid="quarantine-button">Quarantine</button>}

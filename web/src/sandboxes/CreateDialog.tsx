@@ -6,6 +6,7 @@ import { keys } from "../http/keys";
 import { Dialog } from "../page/Dialog";
 import { ErrorNote } from "../page/ErrorNote";
 import { navigate } from "../page/router";
+import { useRights } from "../session/rights";
 import { AcceleratorFields } from "./AcceleratorFields";
 import { bodyOf, type Draft, emptyDraft, messagesFor, takesViommu, withVmm } from "./draft";
 import { Field } from "./Field";
@@ -20,7 +21,8 @@ export function CreateDialog({ onClose }: { onClose: () => void }) {
   const client = useQueryClient();
   const images = useQuery({ queryKey: keys.images, queryFn: ({ signal }) => get<Page<ImageView>>("/v1/images", signal) });
   const classes = useQuery({ queryKey: keys.deviceClasses, queryFn: ({ signal }) => get<Page<DeviceClassView>>("/v1/device-classes", signal) });
-  const nodes = useQuery({ queryKey: [...keys.nodes, "all"], queryFn: ({ signal }) => get<Page<NodeView>>("/v1/nodes?limit=1000", signal) });
+  const { seeService } = useRights();
+  const nodes = useQuery({ queryKey: [...keys.nodes, "all"], queryFn: ({ signal }) => get<Page<NodeView>>("/v1/nodes?limit=1000", signal), enabled: seeService });
   const [typed, setDraft] = useState<Draft>(emptyDraft);
   const [local, setLocal] = useState<Record<string, string[]>>({});
   const draft = { ...typed, image: typed.image || images.data?.items[0]?.name || "" };
@@ -90,14 +92,14 @@ export function CreateDialog({ onClose }: { onClose: () => void }) {
               {draft.vmm === "Simulated" && <span className="hint">No guest runs: a model of shared addresses, for classes of simulated devices</span>}
               {wrong("vmm").map((message) => <span key={message} className="wrong" id="wrong-vmm">{message}</span>)}
             </fieldset>
-            <Field id="node" label="Node" className="half" wrong={wrong("node")}>
+            {seeService && <Field id="node" label="Node" className="half" wrong={wrong("node")}>
               {(aria) => (
                 <select {...aria} value={draft.node} onChange={(event) => change("node", event.target.value)}>
                   <option value="">any</option>
                   {nodes.data?.items.map((node) => <option key={node.id} value={node.name}>{node.name}{node.phase === "Ready" ? "" : ` (${node.phase})`}</option>)}
                 </select>
               )}
-            </Field>
+            </Field>}
             <fieldset className="field half" aria-describedby={wrong("viommu").length > 0 ? "wrong-viommu" : undefined}>
               <legend>IOMMU in the guest</legend>
               <div className="choice" style={{ minHeight: "2.25rem", alignItems: "center" }}>

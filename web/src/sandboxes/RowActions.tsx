@@ -1,6 +1,7 @@
 import { useState } from "react";
 import type { SandboxView } from "../contracts";
 import { Ask } from "../page/Dialog";
+import { useRights } from "../session/rights";
 import { actionsFor, useSandboxAction } from "./actions";
 
 /** The buttons for one sandbox, small in the table and full on its own page. */
@@ -8,8 +9,10 @@ export function RowActions({ sandbox, full }: { sandbox: SandboxView; full?: boo
   const action = useSandboxAction(sandbox);
   const can = actionsFor(sandbox);
   const [asking, setAsking] = useState(false);
+  const rights = useRights();
   const size = full ? "" : " compact";
   const named = (verb: string) => (full ? undefined : `${verb} ${sandbox.name}`);
+  if (!rights.operate) return null;
   return (
     <div className={full ? "head-actions" : "actions"}>
       {(full || can.start) && <button type="button" className={size} disabled={!can.start || action.isPending} onClick={() => action.mutate("start")} aria-label={named("Start")} data-testid="start-button">Start</button>}

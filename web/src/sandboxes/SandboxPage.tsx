@@ -9,6 +9,7 @@ import { OriginBadge, PhaseBadge, StormBadge } from "../page/badges";
 import { ErrorNote } from "../page/ErrorNote";
 import { Link } from "../page/router";
 import { FullTime } from "../page/time";
+import { useRights } from "../session/rights";
 import { Conditions } from "./Conditions";
 import { PhaseTrace } from "./PhaseTrace";
 import { ProbePanel } from "./ProbePanel";
@@ -92,6 +93,7 @@ function Details({ sandbox }: { sandbox: SandboxView }) {
 }
 
 function Facts({ sandbox }: { sandbox: SandboxView }) {
+  const { operate } = useRights();
   const [changing, setChanging] = useState(false);
   const guest = sandbox.guest;
   const labels = Object.entries(sandbox.labels);
@@ -116,7 +118,7 @@ function Facts({ sandbox }: { sandbox: SandboxView }) {
           <dt>Storm policy</dt>
           <dd className="row">
             {sandbox.faultStorm ? stormPolicyWords(sandbox.faultStorm) : "none"}
-            {sandbox.desired !== "Deleted" && <button type="button" className="compact" onClick={() => setChanging(true)} data-testid="storm-change">{sandbox.faultStorm ? "Change" : "Set"}</button>}
+            {operate && sandbox.desired !== "Deleted" && <button type="button" className="compact" onClick={() => setChanging(true)} data-testid="storm-change">{sandbox.faultStorm ? "Change" : "Set"}</button>}
           </dd>
         </div>
         {labels.length > 0 && <div><dt>Labels</dt><dd>{labels.map(([key, value]) => <code key={key}>{key}={value} </code>)}</dd></div>}

@@ -30,7 +30,7 @@ const columns = [
   column.display({ id: "actions", header: () => <span className="hidden">Actions</span>, cell: ({ row }) => <RowActions sandbox={row.original} /> }),
 ];
 
-export function SandboxTable({ onCreate }: { onCreate: () => void }) {
+export function SandboxTable({ onCreate }: { onCreate: (() => void) | null }) {
   const [phase, setPhase] = useState("");
   const [label, setLabel] = useState("");
   const [sorting, setSorting] = useState<SortingState>([]);
@@ -74,8 +74,8 @@ export function SandboxTable({ onCreate }: { onCreate: () => void }) {
       {list.error && <div className="body"><ErrorNote error={list.error} what="The sandboxes could not be read." /></div>}
       {list.data && rows.length === 0 && (
         <div className="empty">
-          <p>{filtered ? "No sandbox matches." : "No sandbox yet. Create one: it boots an Arm guest with the accelerator you name."}</p>
-          {!filtered && <button type="button" onClick={onCreate}>Create sandbox</button>}
+          <p>{filtered ? "No sandbox matches." : onCreate ? "No sandbox yet. Create one: it boots an Arm guest with the accelerator you name." : "No sandbox yet."}</p>
+          {!filtered && onCreate && <button type="button" onClick={onCreate}>Create sandbox</button>}
         </div>
       )}
       {rows.length > 0 && (

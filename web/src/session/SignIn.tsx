@@ -1,4 +1,4 @@
-import { useQueryClient } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 import { ApiError, send } from "../http/client";
 import { keys } from "../http/keys";
@@ -9,6 +9,7 @@ export function SignIn() {
   const [apiKey, setApiKey] = useState("");
   const [problem, setProblem] = useState<string | null>(null);
   const [busy, setBusy] = useState(false);
+  const provider = useQuery({ queryKey: ["identity-provider"], queryFn: hasProvider, staleTime: Infinity });
 
   async function submit(event: FormEvent) {
     event.preventDefault();
@@ -46,9 +47,17 @@ export function SignIn() {
           {problem && <span className="wrong" role="alert" data-testid="sign-in-error">{problem}</span>}
         </div>
         <button className="primary" disabled={busy || apiKey.trim() === ""} data-testid="sign-in-submit">{busy ? "Signing in…" : "Sign in"}</button>
+        {provider.data && <a className="button" href={providerPath} data-testid="sign-in-provider">Sign in with your identity provider</a>}
       </form>
     </div>
   );
+}
+
+const providerPath = "/v1/session/oidc";
+
+/** Where the service has an identity provider it sends the browser there; a redirect that is not followed tells. */
+async function hasProvider(): Promise<boolean> {
+  return (await fetch(providerPath, { method: "HEAD", redirect: "manual", cache: "no-store" })).type === "opaqueredirect";
 }
 
 /** The shared pointer: a process and a device on either side of the SMMU, one address line through it. */

@@ -8,6 +8,7 @@ import { ErrorNote } from "../page/ErrorNote";
 import { Link } from "../page/router";
 import { FullTime } from "../page/time";
 import { useRotation, useWebhookWish } from "./actions";
+import { useRights } from "../session/rights";
 import { Deliveries } from "./Deliveries";
 import { SecretDialog } from "./SecretDialog";
 import { Standing } from "./Standing";
@@ -31,6 +32,7 @@ export function WebhookPage({ id }: { id: string }) {
 }
 
 function Details({ webhook }: { webhook: WebhookView }) {
+  const { administer } = useRights();
   const wish = useWebhookWish(webhook);
   const [secret, setSecret] = useState<string | null>(null);
   const rotation = useRotation(webhook, setSecret);
@@ -46,9 +48,9 @@ function Details({ webhook }: { webhook: WebhookView }) {
         </div>
         <div className="head-actions">
           <button type="button" disabled={busy || !webhook.enabled} onClick={() => wish.mutate({ verb: "test" })} data-testid="webhook-test">Send a test</button>
-          <button type="button" disabled={busy} onClick={() => setAsking("rotate")} data-testid="webhook-rotate">Rotate secret</button>
-          <button type="button" disabled={busy} onClick={() => wish.mutate({ verb: webhook.enabled ? "disable" : "enable" })} data-testid="webhook-toggle">{webhook.enabled ? "Disable" : "Enable"}</button>
-          <button type="button" className="danger" disabled={busy} onClick={() => setAsking("delete")} data-testid="webhook-delete">Delete</button>
+          {administer && <button type="button" disabled={busy} onClick={() => setAsking("rotate")} data-testid="webhook-rotate">Rotate secret</button>}
+          {administer && <button type="button" disabled={busy} onClick={() => wish.mutate({ verb: webhook.enabled ? "disable" : "enable" })} data-testid="webhook-toggle">{webhook.enabled ? "Disable" : "Enable"}</button>}
+          {administer && <button type="button" className="danger" disabled={busy} onClick={() => setAsking("delete")} data-testid="webhook-delete">Delete</button>}
         </div>
       </div>
       <div className="stack">

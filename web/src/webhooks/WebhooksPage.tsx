@@ -5,6 +5,7 @@ import { get } from "../http/client";
 import { keys } from "../http/keys";
 import { ErrorNote } from "../page/ErrorNote";
 import { Link, navigate } from "../page/router";
+import { useRights } from "../session/rights";
 import { CreateWebhookDialog } from "./CreateWebhookDialog";
 import { SecretDialog } from "./SecretDialog";
 import { Standing } from "./Standing";
@@ -12,6 +13,7 @@ import { wants } from "./words";
 
 export function WebhooksPage() {
   const list = useQuery({ queryKey: keys.webhooks, queryFn: ({ signal }) => get<Page<WebhookView>>("/v1/webhooks", signal) });
+  const { administer } = useRights();
   const [adding, setAdding] = useState(false);
   const [created, setCreated] = useState<WebhookCreated | null>(null);
   const webhooks = list.data?.items ?? [];
@@ -19,7 +21,7 @@ export function WebhooksPage() {
     <>
       <div className="title">
         <h1>Webhooks</h1>
-        <button type="button" className="primary" onClick={() => setAdding(true)} data-testid="add-webhook">Add webhook</button>
+        {administer && <button type="button" className="primary" onClick={() => setAdding(true)} data-testid="add-webhook">Add webhook</button>}
       </div>
       <section className="panel" aria-label="Webhook endpoints" data-testid="webhooks">
         {list.error && !list.data && <div className="body"><ErrorNote error={list.error} what="The webhooks could not be read." /></div>}

@@ -1,0 +1,78 @@
+using System.Security.Claims;
+using Api.Data;
+using Api.Http;
+using Microsoft.EntityFrameworkCore;
+using Microsoft.EntityFrameworkCore.ChangeTracking;
+using Microsoft.EntityFrameworkCore.Diagnostics;
+
+namespace Api.Audit;
+
+/// <summary>Writes the audit log: whatever a request of a user changes is told in the transaction that changes it.
+/// Guarantees: no change without its entry, no entry without its change. What reconcilers and nodes change by themselves is no user's doing: events tell it.
+/// Assumes: users' changes go through SaveChanges (what is written past it, such as a key's last use, is bookkeeping); AuditTests asks every changing endpoint.</summary>
+public sealed class AuditTrail(IHttpContextAccessor accessor, TimeProvider time) : SaveChangesInterceptor
+{
+    public override async ValueTask<InterceptionResult<int>> SavingChangesAsync(DbContextEventData eventData, InterceptionResult<int> result, CancellationToken cancellationToken = default)
+    {
+        if (eventData.Context is SandboxDb db && accessor.HttpContext is { } http && await ActorAsync(db, http, cancellationToken) is { } actor)
+            Tell(db, http, actor);
+        return result;
+    }
+
+    /// <summary>Of libraries only, for what is not told: the log's own reading is asynchronous.</summary>
+    public override InterceptionResult<int> SavingChanges(DbContextEventData eventData, InterceptionResult<int> result) =>
+        eventData.Context is SandboxDb db && Changed(db).Any() ? throw new InvalidOperationException("Changes are saved asynchronously, or the audit log would miss them.") : result;
+
+    private sealed record Actor(Guid Project, string Id, string Name);
+
+    /// <summary>Null: not a user.</summary>
+    private static async Task<Actor?> ActorAsync(SandboxDb db, HttpContext http, CancellationToken ct)
+    {
+        var name = http.User.FindFirstValue(ClaimTypes.Name);
+        if (http.User.Role() is not null) return new(http.User.ProjectId(), http.User.ActorId(), name!);
+        // A machine that joins acts for whoever has made its token.
+        return http.User.FindFirstValue(Schemes.JoinTokenClaim) is { } token
+            ? new(await db.Projects.Where(p => p.Operates).Select(p => p.Id).SingleAsync(ct), $"joinToken:{token}", name!)
+            : null;
+    }
+
+    private void Tell(SandboxDb db, HttpContext http, Actor actor)
+    {
+        // Left over from an attempt that the database refused.
+        foreach (var stale in db.ChangeTracker.Entries<AuditEntry>().Where(e => e.State == EntityState.Added).ToList()) stale.State = EntityState.Detached;
+        foreach (var row in Changed(db).ToList()) db.AuditEntries.Add(Entry(row, http, actor, time.GetUtcNow()));
+    }
+
+    private static IEnumerable<EntityEntry> Changed(SandboxDb db) =>
+        db.ChangeTracker.Entries().Where(e => e.State is EntityState.Added or EntityState.Modified or EntityState.Deleted && !AuditViews.NotTold.Contains(e.Metadata.ClrType));
+
+    private static AuditEntry Entry(EntityEntry row, HttpContext http, Actor actor, DateTimeOffset now)
+    {
+        var before = row.State == EntityState.Added ? null : AuditViews.Describe(row.OriginalValues.ToObject());
+        var after = row.State == EntityState.Deleted ? null : AuditViews.Describe(row.Entity);
+        var subject = (after ?? before)!;
+        return new AuditEntry
+        {
+            At = now,
+            ProjectId = actor.Project,
+            ActorId = actor.Id,
+            ActorName = actor.Name,
+            RemoteAddress = http.Connection.RemoteIpAddress?.ToString(),
+            Action = $"{http.Request.Method} {Route(http)}",
+            SubjectType = subject.Type,
+            SubjectId = subject.Id,
+            SubjectName = subject.Name,
+            Before = AuditViews.Json(before?.Shown),
+            After = AuditViews.Json(after?.Shown),
+        };
+    }
+
+    /// <summary>As the documentation names it: without constraints, without a slash at its end.</summary>
+    public static string Route(HttpContext http) =>
+        http.GetEndpoint() is RouteEndpoint { RoutePattern: var pattern } ? "/" + string.Join('/', pattern.PathSegments.Select(s => s.Parts[0] switch
+        {
+            Microsoft.AspNetCore.Routing.Patterns.RoutePatternLiteralPart literal => literal.Content,
+            Microsoft.AspNetCore.Routing.Patterns.RoutePatternParameterPart parameter => $"{{{parameter.Name}}}",
+            _ => "?",
+        })) : http.Request.Path;
+}

@@ -1,0 +1,59 @@
+namespace Api.Http;
+
+/// <summary>Every code that an answer of the API can carry, with its status, what it says, and the tags of the endpoints that give it (none: any). The document of the API is written from it;
+/// a test reads the sources and finds a code that is not here.</summary>
+public static class ErrorCodes
+{
+    public sealed record ErrorCode(string Code, int Status, string Says, params string[] Tags);
+
+    public static readonly IReadOnlyList<ErrorCode> All =
+    [
+        new("invalid_request", 400, "The request could not be read: its body is not the JSON that is expected, or a parameter has another type."),
+        new("idempotency_key_invalid", 400, "Idempotency-Key takes one value of 1 to 255 visible ASCII characters."),
+        new("unauthenticated", 401, "No key was sent, or it is not known, has expired, or was rotated away."),
+        new("unknown_key", 401, "The key in the body is not known, or has expired.", "Session"),
+        new("join_token_invalid", 401, "The join token is not known, or has expired.", "Nodes"),
+        new("forbidden", 403, "The key's role, or its project, may not do that."),
+        new("foreign_origin", 403, "A request by cookie came from another origin than the service's own page."),
+        new("request_header_missing", 403, "A request by cookie that changes something needs the header X-Sandbox-Request: 1."),
+        new("sign_in_refused", 403, "The identity provider's answer could not be taken, or names no project or role.", "Session"),
+        new("not_found", 404, "There is nothing at this address."),
+        new("sandbox_not_found", 404, "There is no such sandbox in the caller's project.", "Sandboxes", "Faults"),
+        new("key_not_found", 404, "There is no such key in the caller's project.", "Keys"),
+        new("project_not_found", 404, "There is no such project.", "Projects", "Sandboxes", "Keys"),
+        new("node_not_found", 404, "There is no such node.", "Nodes"),
+        new("device_not_found", 404, "There is no such device.", "Devices"),
+        new("method_not_allowed", 405, "The address does not take that method."),
+        new("changed_meanwhile", 409, "Somebody else changed it at the same time."),
+        new("idempotency_in_progress", 409, "A request with that Idempotency-Key is being done."),
+        new("quota_exceeded", 409, "A quota of the project is used up; errors names which.", "Sandboxes"),
+        new("name_taken", 409, "The name is taken.", "Sandboxes", "Projects"),
+        new("wrong_phase", 409, "The sandbox is in a phase in which that cannot be done.", "Sandboxes"),
+        new("being_deleted", 409, "The sandbox is being deleted.", "Sandboxes"),
+        new("too_many_keys", 409, "The project has as many keys as it may.", "Keys", "Projects"),
+        new("last_admin_key", 409, "It is the project's last admin key that does not expire.", "Keys"),
+        new("too_many_projects", 409, "There are as many projects as there may be.", "Projects"),
+        new("project_not_empty", 409, "The project has sandboxes.", "Projects"),
+        new("operating_project", 409, "The project runs the service.", "Projects"),
+        new("not_quarantined", 409, "The device is not quarantined.", "Devices"),
+        new("too_many_join_tokens", 409, "There are as many join tokens as there may be.", "Nodes"),
+        new("join_token_used", 409, "Another machine has used the join token.", "Nodes"),
+        new("node_exists", 409, "There is a node of that name.", "Nodes"),
+        new("node_in_use", 409, "The node reports and cannot be replaced.", "Nodes"),
+        new("precondition_failed", 412, "It has changed since the version that If-Match names."),
+        new("body_too_large", 413, "The body is larger than 256 KiB."),
+        new("unsupported_media_type", 415, "Send application/json in UTF-8."),
+        new("validation_failed", 422, "Fields or parameters are not valid; errors names each with what it takes."),
+        new("idempotency_key_reused", 422, "The Idempotency-Key was used for another request."),
+        new("image_not_found", 422, "No node has the image.", "Sandboxes"),
+        new("device_class_not_found", 422, "No node has devices of the class.", "Sandboxes"),
+        new("precondition_required", 428, "If-Match is missing."),
+        new("rate_limited", 429, "Too many requests, or too many secrets that were not good; Retry-After says when to come again."),
+        new("internal_error", 500, "Something failed on the service's side."),
+        new("database_unavailable", 503, "The database does not answer; Retry-After says when to come again."),
+    ];
+
+    public static IEnumerable<ErrorCode> Of(int status, string tag, bool signedIn, bool post) => All.Where(c => c.Status == status && (c.Tags.Length == 0 || c.Tags.Contains(tag))
+        && (c.Status is not (401 or 403) || signedIn != (c.Code is "unknown_key" or "join_token_invalid" or "sign_in_refused"))
+        && (post || !c.Code.StartsWith("idempotency", StringComparison.Ordinal)));
+}

@@ -1,0 +1,50 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Contracts;
+
+namespace Api.Http;
+
+/// <summary>What bodies look like, for the document of the API: values of the records themselves, so that they cannot name a field that is not there.</summary>
+public static class OpenApiExamples
+{
+    private static readonly DateTimeOffset At = new(2026, 1, 2, 3, 4, 5, TimeSpan.Zero);
+    private static readonly Guid Id = new("019a4c4e-7d60-7b11-9b5e-6f0d3a8f2c10");
+
+    private static readonly Dictionary<Type, object> Values = new object[]
+    {
+        new SandboxCreate("train-1", "guest", 2, 1024, [new("edu", 1)], Viommu.Smmuv3, new(3600, LeaseEnd.Delete), new Dictionary<string, string> { ["app"] = "train" }, "#!/bin/sh\necho ready\n", null, Vmm.Qemu, null),
+        new SandboxPatch(new Dictionary<string, string?> { ["app"] = "serve", ["old"] = null }),
+        new SandboxesDeleted(100, Id.ToString()),
+        new ProjectCreate("vision", new(20, 64, 131_072, new Dictionary<string, int?> { ["edu"] = 4 })),
+        new ProjectPatch(new(null, 128, null, null)),
+        new ProjectView(Id, "vision", false, new(20, 64, 131_072, new Dictionary<string, int> { ["edu"] = 4 }), new(3, 6, 3072, new Dictionary<string, int> { ["edu"] = 1 }), At),
+        new KeyCreate("ci", Role.Operator, At.AddYears(1)),
+        new KeyRotate(3600),
+        new KeyView(Id, "ci", Role.Operator, "sbx_Hq3vT0aZ", At, At.AddYears(1), At.AddDays(1), null),
+        new SessionCreate("sbx_…"),
+        new SessionView("ci", "vision", Role.Operator, false),
+        new DeviceQuarantine("Its fan is loud."),
+        new JoinTokenCreate("host-7", 3600, null),
+        new NodeJoin(Id),
+        new DeviceClassView("edu", "QEMU's teaching device: a DMA engine without PASID, ATS or PRI.", Origin.Emulated, 4, 3),
+        new ImageView("guest", "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae", "arm64", "6.12", true, 31_457_280, null),
+        new EventView(42, At, "sandbox.phaseChanged", Id, "train-1", "Running", "train-1 is Running.", Phase.Running),
+    }.ToDictionary(v => v.GetType());
+
+    private static readonly HashSet<Type> Bodies =
+    [
+        typeof(SandboxCreate), typeof(SandboxPatch), typeof(AcceleratorRequest), typeof(LeaseRequest), typeof(ProjectCreate), typeof(ProjectPatch), typeof(QuotasPatch),
+        typeof(KeyCreate), typeof(KeyRotate), typeof(SessionCreate), typeof(DeviceQuarantine), typeof(JoinTokenCreate), typeof(NodeJoin),
+    ];
+
+    /// <summary>Of a body that is sent, what is missing is null, and null is the default.</summary>
+    public static bool IsBody(Type type) => Bodies.Contains(type);
+
+    public static JsonNode? Of(Type type)
+    {
+        if (!Values.TryGetValue(type, out var value)) return null;
+        var example = JsonSerializer.SerializeToNode(value, type, JsonSerializerOptions.Web)!;
+        if (IsBody(type)) foreach (var name in example.AsObject().Where(p => p.Value is null).Select(p => p.Key).ToList()) example.AsObject().Remove(name);
+        return example;
+    }
+}
