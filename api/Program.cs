@@ -56,7 +56,7 @@ builder.Services.AddSingleton<HubFailures>().AddSingleton<HubAccess>();
 builder.Services.AddSignalR(o => { o.MaximumReceiveMessageSize = 8 * 1024 * 1024; o.AddFilter<HubFailures>(); })
     .AddHubOptions<DashboardHub>(o => { o.MaximumReceiveMessageSize = 32 * 1024; o.AddFilter<HubAccess>(); });
 
-builder.Services.AddSingleton<ConsoleRelay>().AddSingleton<FaultLive>().AddSingleton<FaultLatest>().AddSingleton<FaultIntake>().AddSingleton<NodePlans>().AddSingleton<AnsweredReports>().AddSingleton<NodeSync>().AddSingleton<NodeInventories>().AddSingleton<RefusedMachines>();
+builder.Services.AddSingleton<ConsoleRelay>().AddSingleton<OpenConnections>().AddSingleton<FaultLive>().AddSingleton<FaultLatest>().AddSingleton<FaultIntake>().AddSingleton<NodePlans>().AddSingleton<AnsweredReports>().AddSingleton<NodeSync>().AddSingleton<NodeInventories>().AddSingleton<RefusedMachines>();
 builder.Services.AddScoped<SandboxWishes>().AddScoped<StormPolicies>().AddScoped<DeviceQuarantines>().AddScoped<NodeJoining>();
 builder.Services.AddSingleton(EventSettings.Read(builder.Configuration)).AddSingleton<EventStreams>();
 AddHosted<EventSignal>();

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Security.Claims;
 using Api.Data;
 using Api.Http;
 using Api.Reconciliation;
@@ -7,17 +8,18 @@ using Microsoft.EntityFrameworkCore;
 
 namespace Api.Dashboard;
 
-/// <summary>The dashboard's connections to this replica, which outlive the request that opened them.</summary>
+/// <summary>What outlives the check of the request that opened it, on this replica: the dashboard's connections and event streams.</summary>
 public sealed class OpenConnections
 {
-    public sealed record Connection(HubCallerContext Context, Guid? Key, Guid? Session, DateTimeOffset OpenedAt);
+    public sealed record Connection(Action Abort, Guid? Key, Guid? Session, DateTimeOffset OpenedAt);
 
     private readonly ConcurrentDictionary<string, Connection> open = new();
 
     public IReadOnlyCollection<Connection> All => [.. open.Values];
 
-    public void Add(HubCallerContext connection, DateTimeOffset now) =>
-        open[connection.ConnectionId] = new(connection, connection.User?.KeyId(), connection.User?.SessionId(), now);
+    public void Add(HubCallerContext connection, DateTimeOffset now) => Add(connection.ConnectionId, connection.User, connection.Abort, now);
+
+    public void Add(string id, ClaimsPrincipal? user, Action abort, DateTimeOffset now) => open[id] = new(abort, user?.KeyId(), user?.SessionId(), now);
 
     public void Remove(string id) => open.TryRemove(id, out _);
 }
@@ -42,7 +44,7 @@ public sealed class ConnectionWatch(IServiceScopeFactory scopes, OpenConnections
         var goodSessions = sessions.Count == 0 ? [] : await db.Sessions.Where(s => sessions.Contains(s.Id) && s.ExpiresAt > now).Select(s => s.Id).ToHashSetAsync(ct);
         foreach (var connection in open)
             if (connection.Key is { } key && !(goodKeys.TryGetValue(key, out var rotated) && StillGood(connection, rotated, now)) || connection.Session is { } session && !goodSessions.Contains(session))
-                connection.Context.Abort();
+                connection.Abort();
     }
 
     /// <summary>Not when it may have been opened with a secret that has been rotated away since. A session has its own end.</summary>

@@ -3,6 +3,7 @@ using System.Net.Mime;
 using System.Security.Claims;
 using System.Text;
 using System.Text.Json;
+using Api.Dashboard;
 using Api.Data;
 using Api.Http;
 using Microsoft.EntityFrameworkCore;
@@ -19,7 +20,7 @@ public static class EventStream
     public static readonly TimeSpan Heartbeat = TimeSpan.FromSeconds(15);
     private const int Batch = 200;
 
-    public static async Task<IResult> GetAsync(HttpContext http, IServiceScopeFactory scopes, EventSignal signal, EventStreams streams, IHostApplicationLifetime host, TimeProvider time,
+    public static async Task<IResult> GetAsync(HttpContext http, IServiceScopeFactory scopes, EventSignal signal, EventStreams streams, OpenConnections connections, IHostApplicationLifetime host, TimeProvider time,
         CancellationToken ct, long? after = null, Guid? sandbox = null, string[]? type = null)
     {
         if (after < 0) return ApiProblem.Validation("after", "takes a number of at least 0");
@@ -38,25 +39,41 @@ public static class EventStream
             from = after ?? await EventReading.LastNumberAsync(db, project, ct);
             if (await EventReading.ReadAsync(db, project, from, null, null, 1, ct) is EventReading.Reading.Expired expired) return EventEndpoints.Expired(expired);
         }
-        var key = http.User.FindFirstValue(Schemes.KeyClaim)!;
-        if (!streams.TryOpen(key)) return ApiProblem.Of(429, "too_many_streams", $"A key has at most {EventStreams.MostOfAKey} event streams open; close one first.");
+        var actor = http.User.ActorId();
+        if (!streams.TryOpen(actor)) return ApiProblem.Of(429, "too_many_streams", $"A key has at most {EventStreams.MostOfAKey} event streams open; close one first.");
+        var id = $"events {http.Connection.Id} {http.TraceIdentifier}";
+        using var ends = CancellationTokenSource.CreateLinkedTokenSource(ct, host.ApplicationStopping);
+        // A watch that has just looked may hold it a moment longer than the stream is open.
+        connections.Add(id, http.User, () => Abort(ends), time.GetUtcNow());
         try
         {
-            using var ends = CancellationTokenSource.CreateLinkedTokenSource(ct, host.ApplicationStopping);
-            await WriteAsync(http, scopes, signal, time, new(project, key, type is null or [] ? null : EventFilter.Like(type), sandbox), from, ends.Token);
+            await WriteAsync(http, scopes, signal, time, new(project, type is null or [] ? null : EventFilter.Like(type), sandbox), from, ends.Token);
         }
-        catch (OperationCanceledException) when (ct.IsCancellationRequested || host.ApplicationStopping.IsCancellationRequested)
+        catch (OperationCanceledException) when (ends.IsCancellationRequested)
         {
-            // The reader has gone, or is to come back to another replica.
+            // The reader has gone, may not read any more, or is to come back to another replica.
         }
         finally
         {
-            streams.Close(key);
+            connections.Remove(id);
+            streams.Close(actor);
         }
         return Results.Empty;
     }
 
-    private sealed record Wanted(Guid Project, string Key, string[]? Like, Guid? Subject);
+    private static void Abort(CancellationTokenSource stream)
+    {
+        try
+        {
+            stream.Cancel();
+        }
+        catch (ObjectDisposedException)
+        {
+            // It has ended by itself.
+        }
+    }
+
+    private sealed record Wanted(Guid Project, string[]? Like, Guid? Subject);
 
     private static async Task WriteAsync(HttpContext http, IServiceScopeFactory scopes, EventSignal signal, TimeProvider time, Wanted wanted, long from, CancellationToken ct)
     {
@@ -74,7 +91,6 @@ public static class EventStream
             await using (var scope = scopes.CreateAsyncScope())
             {
                 var db = scope.ServiceProvider.GetRequiredService<SandboxDb>();
-                if (time.GetElapsedTime(beat) >= Heartbeat && !await IsKnownAsync(db, wanted.Key, ct)) return;
                 var last = await EventReading.LastNumberAsync(db, wanted.Project, ct);
                 if (await EventReading.ReadAsync(db, wanted.Project, from, wanted.Like, wanted.Subject, Batch, ct) is not EventReading.Reading.Rows { Events: var rows }) return;
                 foreach (var row in rows) Append(text, row);
@@ -93,8 +109,6 @@ public static class EventStream
             if (left > TimeSpan.Zero) await signal.WaitAsync(next, left, ct);
         }
     }
-
-    private static async Task<bool> IsKnownAsync(SandboxDb db, string key, CancellationToken ct) => Guid.TryParse(key, out var id) && await db.ApiKeys.AnyAsync(k => k.Id == id, ct);
 
     // No event field: every event is a "message", so that a reader needs no list of types.
     private static void Append(StringBuilder text, Event row) =>

@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using Microsoft.AspNetCore.Authorization;
+using Microsoft.AspNetCore.Http.Metadata;
 using Microsoft.AspNetCore.Mvc;
 using Microsoft.AspNetCore.OpenApi;
 using Microsoft.OpenApi;
@@ -21,6 +22,7 @@ public static class OpenApiDocument
         ["Sandboxes"] = "Guests and their devices.",
         ["Faults"] = "Faults of sandboxes over time.",
         ["Events"] = "What happened.",
+        ["Webhooks"] = "Where events are posted to, and what became of it.",
         ["Images"] = "What guests are started from.",
         ["Devices"] = "Functions of nodes that guests are given.",
         ["Nodes"] = "Hosts that run guests.",
@@ -37,6 +39,8 @@ public static class OpenApiDocument
             foreach (var server in document.Servers ?? []) server.Url = server.Url?.TrimEnd('/');
             foreach (var tag in document.Tags ?? new HashSet<OpenApiTag>()) tag.Description = Tags.GetValueOrDefault(tag.Name ?? "");
             document.Components ??= new();
+            // What a patch is read as, which the document tells by its own type.
+            document.Components.Schemas?.Remove(nameof(JsonObject));
             document.Components.SecuritySchemes = new Dictionary<string, IOpenApiSecurityScheme>
             {
                 [Bearer] = new OpenApiSecurityScheme { Type = SecuritySchemeType.Http, Scheme = "bearer", Description = "An API key, sbx_…" },
@@ -45,10 +49,10 @@ public static class OpenApiDocument
             };
             return Task.CompletedTask;
         });
-        options.AddOperationTransformer((operation, context, _) =>
+        options.AddOperationTransformer(async (operation, context, ct) =>
         {
             Describe(operation, context);
-            return Task.CompletedTask;
+            await PatchedAsync(operation, context, ct);
         });
         options.AddSchemaTransformer((schema, context, _) =>
         {
@@ -79,6 +83,15 @@ public static class OpenApiDocument
             Description = "Of single fields or parameters, by name.",
             AdditionalProperties = new OpenApiSchema { Type = JsonSchemaType.Array, Items = new OpenApiSchema { Type = JsonSchemaType.String } },
         };
+    }
+
+    /// <summary>What takes a JSON merge patch reads it as any object, for null and missing differ: its body is of the type that the endpoint says it accepts.</summary>
+    private static async Task PatchedAsync(OpenApiOperation operation, OpenApiOperationTransformerContext context, CancellationToken ct)
+    {
+        var accepts = context.Description.ActionDescriptor.EndpointMetadata.OfType<IAcceptsMetadata>().LastOrDefault(a => a.ContentTypes.Contains(MergePatch.ContentType));
+        if (accepts?.RequestType is not { } body || operation.RequestBody?.Content is not { } content || context.Document is not { } document) return;
+        document.AddComponent(body.Name, await context.GetOrCreateSchemaAsync(body, null, ct));
+        foreach (var media in content.Values) media.Schema = new OpenApiSchemaReference(body.Name, document);
     }
 
     private static void Describe(OpenApiOperation operation, OpenApiOperationTransformerContext context)

@@ -23,6 +23,10 @@ public static class OpenApiExamples
         new KeyView(Id, "ci", Role.Operator, "sbx_Hq3vT0aZ", At, At.AddYears(1), At.AddDays(1), null),
         new SessionCreate("sbx_…"),
         new SessionView("ci", "vision", Role.Operator, false),
+        new WebhookCreate("https://example.com/hook", "The deployment's", ["sandbox.*"], new Dictionary<string, string> { ["team"] = "red" }, null, null),
+        new WebhookPatch(null, null, null, null, true),
+        new WebhookRotate(86_400, null),
+        new WebhookRedeliver(At),
         new DeviceQuarantine("Its fan is loud."),
         new JoinTokenCreate("host-7", 3600, null),
         new NodeJoin(Id),
@@ -35,6 +39,7 @@ public static class OpenApiExamples
     [
         typeof(SandboxCreate), typeof(SandboxPatch), typeof(AcceleratorRequest), typeof(LeaseRequest), typeof(ProjectCreate), typeof(ProjectPatch), typeof(QuotasPatch),
         typeof(KeyCreate), typeof(KeyRotate), typeof(SessionCreate), typeof(DeviceQuarantine), typeof(JoinTokenCreate), typeof(NodeJoin),
+        typeof(WebhookCreate), typeof(WebhookPatch), typeof(WebhookRotate), typeof(WebhookRedeliver),
     ];
 
     /// <summary>Of a body that is sent, what is missing is null, and null is the default.</summary>

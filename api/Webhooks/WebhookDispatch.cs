@@ -21,6 +21,7 @@ public sealed class WebhookDispatch : Reconciler
     private readonly ProtectedSecrets secrets;
     private readonly TimeProvider clock;
     private Guid lastEndpoint;
+    private bool disposed;
 
     public WebhookDispatch(IServiceScopeFactory scopes, DeliveryResults results, WebhookClient client, ProtectedSecrets secrets, TimeProvider time, ILogger<WebhookDispatch> log) : base(time, TimeSpan.FromSeconds(1), log)
     {
@@ -30,8 +31,7 @@ public sealed class WebhookDispatch : Reconciler
 
     protected override async Task PassAsync(CancellationToken ct)
     {
-        // To the millisecond: the database would round a lease, and it must be known again.
-        var now = Milliseconds(clock.GetUtcNow());
+        var now = clock.GetUtcNow();
         foreach (var (id, lane) in lanes)
             if (lane.IsForgotten) lanes.TryRemove(id, out _);
         var (rooms, others, most) = SendingRooms.Of(lanes.Values.Select(l => l.Describe()));
@@ -62,17 +62,16 @@ public sealed class WebhookDispatch : Reconciler
         await base.StopAsync(cancellationToken);
         using var patience = new CancellationTokenSource(Farewell);
         await Task.WhenAll(lanes.Values.Select(l => l.CloseAsync(patience.Token)));
-        await cutOff.CancelAsync();
+        if (!disposed) await cutOff.CancelAsync();
     }
 
     public override void Dispose()
     {
+        disposed = true;
         results.Stored -= Wake;
         cutOff.Dispose();
         base.Dispose();
     }
 
     private EndpointLane Lane(Guid endpoint) => lanes.GetOrAdd(endpoint, id => new EndpointLane(id, client, clock, results.Add, cutOff.Token));
-
-    private static DateTimeOffset Milliseconds(DateTimeOffset at) => new(at.Ticks - (at.Ticks % TimeSpan.TicksPerMillisecond), at.Offset);
 }

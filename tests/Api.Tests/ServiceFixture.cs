@@ -66,12 +66,12 @@ public sealed class ServiceFixture : IAsyncLifetime
 
     /// <summary>An admin's client of another project, by the replica.</summary>
     public async Task<HttpClient> TenantClientAsync(string name, WebApplicationFactory<Api.Data.SandboxDb>? replica = null) =>
-        ClientOf((await TenantAsync(name, new { maxSandboxes = 1000, maxVcpus = 1000 })).Secret, replica);
+        ClientOf((await TenantAsync(name, new { maxSandboxes = 1000 }, replica)).Secret, replica);
 
     /// <summary>A project that does not run the service, and an admin of it.</summary>
-    public async Task<Tenant> TenantAsync(string name, object? quotas = null)
+    public async Task<Tenant> TenantAsync(string name, object? quotas = null, WebApplicationFactory<Api.Data.SandboxDb>? replica = null)
     {
-        using var client = Client();
+        using var client = Client(replica);
         using var created = await client.PostAsJsonAsync("/v1/projects", new { name, quotas });
         Assert.Equal(System.Net.HttpStatusCode.Created, created.StatusCode);
         var project = (await created.Content.ReadFromJsonAsync<ProjectView>())!;

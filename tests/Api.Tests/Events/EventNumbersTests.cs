@@ -45,8 +45,12 @@ public sealed class EventNumbersTests(ServiceFixture service) : IClassFixture<Se
         }
         using var operators = service.Client();
         Assert.Contains(await ListAsync(operators), e => e.Type is EventType.NodeJoined or EventType.NodePhase);
-        using var list = await two.GetAsync("/v1/sandboxes?limit=1", Ct);
-        Assert.Equal((await ListAsync(two))[^1].Number.ToString(System.Globalization.CultureInfo.InvariantCulture), list.Headers.GetValues("X-Event-Number").Single());
+        // Placing them goes on meanwhile.
+        await Eventually.Async(async () =>
+        {
+            using var list = await two.GetAsync("/v1/sandboxes?limit=1", Ct);
+            return list.Headers.GetValues("X-Event-Number").Single() == (await ListAsync(two))[^1].Number.ToString(System.Globalization.CultureInfo.InvariantCulture);
+        }, "the list tells the last event's number");
     }
 
     [Fact]

@@ -52,6 +52,7 @@ public sealed partial class OpenApiTests(ServiceFixture service) : IClassFixture
             foreach (var (status, response) in operation["responses"]!.AsObject().Where(r => r.Key[0] is '4' or '5'))
             {
                 Assert.Matches("`[a-z_]+`: ", response!["description"]!.GetValue<string>());
+                Assert.True(response["content"]?["application/problem+json"]?["examples"] is not null, $"{name} {status}");
                 Assert.True(response["content"]!["application/problem+json"]!["examples"]!.AsObject().Count > 0, $"{name} {status}");
             }
             if (!open) foreach (var status in (string[])["401", "429", "503"]) Assert.True(operation["responses"]!.AsObject().ContainsKey(status), $"{name} {status}");

@@ -1,6 +1,7 @@
 using System.Net;
 using System.Net.Http.Json;
 using Api.Data;
+using Api.Webhooks;
 using Api.Events;
 using Contracts;
 using Microsoft.AspNetCore.Hosting;
@@ -46,6 +47,13 @@ public sealed class WebhookBench : IAsyncDisposable
         b.UseSetting("Webhooks:AllowHttp", "true").UseSetting("Webhooks:AllowedNetworks", "127.0.0.0/8");
         configure?.Invoke(b);
     });
+
+    /// <summary>The dispatch has looked at the present time. A clock that jumps while it looks would else be seen a period later, which a clock that stands never reaches.</summary>
+    public async Task LookedAsync()
+    {
+        var dispatch = (WebhookDispatch)Replica.Services.GetService(typeof(WebhookDispatch))!;
+        await Eventually.Async(() => { dispatch.Wake(); return dispatch.LastPassAt == Time.GetUtcNow(); }, "the dispatch has looked", TimeSpan.FromSeconds(30));
+    }
 
     public static string[] Types(params string[] types) => types;
 

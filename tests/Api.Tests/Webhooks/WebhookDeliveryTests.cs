@@ -133,6 +133,7 @@ public sealed class WebhookDeliveryTests(ServiceFixture service) : IClassFixture
         await bench.HappenAsync(Guid.NewGuid());
         await Eventually.Async(() => receiver.Received.Count == 1, "it is told", _patience);
         bench.Time.Advance(TimeSpan.FromSeconds(61));
+        await bench.LookedAsync();
         await bench.HappenAsync(Guid.NewGuid());
         await Eventually.Async(() => receiver.Received.Count == 2, "the second is told", _patience);
         Assert.Equal([(true, true, 2), (false, true, 1)], receiver.Received.Select(r => (r.IsSignedWith(own), r.IsSignedWith(rotated.Secret), r.Signature.Split(' ').Length)));

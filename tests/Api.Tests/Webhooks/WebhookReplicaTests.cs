@@ -33,6 +33,7 @@ public sealed class WebhookReplicaTests(ServiceFixture service) : IClassFixture<
         await using var survivor = await WebhookBench.StartAsync(service, fakeTime: true);
         Assert.Single(receiver.Received);
         survivor.Time.Advance(TimeSpan.FromMinutes(2));
+        await survivor.LookedAsync();
         await Eventually.Async(async () => await service.ScalarAsync($"SELECT count(*) FROM webhook_deliveries WHERE endpoint_id = '{id}' AND state = 'Succeeded'") == 2, "what it had claimed comes back", _patience);
         Assert.Equal([1, 1, 2], receiver.Received.Select(r => r.Payload.Data.Number!.Value));
         Assert.Equal(receiver.Received[0].Id, receiver.Received[1].Id);

@@ -16,16 +16,10 @@ public sealed class WebhookScheduleTests(ServiceFixture service) : IClassFixture
     {
         var had = receiver.Received.Count;
         bench.Time.SetUtcNow(due.AddMilliseconds(-2));
-        await IdleAsync(bench);
+        await bench.LookedAsync();
         Assert.Equal(had, receiver.Received.Count);
         bench.Time.SetUtcNow(due.AddMilliseconds(2));
-    }
-
-    /// <summary>The dispatch has looked once more and found nothing.</summary>
-    private static async Task IdleAsync(WebhookBench bench)
-    {
-        var dispatch = (WebhookDispatch)bench.Replica.Services.GetService(typeof(WebhookDispatch))!;
-        await Eventually.Async(() => { dispatch.Wake(); return dispatch.LastPassAt == bench.Time.GetUtcNow(); }, "the dispatch has looked", _patience);
+        await bench.LookedAsync();
     }
 
     [Fact]
@@ -70,6 +64,7 @@ public sealed class WebhookScheduleTests(ServiceFixture service) : IClassFixture
         Assert.Equal([1, 2, 4], receiver.Received.Select(r => r.Payload.Data.Number!.Value).Order());
         mended = true;
         bench.Time.Advance(TimeSpan.FromSeconds(6));
+        await bench.LookedAsync();
         await Eventually.Async(async () => (await bench.DeliveriesAsync(id, "&state=Succeeded")).Count == 4, "the rest follows", _patience);
         Assert.Equal([1, 1, 3], receiver.Received.Where(r => r.Payload.Data.SubjectId == bad).Select(r => r.Payload.Data.Number!.Value));
     }
@@ -101,17 +96,17 @@ public sealed class WebhookScheduleTests(ServiceFixture service) : IClassFixture
         var id = (await bench.CreateAsync(receiver.Url)).Webhook.Id;
         await bench.HappenAsync([.. Enumerable.Range(0, 40).Select(_ => Guid.NewGuid())]);
         await Eventually.Async(async () => receiver.Received.Count >= 5 && (await bench.DeliveriesAsync(id)).Count(d => d.Attempts == 0 && d.DueAt > bench.Time.GetUtcNow()) + receiver.Received.Count >= 8, "the breaker opens", _patience);
-        await IdleAsync(bench);
+        await bench.LookedAsync();
         var tried = receiver.Received.Count;
         Assert.InRange(tried, 5, 5 + EndpointLane.MostAtOnce);
         bench.Time.Advance(TimeSpan.FromSeconds(10));
-        await IdleAsync(bench);
+        await bench.LookedAsync();
         Assert.Equal(tried, receiver.Received.Count);
         receiver.AnswerWith(200);
         await Eventually.Async(async () =>
         {
             bench.Time.Advance(TimeSpan.FromSeconds(1));
-            await IdleAsync(bench);
+            await bench.LookedAsync();
             return (await bench.DeliveriesAsync(id, "&state=Succeeded")).Count == 40;
         }, "all are told once it answers", TimeSpan.FromSeconds(60));
         Assert.All(await bench.DeliveriesAsync(id), d => Assert.InRange(d.Attempts, 1, 2));
@@ -131,10 +126,12 @@ public sealed class WebhookScheduleTests(ServiceFixture service) : IClassFixture
         for (var attempts = 1; (view = await bench.ViewAsync(id)).Enabled; attempts++)
         {
             Assert.InRange(attempts, 1, 20);
-            await Eventually.Async(async () => (await bench.DeliveriesAsync(id)).Sum(d => d.Attempts) == attempts, $"attempt {attempts} is recorded", _patience);
+            // When one is given up the next of its subject follows at once: that may be seen already.
+            attempts = (await Eventually.GetAsync(async () => (await bench.DeliveriesAsync(id)).Sum(d => d.Attempts) is var sum && sum >= attempts ? (int[])[sum] : null, $"attempt {attempts} is recorded", _patience))[0];
             if (!(await bench.ViewAsync(id)).Enabled) continue;
             Assert.True(bench.Time.GetUtcNow() - began < TimeSpan.FromDays(5), "it is disabled after five days");
             bench.Time.SetUtcNow((await Eventually.GetAsync(async () => await bench.DeliveriesAsync(id, "&state=Pending") is [var next, ..] ? next : null, "one is pending")).DueAt!.Value.AddMilliseconds(2));
+            await bench.LookedAsync();
         }
         Assert.Equal("FailingTooLong", view.Disabled!.Reason);
         Assert.InRange((bench.Time.GetUtcNow() - began).TotalDays, 5, 6.2);
