@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using Contracts;
 using Microsoft.AspNetCore.Authorization;
 using Microsoft.AspNetCore.Http.Metadata;
 using Microsoft.AspNetCore.Mvc;
@@ -64,6 +65,8 @@ public static class OpenApiDocument
                 schema.Enum = [.. Enum.GetNames(type).Select(name => (JsonNode)name)];
             }
             if (type == typeof(ProblemDetails)) Extend(schema);
+            // The framework does not see that a map's values may be null.
+            if (type == typeof(SandboxPatch) && schema.Properties?["labels"] is OpenApiSchema { AdditionalProperties: OpenApiSchema label }) label.Type |= JsonSchemaType.Null;
             if (OpenApiExamples.IsBody(type)) schema.Required?.Clear();
             if (OpenApiExamples.Of(type) is { } example) schema.Examples = [example];
             // Within a reference the framework leaves out what a list of enums holds.
