@@ -49,9 +49,11 @@ internal static class WebhookRates
         report.Add("while one receiver hangs", Report.Median(besideOneThatHangs), "/s", "none hangs", Report.Median(delivered), "as many");
     }
 
+    private static readonly string[] Types = ["device.phaseChanged"];
+
     private static async Task<Guid> CreateAsync(RunningService service, string url, bool enabled)
     {
-        using var response = await service.Client.PostAsJsonAsync("/v1/webhooks", new { url, enabled, types = new[] { "device.phaseChanged" } });
+        using var response = await service.Client.PostAsJsonAsync("/v1/webhooks", new { url, enabled, types = Types });
         return (await response.EnsureSuccessStatusCode().Content.ReadFromJsonAsync<WebhookCreated>())!.Webhook.Id;
     }
 
