@@ -46,7 +46,7 @@ export function FaultPanel({ sandboxId }: { sandboxId: string }) {
           <LanePlot lane={lane} samples={drawn} windowSeconds={windowSeconds} gap={gap} axis={index === shown.length - 1} />
         </div>
       ))}
-      <LatencyPanel samples={drawn} windowSeconds={windowSeconds} />
+      <LatencyPanel samples={drawn} windowSeconds={windowSeconds} gap={gap} />
       {isLong && <p className="small soft lane-note" data-testid="fault-step">{drawn.length === 0 ? "Nothing is stored of this time." : `One sample every ${long.stepSeconds} s, from what is stored. What is written beside the lanes is of now.`}</p>}
       {others.length > 0 && (
         <div className="table-frame fault-types">

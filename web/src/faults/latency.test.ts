@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import type { FaultSample } from "../contracts";
-import { bucketCount, bucketWords, latencies, quantileBucket } from "./latency";
+import type { FaultSample, Origin } from "../contracts";
+import { bucketCount, bucketWords, latencies, quantileBucket, quantileWords, totalWords } from "./latency";
 
 const start = Date.parse("2026-11-26T12:00:00Z");
 const counts = (...set: [number, number][]) => {
@@ -9,26 +9,55 @@ const counts = (...set: [number, number][]) => {
   return all;
 };
 
-function sample(second: number, histogram: number[] | null, incarnation = 1): FaultSample {
+interface Told { increase?: number[]; lowerBound?: boolean; origin?: Origin }
+
+function sample(second: number, histogram: number[] | null, incarnation = 1, { increase, lowerBound = false, origin = "Simulated" }: Told = {}): FaultSample {
   const latency = histogram === null ? null : { counts: histogram, sumNanoseconds: 1 };
-  return { at: new Date(start + second * 1000).toISOString(), incarnation, readings: [{ source: "io.pageFaults", value: 1, nullReason: null, lowerBound: false, origin: "Simulated", latency }] };
+  const latencyIncrease = increase ? { histogram: { counts: increase, sumNanoseconds: 1 }, count: 1 } : null;
+  return { at: new Date(start + second * 1000).toISOString(), incarnation, readings: [{ source: "io.pageFaults", value: 1, nullReason: null, lowerBound, origin, latency, latencyIncrease }] };
 }
 
+const told = (samples: readonly FaultSample[], windowSeconds = 60, gap?: number) =>
+  latencies(samples, windowSeconds, gap).map((state) => `${totalWords(state)}; ${quantileWords(state, 0.5)}`);
+
 describe("the latencies of the time shown", () => {
-  it("are what was added since the window began", () => {
-    const samples = [sample(0, counts([3, 100])), sample(50, counts([3, 110])), sample(100, counts([3, 110], [7, 5]))];
-    expect(latencies(samples, 60)).toEqual([{ source: "io.pageFaults", origin: "Simulated", lowerBound: false, counts: counts([7, 5]), total: 5 }]);
-    expect(latencies(samples, 200)[0]?.total).toBe(15);
+  it("are what each sample added, by bucket", () => {
+    const samples = [sample(58, counts([3, 100])), sample(61, counts([3, 110])), sample(120, counts([3, 110], [7, 5]))];
+    expect(latencies(samples, 60)).toEqual([{ source: "io.pageFaults", origin: "Simulated", lowerBound: false, counts: counts([3, 10], [7, 5]), total: 15 }]);
   });
 
-  it("begin anew with another incarnation", () => {
-    expect(latencies([sample(0, counts([3, 100])), sample(1, counts([3, 1]), 2), sample(2, counts([3, 4]), 2)], 60)[0]?.total).toBe(3);
+  it.each([
+    ["one sample that tells its own increase", [sample(0, counts([3, 100]), 1, { increase: counts([3, 7]) })], "7 in the time shown; 4 µs to 8 µs"],
+    ["one sample that tells that none was added", [sample(0, counts([3, 100]), 1, { increase: counts() })], "0 in the time shown; none answered"],
+    ["one sample that tells no increase", [sample(0, counts([3, 100]))], "not known for the time shown; not known"],
+    ["live samples after one that tells its increase", [sample(0, counts([3, 100]), 1, { increase: counts([3, 7]) }), sample(1, counts([3, 101])), sample(2, counts([3, 104]))], "11 in the time shown; 4 µs to 8 µs"],
+    ["later increases, which are in the differences", [sample(0, counts([3, 5]), 1, { increase: counts([3, 5]) }), sample(1, counts([3, 6]), 1, { increase: counts([3, 1]) })], "6 in the time shown; 4 µs to 8 µs"],
+    ["live samples alone", [sample(0, counts([3, 100])), sample(1, counts([3, 101])), sample(2, counts([3, 104]))], "≥ 4 in the time shown; 4 µs to 8 µs"],
+    ["live samples alone that add none", [sample(0, counts([3, 100])), sample(1, counts([3, 100]))], "≥ 0 in the time shown; not known"],
+    ["an idle guest, seen since before", [sample(0, counts([3, 100])), sample(3, counts([3, 100])), sample(63, counts([3, 100]))], "0 in the time shown; none answered"],
+    ["a sample before that is far", [sample(0, counts([3, 50])), sample(61, counts([3, 100]), 1, { increase: counts([3, 50]) }), sample(120, counts([3, 104]))], "≥ 4 in the time shown; 4 µs to 8 µs"],
+    ["a second without a reading", [sample(0, counts([3, 2]), 1, { increase: counts() }), sample(1, null), sample(2, counts([3, 9]))], "7 in the time shown; 4 µs to 8 µs"],
+    ["a first second without a reading", [sample(0, null), sample(1, counts([3, 2])), sample(2, counts([3, 9]))], "≥ 7 in the time shown; 4 µs to 8 µs"],
+    ["a last second without a reading", [sample(0, counts([3, 2]), 1, { increase: counts([3, 2]) }), sample(1, null)], "≥ 2 in the time shown; 4 µs to 8 µs"],
+    ["a later incarnation, whose counters began at 0", [sample(0, counts([3, 100]), 1, { increase: counts([3, 1]) }), sample(1, counts([3, 20]), 2), sample(2, counts([3, 24]), 2)], "≥ 25 in the time shown; 4 µs to 8 µs"],
+    ["a later incarnation that was not read at first", [sample(0, null), sample(1, null, 2), sample(2, counts([3, 24]), 2)], "≥ 24 in the time shown; 4 µs to 8 µs"],
+    ["an incarnation that began just as the time did", [sample(0, counts([3, 100])), sample(3, counts([3, 20]), 2), sample(63, counts([3, 21]), 2)], "≥ 21 in the time shown; 4 µs to 8 µs"],
+    ["a part that went back", [sample(0, counts([3, 9]), 1, { increase: counts([3, 4]) }), sample(1, counts([3, 8], [4, 50])), sample(2, counts([3, 10], [4, 50]))], "≥ 6 in the time shown; 4 µs to 8 µs"],
+    ["nothing but what went back", [sample(0, counts([3, 9])), sample(1, counts([3, 8], [4, 50]))], "not known for the time shown; not known"],
+    ["a reading that is a lower bound", [sample(0, counts([3, 9]), 1, { increase: counts([3, 4]), lowerBound: true }), sample(1, counts([3, 9]))], "≥ 4 in the time shown; 4 µs to 8 µs"],
+    ["another origin, which is not added", [sample(0, counts([3, 9]), 1, { increase: counts([3, 9]), origin: "Hardware" }), sample(1, counts([3, 5]), 2)], "≥ 5 in the time shown; 4 µs to 8 µs"],
+  ])("are told of %s", (_, samples, words) => {
+    expect(told(samples)).toEqual([words]);
+  });
+
+  it("are compared over gaps that are as wide as the step", () => {
+    const samples = [sample(0, counts([3, 5])), sample(60, counts([3, 8])), sample(120, counts([3, 9]))];
+    expect([told(samples, 60, 300_000), told(samples, 90, 300_000)]).toEqual([["4 in the time shown; 4 µs to 8 µs"], ["4 in the time shown; 4 µs to 8 µs"]]);
   });
 
   it.each([
     ["nothing was sampled", []],
     ["the source measures none", [sample(0, null), sample(1, null)]],
-    ["a count went back", [sample(0, counts([3, 9])), sample(1, counts([3, 8], [4, 50]))]],
     ["the buckets are not ours", [sample(0, [1, 2]), sample(1, [1, 3])]],
   ])("are not told when %s", (_, samples) => {
     expect(latencies(samples, 60)).toEqual([]);
