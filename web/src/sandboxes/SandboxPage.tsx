@@ -16,7 +16,7 @@ import { ProbePanel } from "./ProbePanel";
 import { RowActions } from "./RowActions";
 import { StormPolicyDialog } from "./StormPolicyDialog";
 import { VerdictChain } from "./VerdictChain";
-import { stormPolicyWords, stormWords, viommuWords, vmmWords } from "./words";
+import { runByOf, runsGuest, stormPolicyWords, stormWords, viommuWords, vmmWords } from "./words";
 
 export function SandboxPage({ id }: { id: string }) {
   const query = useQuery({
@@ -76,7 +76,7 @@ function Details({ sandbox }: { sandbox: SandboxView }) {
         <FaultPanel sandboxId={sandbox.id} />
         <div className="columns">
           <div className="stack">
-            <ConsolePanel sandboxId={sandbox.id} name={sandbox.name} />
+            {runsGuest(sandbox) && <ConsolePanel sandboxId={sandbox.id} name={sandbox.name} />}
             <ProbePanel results={sandbox.probe} />
           </div>
           <div className="stack">
@@ -96,6 +96,7 @@ function Facts({ sandbox }: { sandbox: SandboxView }) {
   const { operate } = useRights();
   const [changing, setChanging] = useState(false);
   const guest = sandbox.guest;
+  const runBy = runByOf(sandbox);
   const labels = Object.entries(sandbox.labels);
   return (
     <section className="panel" aria-labelledby="facts-title">
@@ -107,7 +108,7 @@ function Facts({ sandbox }: { sandbox: SandboxView }) {
         <div><dt>IOMMU</dt><dd>{viommuWords[sandbox.viommu]}</dd></div>
         <div data-testid="vmm"><dt>VMM</dt><dd>{vmmWords[sandbox.vmm]}</dd></div>
         <div><dt>Node</dt><dd>{sandbox.nodeName ?? "not placed"}{sandbox.wantedNode && sandbox.wantedNode !== sandbox.nodeName ? `, wants ${sandbox.wantedNode}` : ""}</dd></div>
-        {sandbox.acceleration && sandbox.acceleration !== "None" && <div><dt>Guest run by</dt><dd>{sandbox.acceleration === "Kvm" ? "KVM" : <span className="origin Emulated">TCG, emulated</span>}</dd></div>}
+        {runBy && <div data-testid="run-by"><dt>Guest run by</dt><dd>{runBy === "Kvm" ? "KVM" : <span className="origin Emulated">TCG, emulated</span>}</dd></div>}
         {sandbox.devices.map((device) => (
           <div key={device.id} data-testid="device"><dt>Device</dt><dd className="row">{device.class} <code>{device.address}</code> <OriginBadge origin={device.origin} /></dd></div>
         ))}

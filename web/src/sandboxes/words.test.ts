@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import type { ConditionStatus, SandboxView } from "../contracts";
-import { stormPolicyWords, stormWords } from "./words";
+import type { Acceleration, ConditionStatus, SandboxView, Vmm } from "../contracts";
+import { runByOf, runsGuest, stormPolicyWords, stormWords } from "./words";
 
 const since = "2026-01-01T00:00:00Z";
 const sandbox = (status: ConditionStatus | null, reason: string | null): Pick<SandboxView, "conditions" | "failure"> => ({
@@ -20,5 +20,14 @@ describe("what is said of a storm", () => {
   it("names a policy in one line", () => {
     expect(stormPolicyWords({ perSecond: 100, windowSeconds: 30, action: "Stop", source: null })).toBe("from 100 a second over 30 s: stopped");
     expect(stormPolicyWords({ perSecond: 0.5, windowSeconds: 60, action: "None", source: "io.pageFaults" })).toBe("from 0.5 a second over 60 s of io.pageFaults: only told");
+  });
+});
+
+describe("what runs the guest", () => {
+  it.each<[Vmm, Acceleration | null, boolean, "Kvm" | "Tcg" | null]>([
+    ["Qemu", "Kvm", true, "Kvm"], ["Qemu", "Tcg", true, "Tcg"], ["Qemu", null, true, null], ["Kvmtool", "Kvm", true, "Kvm"],
+    ["Simulated", "Tcg", false, null], ["Simulated", "Kvm", false, null], ["Simulated", "None", false, null], ["Simulated", null, false, null],
+  ])("of a %s machine on a node with %s", (vmm, acceleration, guest, by) => {
+    expect([runsGuest({ vmm }), runByOf({ vmm, acceleration })]).toEqual([guest, by]);
   });
 });

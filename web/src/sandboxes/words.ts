@@ -17,6 +17,14 @@ export const viommuWords: Record<Viommu, string> = { Smmuv3: "SMMUv3", Virtio: "
 
 export const vmmWords: Record<Vmm, string> = { Qemu: "QEMU", Kvmtool: "kvmtool", Simulated: "simulated machine" };
 
+/** A simulated machine runs no guest: it has neither an accelerator of guests nor a serial console. */
+export const runsGuest = ({ vmm }: Pick<SandboxView, "vmm">): boolean => vmm !== "Simulated";
+
+/** By what the guest is run; null while no node has it, and where no guest runs. */
+export function runByOf(sandbox: Pick<SandboxView, "vmm" | "acceleration">): "Kvm" | "Tcg" | null {
+  return !runsGuest(sandbox) || sandbox.acceleration === null || sandbox.acceleration === "None" ? null : sandbox.acceleration;
+}
+
 export const stormActionWords: Record<StormAction, string> = { None: "only told", Stop: "stopped", Quarantine: "stopped, its devices quarantined" };
 
 export function stormPolicyWords(policy: StormPolicy): string {
