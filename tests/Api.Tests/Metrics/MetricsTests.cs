@@ -60,8 +60,12 @@ public sealed partial class MetricsTests(ServiceFixture service) : IClassFixture
     public Task Deployed_ForPrometheus_IsWhatPromtoolAccepts(string what, string file) =>
         PromtoolAsync(what == "config" ? ["check", "config", "--syntax-only", Deployed(file)] : ["check", what, Deployed(file)], "");
 
+    [Fact]
+    public Task Alerts_WhenApiAndWorkersTellTheSame_CountItOnce() => PromtoolAsync(["test", "rules", Deployed("prometheus/alerts.test.yml")], "");
+
     [Theory]
     [InlineData("prometheus/alerts.yml")]
+    [InlineData("prometheus/alerts.test.yml")]
     [InlineData("grafana/sandbox.json")]
     [InlineData("../docs/metrics.md")]
     public void Deployed_NamesOnlyMetricsThatAreThere(string file)
