@@ -63,7 +63,7 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Answe
 
         if (freed || gone.Count > 0) scheduler.Wake();
         var plan = await plans.ComputeAsync(db, node, ct);
-        faults.Know(nodeId, plan.Sandboxes.Select(s => s.Id));
+        faults.Know(nodeId, plan.Sandboxes.Select(s => new OwnedSandbox(s.Id, s.Incarnation, s.Spec.Vmm == Vmm.Simulated ? Origin.Simulated : report.Facts.Origin ?? Origin.Hardware)));
         return plan;
     }
 
