@@ -93,6 +93,9 @@ public sealed partial class MetricsTests(ServiceFixture service) : IClassFixture
     }
 
     [Fact]
+    public Task Alerts_OfWhatApiAndWorkerBothTell_CountItOnce() => PromtoolAsync(["test", "rules", Deployed("prometheus/alerts_test.yml")], "");
+
+    [Fact]
     public void Document_ListsEveryMetric() =>
         Assert.Empty(ServiceMetrics.All.Concat(FaultMetrics.Metrics).Select(m => m.Name).Except(MetricName.Matches(File.ReadAllText(Deployed("../docs/metrics.md"))).Select(m => m.Value)));
 
