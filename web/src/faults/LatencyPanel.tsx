@@ -14,7 +14,7 @@ function Histogram({ state }: { state: LatencyState }) {
   const counts = state.counts ?? [];
   const most = Math.max(1, ...counts);
   return (
-    <div className="lane" data-testid={`latency-${state.source}`} data-total={state.total ?? undefined}>
+    <div className="lane" data-testid={`latency-${state.source}`} data-total={state.total ?? "unknown"}>
       <div className="key">
         <div className="row"><h3>Until answered</h3><OriginBadge origin={state.origin} /></div>
         <p className="small soft"><code>{state.source}</code>: {totalWords(state)}</p>

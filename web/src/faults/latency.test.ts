@@ -29,7 +29,7 @@ describe("the latencies of the time shown", () => {
   it.each([
     ["one sample that tells its own increase", [sample(0, counts([3, 100]), 1, { increase: counts([3, 7]) })], "7 in the time shown; 4 µs to 8 µs"],
     ["one sample that tells that none was added", [sample(0, counts([3, 100]), 1, { increase: counts() })], "0 in the time shown; none answered"],
-    ["one sample that tells no increase", [sample(0, counts([3, 100]))], "not known for the time shown; not known"],
+    ["one sample that tells no increase", [sample(0, counts([3, 100]))], "not known in the time shown; not known"],
     ["live samples after one that tells its increase", [sample(0, counts([3, 100]), 1, { increase: counts([3, 7]) }), sample(1, counts([3, 101])), sample(2, counts([3, 104]))], "11 in the time shown; 4 µs to 8 µs"],
     ["later increases, which are in the differences", [sample(0, counts([3, 5]), 1, { increase: counts([3, 5]) }), sample(1, counts([3, 6]), 1, { increase: counts([3, 1]) })], "6 in the time shown; 4 µs to 8 µs"],
     ["live samples alone", [sample(0, counts([3, 100])), sample(1, counts([3, 101])), sample(2, counts([3, 104]))], "≥ 4 in the time shown; 4 µs to 8 µs"],
@@ -43,7 +43,7 @@ describe("the latencies of the time shown", () => {
     ["a later incarnation that was not read at first", [sample(0, null), sample(1, null, 2), sample(2, counts([3, 24]), 2)], "≥ 24 in the time shown; 4 µs to 8 µs"],
     ["an incarnation that began just as the time did", [sample(0, counts([3, 100])), sample(3, counts([3, 20]), 2), sample(63, counts([3, 21]), 2)], "≥ 21 in the time shown; 4 µs to 8 µs"],
     ["a part that went back", [sample(0, counts([3, 9]), 1, { increase: counts([3, 4]) }), sample(1, counts([3, 8], [4, 50])), sample(2, counts([3, 10], [4, 50]))], "≥ 6 in the time shown; 4 µs to 8 µs"],
-    ["nothing but what went back", [sample(0, counts([3, 9])), sample(1, counts([3, 8], [4, 50]))], "not known for the time shown; not known"],
+    ["nothing but what went back", [sample(0, counts([3, 9])), sample(1, counts([3, 8], [4, 50]))], "not known in the time shown; not known"],
     ["a reading that is a lower bound", [sample(0, counts([3, 9]), 1, { increase: counts([3, 4]), lowerBound: true }), sample(1, counts([3, 9]))], "≥ 4 in the time shown; 4 µs to 8 µs"],
     ["another origin, which is not added", [sample(0, counts([3, 9]), 1, { increase: counts([3, 9]), origin: "Hardware" }), sample(1, counts([3, 5]), 2)], "≥ 5 in the time shown; 4 µs to 8 µs"],
   ])("are told of %s", (_, samples, words) => {

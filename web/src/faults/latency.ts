@@ -83,7 +83,7 @@ function difference(after: readonly number[], before: readonly number[]): number
 const whole = new Intl.NumberFormat("en-GB");
 
 export function totalWords({ total, lowerBound }: Pick<LatencyState, "total" | "lowerBound">): string {
-  return total === null ? "not known for the time shown" : `${lowerBound ? "≥ " : ""}${whole.format(total)} in the time shown`;
+  return total === null ? "not known in the time shown" : `${lowerBound ? "≥ " : ""}${whole.format(total)} in the time shown`;
 }
 
 /** Nothing counted is "none answered" only when nothing can have been missed. */
