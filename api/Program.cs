@@ -57,7 +57,7 @@ builder.Services.AddSignalR(o => { o.MaximumReceiveMessageSize = 8 * 1024 * 1024
     .AddHubOptions<DashboardHub>(o => { o.MaximumReceiveMessageSize = 32 * 1024; o.AddFilter<HubAccess>(); });
 
 builder.Services.AddSingleton<ConsoleRelay>().AddSingleton<OpenConnections>().AddSingleton<FaultLive>().AddSingleton<FaultLatest>().AddSingleton<FaultIntake>().AddSingleton<NodePlans>().AddSingleton<AnsweredReports>().AddSingleton<NodeSync>().AddSingleton<NodeInventories>().AddSingleton<RefusedMachines>();
-builder.Services.AddScoped<SandboxWishes>().AddScoped<StormPolicies>().AddScoped<DeviceQuarantines>().AddScoped<NodeJoining>();
+builder.Services.AddScoped<SandboxWishes>().AddScoped<SandboxSettings>().AddScoped<StormPolicies>().AddScoped<SandboxLeases>().AddScoped<NodeCordons>().AddScoped<DeviceQuarantines>().AddScoped<NodeJoining>();
 builder.Services.AddSingleton(EventSettings.Read(builder.Configuration)).AddSingleton<EventStreams>();
 AddHosted<EventSignal>();
 AddHosted<EventRetention>();
@@ -110,6 +110,7 @@ v1.MapFaults();
 v1.MapMetrics();
 v1.MapNodes();
 v1.MapDevices();
+v1.MapPlacements();
 v1.MapImages();
 v1.MapEvents();
 v1.MapWebhooks();

@@ -31,7 +31,7 @@ public static class AuditViews
         [typeof(ApiKey)] = Of<ApiKey>(k => new("key", k.Id.ToString(), k.Name, new { k.ProjectId, k.Name, k.Role, k.Prefix, k.ExpiresAt, k.PreviousUntil })),
         [typeof(WebhookEndpoint)] = Of<WebhookEndpoint>(w => new("webhook", w.Id.ToString(), new Uri(w.Url).Host, new { w.Url, w.Description, w.Types, w.Labels, w.Disabled, w.PreviousSecretUntil, w.UpdatedAt })),
         [typeof(Session)] = Of<Session>(s => new("session", s.Id.ToString(), s.Name, new { s.KeyId, s.Subject, s.Name, s.Role, s.ExpiresAt })),
-        [typeof(Node)] = Of<Node>(n => new("node", n.Id.ToString(), n.Name, new { n.Name, n.Installation, n.Phase })),
+        [typeof(Node)] = Of<Node>(n => new("node", n.Id.ToString(), n.Name, new { n.Name, n.Installation, n.Phase, n.IsCordoned })),
         [typeof(JoinToken)] = Of<JoinToken>(t => new("joinToken", t.Id.ToString(), t.Name, new { t.Name, t.Replace, t.ExpiresAt, t.UsedBy })),
         [typeof(Device)] = Of<Device>(d => new("device", d.Id.ToString(), d.Address, new { d.NodeId, d.Address, d.Class, d.Phase, d.SandboxId, d.Quarantine, d.OperatorQuarantine })),
     };

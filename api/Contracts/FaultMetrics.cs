@@ -14,6 +14,15 @@ public static class FaultMetrics
         m.ByType is { } byType ? new Metric(byType, MetricKind.Counter, $"{m.Help.TrimEnd('.')}, by type.") : null,
         m.Duration is { } duration ? new Metric(duration, MetricKind.Histogram, $"How long they took: {m.Help}") : null]).OfType<Metric>().DistinctBy(m => m.Name), Unobserved];
 
+    /// <summary>The values of the label <c>type</c> (Arm SMMUv3, IHI 0070, 7.3; Virtio I/O Device 1.3, 5.13.6.9). A guest or a node may name others: they are counted together as
+    /// <c>other</c>, or whoever has a guest could make series without end.</summary>
+    public static readonly IReadOnlySet<string> EventTypes = new HashSet<string>(StringComparer.Ordinal)
+    {
+        "F_UUT", "C_BAD_STREAMID", "F_STE_FETCH", "C_BAD_STE", "F_BAD_ATS_TREQ", "F_STREAM_DISABLED", "F_TRANSL_FORBIDDEN", "C_BAD_SUBSTREAMID", "F_CD_FETCH", "C_BAD_CD", "F_WALK_EABT",
+        "F_TRANSLATION", "F_ADDR_SIZE", "F_ACCESS", "F_PERMISSION", "F_TLB_CONFLICT", "F_CFG_CONFLICT", "E_PAGE_REQUEST", "F_VMS_FETCH", "UNKNOWN", "DOMAIN", "MAPPING", Other,
+    };
+
+    public const string Other = "other";
     private static readonly Dictionary<string, FaultMetric> BySource = All.ToDictionary(m => m.Source, StringComparer.Ordinal);
 
     /// <summary>What one reading tells one metric.</summary>
@@ -38,11 +47,19 @@ public static class FaultMetrics
     private static IEnumerable<Line> LinesOf(FaultSample sample)
     {
         var sandbox = sample.SandboxId.ToString();
+        var others = new Dictionary<FaultMetric, SourceReading>();
         foreach (var reading in sample.Readings)
         {
             if (SourceOf(reading.Source) is not { } source)
                 continue;
             var isTotal = reading.Source == source.Source;
+            if (!isTotal && !EventTypes.Contains(TypeOf(source, reading)))
+            {
+                var sum = others.GetValueOrDefault(source)?.Value ?? 0;
+                if (reading.Value is { } value)
+                    others[source] = reading with { Source = $"{source.Source}.{Other}", Value = sum > long.MaxValue - value ? long.MaxValue : sum + value, LowerBound = reading.LowerBound || others.GetValueOrDefault(source)?.LowerBound == true };
+                continue;
+            }
             if (reading.NullReason is not null)
                 yield return new Line(Unobserved.Name, sandbox, source, reading);
             if (reading.Value is not null && (isTotal ? source.Name : source.ByType) is { } name)
@@ -50,7 +67,12 @@ public static class FaultMetrics
             if (reading.Latency is not null && isTotal && source.Duration is { } duration)
                 yield return new Line(duration, sandbox, source, reading);
         }
+        foreach (var (source, reading) in others)
+            if (source.ByType is { } name)
+                yield return new Line(name, sandbox, source, reading);
     }
+
+    private static string TypeOf(FaultMetric source, SourceReading reading) => reading.Source[(source.Source.Length + 1)..];
 
     private static void Write(MetricText text, Line line)
     {
@@ -61,9 +83,9 @@ public static class FaultMetrics
         else if (metric == source.Duration)
             text.Add(reading.Latency!, [("sandbox", sandbox), .. source.Labels, bound, origin]);
         else if (source.IsTime)
-            text.Add(TimeSpan.FromMicroseconds(reading.Value!.Value), [("sandbox", sandbox), .. source.Labels, bound, origin]);
+            text.AddMicroseconds(reading.Value!.Value, [("sandbox", sandbox), .. source.Labels, bound, origin]);
         else if (metric == source.ByType)
-            text.Add(reading.Value!.Value, ("sandbox", sandbox), ("type", reading.Source[(source.Source.Length + 1)..]), bound, origin);
+            text.Add(reading.Value!.Value, ("sandbox", sandbox), ("type", TypeOf(source, reading)), bound, origin);
         else
             text.Add(reading.Value!.Value, [("sandbox", sandbox), .. source.Labels, bound, origin]);
     }

@@ -7,6 +7,9 @@ namespace Contracts;
 /// <summary>A sample as it is sent and stored: its readings in the form of <see cref="FaultSamplesEncoding"/>, already checked.</summary>
 public readonly record struct EncodedSample(Guid SandboxId, int Incarnation, DateTimeOffset At, ReadOnlyMemory<byte> Readings)
 {
+    /// <summary>Of all its readings the origin that is nearest to hardware; <c>Simulated</c> of none.</summary>
+    public Origin Nearest { get; init; } = Origin.Simulated;
+
     public FaultSample Decode() => new(SandboxId, Incarnation, At, FaultSamplesEncoding.Decode(Readings.Span));
 }
 
@@ -21,7 +24,7 @@ public readonly record struct EncodedSample(Guid SandboxId, int Incarnation, Dat
 //   varint   = LEB128 of 0 to 2^63-1: 7 bits a byte, the least significant first, in as few bytes as it takes
 // Guarantees: whatever the bytes are, checking them ends and allocates nothing for a reading, and what is read is well formed (IsWellFormed).
 // A version is forever: what changes the meaning of bytes that are stored is another version.
-public static class FaultSamplesEncoding
+public static partial class FaultSamplesEncoding
 {
     public const byte Version = 1;
     public const int MaxReadings = 128, MaxNameLength = 64, MaxBatchSamples = 4096, MaxBatchBytes = 2 << 20;
@@ -30,7 +33,17 @@ public static class FaultSamplesEncoding
     private const int OriginBits = 3, LowerBound = 4, HasValue = 8, HasLatency = 16, Flags = 31, IdBytes = 16;
     private const int MostVarintBytes = 9;
 
+    private static readonly ulong[] WordHashes = [.. FaultWords.All.Select(word => Hash(Encoding.ASCII.GetBytes(word)))];
+
     private delegate bool Wanted(string source);
+
+    private static ulong Hash(ReadOnlySpan<byte> name)
+    {
+        var hash = 14695981039346656037UL;
+        foreach (var b in name)
+            hash = (hash ^ b) * 1099511628211UL;
+        return hash;
+    }
 
     /// <summary>Whether a reading can be said: exactly one of value and reason, no negative count, names of plain letters, latencies only beside a value.</summary>
     public static bool IsWellFormed(SourceReading? reading) =>
@@ -84,8 +97,8 @@ public static class FaultSamplesEncoding
             var from = cursor.Position;
             if (!cursor.TryBytes((int)length, out var readings))
                 return false;
-            if (TimeOf(BinaryPrimitives.ReadInt64LittleEndian(time)) is { } at && AreReadings(readings))
-                samples.Add(new EncodedSample(new Guid(id, bigEndian: true), (int)incarnation, at, batch.Slice(from, (int)length)));
+            if (TimeOf(BinaryPrimitives.ReadInt64LittleEndian(time)) is { } at && AreReadings(readings, out var nearest))
+                samples.Add(new EncodedSample(new Guid(id, bigEndian: true), (int)incarnation, at, batch.Slice(from, (int)length)) { Nearest = nearest });
             else
                 malformed++;
         }
@@ -110,7 +123,25 @@ public static class FaultSamplesEncoding
         return readings;
     }
 
-    private static bool AreReadings(ReadOnlySpan<byte> encoded) => TryReadings(encoded, null, null);
+    /// <summary>Well formed, and no source twice: two series of one name would be told.</summary>
+    private static bool AreReadings(ReadOnlySpan<byte> encoded, out Origin nearest)
+    {
+        nearest = Origin.Simulated;
+        var cursor = new Cursor(encoded);
+        if (!cursor.TryByte(out var version) || version != Version)
+            return false;
+        Span<ulong> seen = stackalloc ulong[MaxReadings];
+        for (var count = 0; !cursor.IsAtEnd; count++)
+        {
+            if (count == MaxReadings || !cursor.TryNameHash(out seen[count]) || seen[..count].Contains(seen[count]))
+                return false;
+            cursor.Back();
+            if (!TryReading(ref cursor, null, null, out var origin))
+                return false;
+            nearest = origin < nearest ? origin : nearest;
+        }
+        return true;
+    }
 
     /// <summary>One way through the bytes for those who check and those who read.</summary>
     private static bool TryReadings(ReadOnlySpan<byte> encoded, Wanted? wanted, List<SourceReading>? into)
@@ -119,15 +150,17 @@ public static class FaultSamplesEncoding
         if (!cursor.TryByte(out var version) || version != Version)
             return false;
         for (var count = 0; !cursor.IsAtEnd; count++)
-            if (count == MaxReadings || !TryReading(ref cursor, wanted, into))
+            if (count == MaxReadings || !TryReading(ref cursor, wanted, into, out _))
                 return false;
         return true;
     }
 
-    private static bool TryReading(ref Cursor cursor, Wanted? wanted, List<SourceReading>? into)
+    private static bool TryReading(ref Cursor cursor, Wanted? wanted, List<SourceReading>? into, out Origin origin)
     {
+        origin = default;
         if (!cursor.TryName(into is not null, out var source) || !cursor.TryByte(out var flags) || (flags & ~Flags) != 0 || (flags & OriginBits) > 2 || (flags & (HasValue | HasLatency)) == HasLatency)
             return false;
+        origin = (flags & OriginBits) switch { 0 => Origin.Hardware, 1 => Origin.Emulated, _ => Origin.Simulated };
         var make = into is not null && (wanted is null || wanted(source!));
         var (value, reason) = (0L, default(string));
         if ((flags & HasValue) != 0 ? !cursor.TryVarint(long.MaxValue, out value) : !cursor.TryName(make, out reason))
@@ -136,7 +169,7 @@ public static class FaultSamplesEncoding
         if ((flags & HasLatency) != 0 && !TryLatency(ref cursor, make, out latency))
             return false;
         if (make)
-            into!.Add(new SourceReading(source!, (flags & HasValue) != 0 ? value : null, reason, (flags & LowerBound) != 0, (flags & OriginBits) switch { 0 => Origin.Hardware, 1 => Origin.Emulated, _ => Origin.Simulated }, latency));
+            into!.Add(new SourceReading(source!, (flags & HasValue) != 0 ? value : null, reason, (flags & LowerBound) != 0, origin, latency));
         return true;
     }
 
@@ -217,66 +250,4 @@ public static class FaultSamplesEncoding
             : DateTimeOffset.UnixEpoch.AddTicks(microseconds * TimeSpan.TicksPerMicrosecond);
 
     private static bool IsNameByte(byte b) => char.IsAsciiLetterOrDigit((char)b) || b is (byte)'.' or (byte)'_' or (byte)'-';
-
-    private ref struct Cursor(ReadOnlySpan<byte> all)
-    {
-        private readonly ReadOnlySpan<byte> _all = all;
-
-        public int Position { get; private set; }
-        public readonly bool IsAtEnd => Position == _all.Length;
-
-        public bool TryByte(out byte value)
-        {
-            value = IsAtEnd ? (byte)0 : _all[Position];
-            if (IsAtEnd)
-                return false;
-            Position++;
-            return true;
-        }
-
-        public bool TryBytes(int count, out ReadOnlySpan<byte> bytes)
-        {
-            bytes = default;
-            if (_all.Length - Position < count)
-                return false;
-            bytes = _all.Slice(Position, count);
-            Position += count;
-            return true;
-        }
-
-        public bool TryVarint(long most, out long value)
-        {
-            value = 0;
-            for (var index = 0; index < MostVarintBytes && TryByte(out var part); index++)
-            {
-                value |= (long)(part & 127) << (7 * index);
-                if (part < 128)
-                    return value <= most && (part != 0 || index == 0);
-            }
-            return false;
-        }
-
-        /// <summary>Null where it is not made.</summary>
-        public bool TryName(bool make, out string? name)
-        {
-            name = null;
-            if (!TryVarint(2 * Math.Max(MaxNameLength, FaultWords.All.Count) + 1, out var number))
-                return false;
-            if ((number & 1) == 0)
-            {
-                if (number / 2 >= FaultWords.All.Count)
-                    return false;
-                name = FaultWords.All[(int)(number / 2)];
-                return true;
-            }
-            var length = (int)(number / 2);
-            if (length is 0 or > MaxNameLength || !TryBytes(length, out var bytes))
-                return false;
-            foreach (var b in bytes)
-                if (!IsNameByte(b))
-                    return false;
-            name = make ? Encoding.ASCII.GetString(bytes) : null;
-            return true;
-        }
-    }
 }

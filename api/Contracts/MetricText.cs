@@ -25,7 +25,8 @@ public sealed class MetricText
 
     public void Add(long value, params ReadOnlySpan<(string Name, string Value)> labels) => Line("", labels, null, value.ToString(CultureInfo.InvariantCulture));
 
-    public void Add(TimeSpan seconds, params ReadOnlySpan<(string Name, string Value)> labels) => Line("", labels, null, seconds.TotalSeconds.ToString(CultureInfo.InvariantCulture));
+    /// <summary>In seconds, as Prometheus wants times. Any count has a decimal fraction, where a TimeSpan ends at 292 thousand years.</summary>
+    public void AddMicroseconds(long microseconds, params ReadOnlySpan<(string Name, string Value)> labels) => Line("", labels, null, (microseconds / 1_000_000m).ToString(CultureInfo.InvariantCulture));
 
     public void Add(LatencyHistogram histogram, params ReadOnlySpan<(string Name, string Value)> labels)
     {

@@ -29,12 +29,23 @@ public sealed record AcceleratorRequest(string? Class, int? Count);
 [JsonConverter(typeof(NamedEnum<LeaseEnd>))]
 public enum LeaseEnd { Stop, Delete }
 
-/// <param name="TtlSeconds">60 to 31536000, from creation.</param>
+/// <summary>Field <c>lease</c> of <c>POST /v1/sandboxes</c>, and body of <c>PUT /v1/sandboxes/{id}/lease</c>. Unknown fields are refused.</summary>
+/// <param name="TtlSeconds">60 to 31536000, from creation, or from now.</param>
 /// <param name="OnExpiry">What happens then; default Delete.</param>
 public sealed record LeaseRequest(int? TtlSeconds, LeaseEnd? OnExpiry);
 
 /// <summary>A lease that runs: when it ends and what happens then.</summary>
 public sealed record LeaseView(DateTimeOffset ExpiresAt, LeaseEnd OnExpiry);
+
+/// <summary>Whether a node could take a sandbox now. <c>Fits</c>: one could, and <c>Node</c> is the one that would be chosen, or the one that the sandbox is on already. <c>Refusals</c>: why the
+/// others could not, by the first rule that refuses each, the most frequent first. <c>Nodes</c>: each node by itself; null for those who do not run the service, as is <c>Node</c>.</summary>
+public sealed record PlacementView(bool Fits, string? Node, string Message, IReadOnlyList<PlacementRefusal> Refusals, IReadOnlyList<NodePlacement>? Nodes);
+
+/// <summary>A rule of placement that refuses so many nodes. <c>Message</c>: what it says; <c>Remedy</c>: what would help.</summary>
+public sealed record PlacementRefusal(string Reason, int Nodes, string Message, string Remedy);
+
+/// <summary>One node. <c>Reason</c>: the first rule that refuses it; null when it could take the sandbox.</summary>
+public sealed record NodePlacement(Guid Id, string Name, string? Reason);
 
 /// <summary>A phase that was entered and when. The last one is the present; a phase lasted until the next began.</summary>
 public sealed record PhaseEntry(Phase Phase, DateTimeOffset At);
@@ -103,7 +114,7 @@ public sealed record ImageView(string Name, string Digest, string Architecture, 
 public sealed record Page<T>(IReadOnlyList<T> Items, string? Next);
 
 /// <summary>What happened in a project, numbered in it without gaps in the order in which it became visible. What concerns nodes, devices and images is of the project that operates the service.
-/// <c>Type</c>: sandbox.created, sandbox.phaseChanged, sandbox.conditionChanged, sandbox.desiredChanged, sandbox.labelsChanged, sandbox.deleted,
+/// <c>Type</c>: sandbox.created, sandbox.phaseChanged, sandbox.conditionChanged, sandbox.desiredChanged, sandbox.labelsChanged, sandbox.leaseExpiring, sandbox.deleted,
 /// node.joined, node.phaseChanged, node.machineRefused, device.phaseChanged, device.quarantineChanged, image.changed, webhook.endpointDisabled.
 /// <c>SubjectId</c>: the sandbox, node, device or webhook endpoint.</summary>
 public sealed record EventView(

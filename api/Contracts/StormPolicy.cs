@@ -12,11 +12,11 @@ public enum StormAction { None, Stop, Quarantine }
 /// <param name="PerSecond">Faults a second from which on it is a storm; above 0, at most 1000000000.</param>
 /// <param name="WindowSeconds">Over how long they are counted; 5 to 3600, default 30.</param>
 /// <param name="Action">What happens then; default None.</param>
-/// <param name="Source">What is counted, one of <see cref="StormSources.All"/>; null: the sum of those of <see cref="StormSources.Default"/> that can be observed.</param>
+/// <param name="Source">What is counted, one of <see cref="StormSources.All"/>; null: what devices do wrong or ask for, <see cref="StormSources.Default"/>.</param>
 public sealed record StormPolicyRequest(double? PerSecond, int? WindowSeconds, StormAction? Action, string? Source);
 
 /// <summary>A storm policy as it holds. It is a storm when the rate over a full window is at least <c>PerSecond</c>, and over when the rate over a full window is
-/// below half of that. <c>Source</c>: null for the sum of <see cref="StormSources.Default"/>.</summary>
+/// below half of that. <c>Source</c>: null for <see cref="StormSources.Default"/>.</summary>
 public sealed record StormPolicy(double PerSecond, int WindowSeconds, StormAction Action, string? Source)
 {
     /// <summary>Whether a judgement by one is a judgement by the other: they differ in what follows from it at most.</summary>
@@ -26,7 +26,8 @@ public sealed record StormPolicy(double PerSecond, int WindowSeconds, StormActio
 /// <summary>The fault sources that a storm policy can count: what goes wrong or is asked for, not what is looked up.</summary>
 public static class StormSources
 {
-    /// <summary>What devices do wrong or ask for.</summary>
+    /// <summary>What devices do wrong or ask for, as far as it can be observed: the sum of their SMMU's events, or their page faults (the last), whichever is more. A fault for which the SMMU
+    /// stalls a transaction is both, so the sum of all would count it twice; what is counted is never above the truth.</summary>
     public static readonly IReadOnlyList<string> Default = [FaultSource.SmmuEvents, FaultSource.HostSmmuEvents, FaultSource.VirtioIommuEvents, FaultSource.IoPageFaults];
 
     public static readonly IReadOnlyList<string> All =

@@ -64,6 +64,8 @@ public static class EventType
     public const string SandboxCondition = "sandbox.conditionChanged";
     public const string SandboxDesired = "sandbox.desiredChanged";
     public const string SandboxLabels = "sandbox.labelsChanged";
+    /// <summary>Its lease ends in five minutes or less.</summary>
+    public const string SandboxLeaseExpiring = "sandbox.leaseExpiring";
     public const string SandboxDeleted = "sandbox.deleted";
     public const string NodeJoined = "node.joined";
     public const string NodePhase = "node.phaseChanged";

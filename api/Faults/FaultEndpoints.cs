@@ -9,6 +9,8 @@ namespace Api.Faults;
 public static class FaultEndpoints
 {
     private const int MaxSources = 64;
+    /// <summary>Times beyond are nobody's, and what is added to them must not overflow.</summary>
+    private static readonly DateTimeOffset Earliest = new(1970, 1, 1, 0, 0, 0, TimeSpan.Zero), Latest = new(2999, 12, 31, 0, 0, 0, TimeSpan.Zero);
 
     public static void MapFaults(this IEndpointRouteBuilder routes) =>
         routes.MapGet("/v1/sandboxes/{id:guid}/faults", ListAsync).Requires(Role.Viewer).WithTags("Faults")
@@ -23,7 +25,10 @@ public static class FaultEndpoints
         if (limit is < 1 or > FaultResolution.WantedPoints) return ApiProblem.Validation("limit", $"takes 1 to {FaultResolution.WantedPoints}");
         if (step is < 1 or > FaultResolution.MaxStepSeconds) return ApiProblem.Validation("step", $"takes 1 to {FaultResolution.MaxStepSeconds} seconds");
         source ??= [];
-        if (source.Length > MaxSources || source.Any(s => !FaultSamplesEncoding.IsName(s))) return ApiProblem.Validation("source", $"takes at most {MaxSources} names of sources");
+        if (source.Length > MaxSources || source.Any(s => !FaultSamplesEncoding.IsName(s))) return ApiProblem.Validation("source", $"takes at most {MaxSources} names of sources, of A-Z, a-z, 0-9, '.', '_' and '-'");
+        if (source.FirstOrDefault(s => FaultMetrics.SourceOf(s) is null) is { } stranger) return ApiProblem.Validation("source", $"takes names of sources, and {stranger} is none (docs/metrics.md lists them)");
+        foreach (var (name, at) in ((string, DateTimeOffset?)[])[("from", from), ("to", to), ("after", after)])
+            if (at < Earliest || at > Latest) return ApiProblem.Validation(name, $"takes a time of {Earliest.Year} to {Latest.Year}");
         var now = time.GetUtcNow();
         var (since, until) = (from ?? now.AddMinutes(-15), to ?? now.AddMinutes(1));
         if (since > until) return ApiProblem.Validation("from", "takes a time before to");

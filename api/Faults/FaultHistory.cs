@@ -9,7 +9,15 @@ public sealed class FaultHistory(NpgsqlDataSource store, Guid sandbox, FaultReso
 {
     private readonly string rows = resolution.FromMinutes
         // A sample lies in its minute; the two bounds on minute let whole partitions be passed over.
-        ? "SELECT at, incarnation, readings FROM fault_minutes WHERE sandbox_id = $1 AND minute >= date_trunc('minute', $2) AND minute < $3 AND at >= $2 AND at < $3"
+        // What is not rolled up yet is read from the samples, the last of each minute as well.
+        ? """
+          SELECT at, incarnation, readings FROM (
+            (SELECT at, incarnation, readings FROM fault_minutes
+              WHERE sandbox_id = $1 AND minute >= date_trunc('minute', $2) AND minute < LEAST($3, (SELECT rolled_until FROM fault_rollup)) AND at >= $2 AND at < $3)
+            UNION ALL
+            (SELECT DISTINCT ON (date_trunc('minute', at), incarnation) at, incarnation, readings FROM fault_samples
+              WHERE sandbox_id = $1 AND at >= GREATEST($2, (SELECT rolled_until FROM fault_rollup)) AND at < $3 ORDER BY date_trunc('minute', at), incarnation, at DESC)) AS m
+          """
         : "SELECT at, incarnation, readings FROM fault_samples WHERE sandbox_id = $1 AND at >= $2 AND at < $3";
 
     /// <summary>False when every stored row is a step of its own.</summary>

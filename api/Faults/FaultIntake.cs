@@ -4,8 +4,12 @@ using Contracts;
 
 namespace Api.Faults;
 
+/// <summary>A sandbox of a node's plan. <c>Nearest</c>: the origin nearest to hardware that readings of it can have: a machine that is emulated has no real counter.</summary>
+public readonly record struct OwnedSandbox(Guid Id, int Incarnation, Origin Nearest);
+
 /// <summary>Where samples of workers enter: checked, handed to those who watch live, and queued for storage.
-/// Guarantees: a node's samples are taken only for sandboxes of its own plan; the queue is bounded, and a batch that does not fit is turned back whole, for its node to tell
+/// Guarantees: a node's samples are taken only for sandboxes of its own plan, none of a start that has not been, none that claims to be nearer to hardware than its machine, and no more
+/// than its sandboxes can have (FaultLatest); the queue is bounded, and a batch that does not fit is turned back whole, for its node to tell
 /// it again; a batch that a node tells again because it got no answer is stored once.
 /// On a crash what is queued is lost, as a rule at most a second; counters are cumulative, so rates stay true.</summary>
 public sealed class FaultIntake(FaultLive live, FaultLatest latest, TimeProvider time, ILogger<FaultIntake> log)
@@ -13,7 +17,7 @@ public sealed class FaultIntake(FaultLive live, FaultLatest latest, TimeProvider
     public const int QueueSamples = 50_000;
     /// <summary>How far a node's clock may be off: inside the day partitions that always exist.</summary>
     public static readonly TimeSpan MaxClockSkew = TimeSpan.FromHours(12);
-    private readonly ConcurrentDictionary<Guid, HashSet<Guid>> owned = new();
+    private readonly ConcurrentDictionary<Guid, Dictionary<Guid, OwnedSandbox>> owned = new();
     private readonly Channel<EncodedSample> queue = Channel.CreateUnbounded<EncodedSample>();
     /// <summary>Of the queue: those in it, and those of batches that are being taken in.</summary>
     private int places;
@@ -24,9 +28,9 @@ public sealed class FaultIntake(FaultLive live, FaultLatest latest, TimeProvider
     public long Refused => Interlocked.Read(ref refused);
     public long TurnedBack => Interlocked.Read(ref turnedBack);
 
-    public void Know(Guid nodeId, IEnumerable<Guid> sandboxes) => owned[nodeId] = [.. sandboxes];
+    public void Know(Guid nodeId, IEnumerable<OwnedSandbox> sandboxes) => owned[nodeId] = sandboxes.ToDictionary(s => s.Id);
 
-    public bool Owns(Guid nodeId, Guid sandboxId) => owned.TryGetValue(nodeId, out var ids) && ids.Contains(sandboxId);
+    public bool Owns(Guid nodeId, Guid sandboxId) => owned.TryGetValue(nodeId, out var ids) && ids.ContainsKey(sandboxId);
 
     public bool TryTake(out EncodedSample sample)
     {
@@ -64,17 +68,22 @@ public sealed class FaultIntake(FaultLive live, FaultLatest latest, TimeProvider
         var (own, wrong, taken) = (owned.GetValueOrDefault(nodeId), malformed, 0);
         foreach (var sample in samples)
         {
-            if (own?.Contains(sample.SandboxId) != true || (sample.At - now).Duration() > MaxClockSkew) wrong++;
-            else if (latest.TrySet(sample))
+            if (own is null || !own.TryGetValue(sample.SandboxId, out var sandbox) || sample.Incarnation > sandbox.Incarnation || sample.Nearest < sandbox.Nearest
+                || (sample.At - now).Duration() > MaxClockSkew)
             {
-                taken++;
-                live.Publish(sample);
-                queue.Writer.TryWrite(sample);
+                wrong++;
+                continue;
             }
+            var became = latest.TrySet(sample);
+            if (became == SampleTaken.TooMany) wrong++;
+            if (became != SampleTaken.Taken) continue;
+            taken++;
+            live.Publish(sample);
+            queue.Writer.TryWrite(sample);
         }
         Interlocked.Add(ref places, taken - samples.Count);
         Interlocked.Add(ref accepted, taken);
         Interlocked.Add(ref refused, wrong);
-        if (wrong > 0) log.LogWarning("Node {NodeId} sent {Count} samples that are not of its own sandboxes or not well formed", nodeId, wrong);
+        if (wrong > 0) log.LogWarning("Node {NodeId} sent {Count} samples that are not of its own sandboxes as it has them, not well formed, or too many", nodeId, wrong);
     }
 }

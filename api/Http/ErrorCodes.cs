@@ -18,7 +18,7 @@ public static class ErrorCodes
         new("request_header_missing", 403, "A request by cookie that changes something needs the header X-Sandbox-Request: 1."),
         new("sign_in_refused", 403, "The identity provider's answer could not be taken, or names no project or role.", "Session"),
         new("not_found", 404, "There is nothing at this address."),
-        new("sandbox_not_found", 404, "There is no such sandbox in the caller's project.", "Sandboxes", "Faults"),
+        new("sandbox_not_found", 404, "There is no such sandbox in the caller's project.", "Sandboxes", "Faults", "Placement"),
         new("key_not_found", 404, "There is no such key in the caller's project.", "Keys"),
         new("project_not_found", 404, "There is no such project.", "Projects", "Sandboxes", "Keys"),
         new("node_not_found", 404, "There is no such node.", "Nodes"),

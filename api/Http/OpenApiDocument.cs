@@ -21,6 +21,7 @@ public static class OpenApiDocument
         ["Keys"] = "A project's API keys.",
         ["Audit"] = "What was changed, by whom.",
         ["Sandboxes"] = "Guests and their devices.",
+        ["Placement"] = "Where a sandbox could be, and why not elsewhere.",
         ["Faults"] = "Faults of sandboxes over time.",
         ["Events"] = "What happened.",
         ["Webhooks"] = "Where events are posted to, and what became of it.",

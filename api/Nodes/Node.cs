@@ -10,6 +10,8 @@ public sealed class Node
     /// <summary>The machine that the node is (its worker's state directory); null: whichever reports first.</summary>
     public Guid? Installation { get; set; }
     public NodePhase Phase { get; set; }
+    /// <summary>An operator lets it take nothing new; outlives its silence.</summary>
+    public bool IsCordoned { get; set; }
     public DateTimeOffset? LastReportAt { get; set; }
     public string? WorkerVersion { get; set; }
     public NodeFacts? Facts { get; set; }

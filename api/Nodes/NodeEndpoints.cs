@@ -18,11 +18,17 @@ public static class NodeEndpoints
             .WithSummary("What a worker does with its join token as bearer: become the node, and get the node's own token.").Produces<NodeJoined>(201).ProducesProblem(400).ProducesProblem(401).ProducesProblem(409).ProducesProblem(422).ProducesProblem(429).ProducesProblem(503);
         group.MapGet("/{id:guid}/readiness", NodeInventories.Readiness).RequiresService(Role.Viewer)
             .WithSummary("What the node has for SVA: cores, SMMUs, and every PCI function with its verdict, link by link.").Produces<NodeReadinessView>().ProducesProblem(404);
+        group.MapPost("/{id:guid}/cordon", (Guid id, HttpContext http, NodeCordons cordons, CancellationToken ct) => cordons.SetAsync(id, true, http.User, ct)).RequiresService(Role.Admin)
+            .WithSummary("Let the node take nothing new; what runs there goes on.").Produces<NodeView>().ProducesProblem(404);
+        group.MapPost("/{id:guid}/uncordon", (Guid id, HttpContext http, NodeCordons cordons, CancellationToken ct) => cordons.SetAsync(id, false, http.User, ct)).RequiresService(Role.Admin)
+            .WithSummary("Let the node take sandboxes again.").Produces<NodeView>().ProducesProblem(404);
         group.MapGet("/{id:guid}", Get).RequiresService(Role.Viewer).WithSummary("One node.").Produces<NodeView>().ProducesProblem(404);
     }
 
-    private static async Task<IResult> Get(Guid id, SandboxDb db, CancellationToken ct) =>
-        await ViewsAsync(db, db.Nodes.Where(n => n.Id == id), 1, ct) is [var node] ? Results.Ok(node) : ApiProblem.Of(404, "node_not_found", "There is no node with that id.");
+    public static IResult NotFound() => ApiProblem.Of(404, "node_not_found", "There is no node with that id.");
+
+    public static async Task<IResult> Get(Guid id, SandboxDb db, CancellationToken ct) =>
+        await ViewsAsync(db, db.Nodes.Where(n => n.Id == id), 1, ct) is [var node] ? Results.Ok(node) : NotFound();
 
     private static async Task<IResult> ListAsync(SandboxDb db, CancellationToken ct, int limit = Paging.MaxLimit, string? after = null, string? name = null, string? phase = null)
     {

@@ -28,7 +28,7 @@ public sealed class NodeInventories(IServiceScopeFactory scopes)
 
     public static async Task<IResult> Readiness(Guid id, SandboxDb db, CancellationToken ct)
     {
-        if (await db.Nodes.AsNoTracking().SingleOrDefaultAsync(n => n.Id == id, ct) is not { } node) return ApiProblem.Of(404, "node_not_found", "There is no node with that id.");
+        if (await db.Nodes.AsNoTracking().SingleOrDefaultAsync(n => n.Id == id, ct) is not { } node) return NodeEndpoints.NotFound();
         var row = await db.NodeInventories.AsNoTracking().SingleOrDefaultAsync(i => i.NodeId == id, ct);
         var hasImage = await db.NodeImages.AnyAsync(i => i.NodeId == id, ct);
         return Results.Ok(new NodeReadinessView(

@@ -18,13 +18,16 @@ public static class NodeReports
         if (facts.VcpuCapacity < 0 || facts.MemoryCapacityMib < 0) return "a capacity is negative";
         if (!report.Devices.All(d => d is { Verdict.Links: not null } && Fits(d.Address) && Fits(d.Class) && Fits(d.VendorId) && Fits(d.DeviceId) && Fits(d.Description))) return "a device is not complete";
         if (!report.Devices.All(d => d.Viommus is { Count: <= MaxViommus })) return "a device does not say what it fits";
-        if (!report.Devices.All(d => d.Quarantine is null ? d.Phase != DevicePhase.Quarantined : Fits(d.Quarantine.Reason) && IsProse(d.Quarantine.Message) && IsProse(d.Quarantine.Remedy)))
+        if (!report.Devices.All(d => d.Quarantine is null ? d.Phase != DevicePhase.Quarantined : IsTold(d.Quarantine)))
             return "a quarantine does not say why";
         if (report.Devices.DistinctBy(d => d.Address).Count() != report.Devices.Count) return "an address is reported twice";
         if (!report.Images.All(i => i is not null && Fits(i.Name) && Fits(i.Digest) && Fits(i.Architecture) && Fits(i.Kernel))) return "an image is not complete";
         if (report.Images.DistinctBy(i => i.Name).Count() != report.Images.Count) return "an image is reported twice";
-        return report.Sandboxes.All(s => s is { Conditions: not null } && s.Conditions.All(c => c is not null && Fits(c.Reason) && c.Message is not null)) ? null : "a sandbox is not complete";
+        return report.Sandboxes.All(s => s is { Conditions: not null } && s.Conditions.All(c => c is not null && Fits(c.Reason) && IsProse(c.Message)) && (s.Failure is null || IsTold(s.Failure))
+            && s.Verdict is null or { Links: not null }) ? null : "a sandbox is not complete";
     }
+
+    private static bool IsTold(Failure failure) => Fits(failure.Reason) && IsProse(failure.Message) && IsProse(failure.Remedy);
 
     private static bool IsProse(string? text) => text is { Length: <= MaxProse };
 

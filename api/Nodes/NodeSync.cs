@@ -63,7 +63,7 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Answe
 
         if (freed || gone.Count > 0) scheduler.Wake();
         var plan = await plans.ComputeAsync(db, node, ct);
-        faults.Know(nodeId, plan.Sandboxes.Select(s => s.Id));
+        faults.Know(nodeId, plan.Sandboxes.Select(s => new OwnedSandbox(s.Id, s.Incarnation, s.Spec.Vmm == Vmm.Simulated ? Origin.Simulated : report.Facts.Origin ?? Origin.Hardware)));
         return plan;
     }
 
@@ -75,8 +75,8 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Answe
         node.Facts = report.Facts;
         if (node.Phase is not (NodePhase.Joining or NodePhase.Unreachable)) return;
         var type = node.Phase == NodePhase.Joining ? EventType.NodeJoined : EventType.NodePhase;
-        node.Phase = NodePhase.Ready;
-        db.Events.Add(Event.Infrastructure(type, node.Id, node.Name, "NodeReported", $"Node {node.Name} reports and is ready.", now));
+        node.Phase = node.IsCordoned ? NodePhase.Cordoned : NodePhase.Ready;
+        db.Events.Add(Event.Infrastructure(type, node.Id, node.Name, "NodeReported", $"Node {node.Name} reports and is {(node.IsCordoned ? "cordoned" : "ready")}.", now));
     }
 
     private static async Task ApplyImagesAsync(SandboxDb db, Node node, IReadOnlyList<ReportedImage> reported, DateTimeOffset now, CancellationToken ct)

@@ -18,7 +18,7 @@ public static class Placement
         };
     }
 
-    public const string OtherNodeWanted = "OtherNodeWanted";
+    public const string OtherNodeWanted = "OtherNodeWanted", NoNodes = "NoNodes";
 
     public sealed class NodePicture
     {
@@ -45,13 +45,13 @@ public static class Placement
     /// <summary>Picks the node with the most free vCPUs among those that every rule accepts, and takes its capacity in the picture.</summary>
     public static Result Choose(Request request, IReadOnlyList<NodePicture> nodes)
     {
-        if (nodes.Count == 0) return new Refused("NoNodes", "No node has joined yet.");
+        if (nodes.Count == 0) return new Refused(NoNodes, "No node has joined yet.");
         var refusals = new List<string>();
         NodePicture? best = null;
         foreach (var node in nodes)
         {
             if (Refusal(request, node) is { } reason) refusals.Add(reason);
-            else if (best is null || node.FreeVcpus > best.FreeVcpus) best = node;
+            else if (best is null || IsBetter(node, best)) best = node;
         }
         if (best is null) return Explain(refusals);
 
@@ -64,10 +64,20 @@ public static class Placement
         return new Placed(best, taken);
     }
 
+    /// <summary>What <see cref="Choose"/> would do, node by node, without taking anything.</summary>
+    public static (NodePicture? Best, IReadOnlyList<(NodePicture Node, string? Refusal)> Nodes) Judge(Request request, IReadOnlyList<NodePicture> nodes)
+    {
+        var judged = nodes.Select(node => (Node: node, Refusal: Refusal(request, node))).ToList();
+        return (judged.Where(n => n.Refusal is null).Select(n => n.Node).Aggregate((NodePicture?)null, (best, node) => best is null || IsBetter(node, best) ? node : best), judged);
+    }
+
+    private static bool IsBetter(NodePicture node, NodePicture best) => node.FreeVcpus > best.FreeVcpus;
+
     /// <summary>The first rule that refuses the node, or null.</summary>
     public static string? Refusal(Request request, NodePicture node)
     {
         if (request.WantedNode is not null && node.Name != request.WantedNode) return OtherNodeWanted;
+        if (node.Phase == NodePhase.Cordoned) return "NodeCordoned";
         if (node.Phase != NodePhase.Ready) return "NodeNotReady";
         if (!node.Images.Contains(request.Image)) return "ImageNotOnNode";
         if (!node.Vmms.Contains(request.Vmm)) return "VmmNotOnNode";

@@ -18,6 +18,8 @@ public sealed class Sandbox
     public string? WantedNode { get; init; }
     public DateTimeOffset? LeaseExpiresAt { get; set; }
     public LeaseEnd? LeaseOnExpiry { get; set; }
+    /// <summary>That this lease ends soon has been told.</summary>
+    public bool LeaseWarned { get; set; }
     /// <summary>Replaced as a whole, never changed in place.</summary>
     public Dictionary<string, string> Labels { get; set; } = [];
     public string? UserData { get; init; }

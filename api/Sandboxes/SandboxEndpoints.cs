@@ -31,6 +31,10 @@ public static class SandboxEndpoints
             .WithSummary("Say from what rate of faults on it is in a storm, and what happens then; its guest goes on.").Produces<SandboxView>().ProducesProblem(400).ProducesProblem(404).ProducesProblem(409).ProducesProblem(412).ProducesProblem(422);
         group.MapDelete("/{id:guid}/storm-policy", (Guid id, HttpContext http, StormPolicies policies, CancellationToken ct) => policies.RemoveAsync(id, http.User, IfMatch.Of(http), ct)).Requires(Role.Operator)
             .WithSummary("Judge its faults no more.").Produces<SandboxView>().ProducesProblem(404).ProducesProblem(409).ProducesProblem(412);
+        group.MapPut("/{id:guid}/lease", (Guid id, LeaseRequest? lease, HttpContext http, SandboxLeases leases, CancellationToken ct) => leases.SetAsync(id, lease, http.User, IfMatch.Of(http), ct)).Requires(Role.Operator)
+            .WithSummary("Give it another lease, from now on: to live longer, or shorter.").Produces<SandboxView>().ProducesProblem(400).ProducesProblem(404).ProducesProblem(409).ProducesProblem(412).ProducesProblem(422);
+        group.MapDelete("/{id:guid}/lease", (Guid id, HttpContext http, SandboxLeases leases, CancellationToken ct) => leases.RemoveAsync(id, http.User, IfMatch.Of(http), ct)).Requires(Role.Operator)
+            .WithSummary("Let it live until it is deleted.").Produces<SandboxView>().ProducesProblem(404).ProducesProblem(409).ProducesProblem(412);
         group.MapDelete("/{id:guid}", Delete).Requires(Role.Operator).WithSummary("End the guest at once and remove everything of it.").Produces<SandboxView>(202).Produces(204).ProducesProblem(404).ProducesProblem(412);
     }
 
@@ -70,7 +74,8 @@ public static class SandboxEndpoints
         return Results.Created($"/v1/sandboxes/{sandbox.Id}", SandboxViews.Of(sandbox, null, [])).Tagged(sandbox.Version);
     }
 
-    private static Sandbox From(SandboxCreate create, Guid project, DateTimeOffset now)
+    /// <summary>Of a valid request.</summary>
+    public static Sandbox From(SandboxCreate create, Guid project, DateTimeOffset now)
     {
         var sandbox = new Sandbox
         {

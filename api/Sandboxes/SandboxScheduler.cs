@@ -63,8 +63,7 @@ public sealed class SandboxScheduler(IServiceScopeFactory scopes, NodePlans plan
     private async Task<Guid?> PlaceAsync(SandboxDb db, Sandbox sandbox, List<Placement.NodePicture> fleet, CancellationToken ct)
     {
         var now = clock.GetUtcNow();
-        var request = new Placement.Request(sandbox.Image, sandbox.Vcpus, sandbox.MemoryMib, sandbox.Viommu, sandbox.Accelerators, sandbox.Vmm, sandbox.WantedNode);
-        switch (Placement.Choose(request, fleet))
+        switch (Placement.Choose(RequestOf(sandbox), fleet))
         {
             case Placement.Placed placed:
                 var ids = placed.Devices.Select(d => d.Id).ToList();
@@ -100,6 +99,9 @@ public sealed class SandboxScheduler(IServiceScopeFactory scopes, NodePlans plan
                 throw new InvalidOperationException($"no such placement: {other}");
         }
     }
+
+    public static Placement.Request RequestOf(Sandbox sandbox) =>
+        new(sandbox.Image, sandbox.Vcpus, sandbox.MemoryMib, sandbox.Viommu, sandbox.Accelerators, sandbox.Vmm, sandbox.WantedNode);
 
     public static async Task<List<Placement.NodePicture>> ReadFleetAsync(SandboxDb db, CancellationToken ct)
     {

@@ -21,6 +21,8 @@ public static partial class SandboxValidation
 
     public static Dictionary<string, string[]> Check(SandboxCreate create) => Collect(refuse => Check(create, refuse));
 
+    public static Dictionary<string, string[]> Check(LeaseRequest lease) => Collect(refuse => CheckLease(lease, "", refuse));
+
     public static Dictionary<string, string[]> Check(StormPolicyRequest policy) => Collect(refuse => CheckStorm(policy, "", refuse));
 
     private static Dictionary<string, string[]> Collect(Action<Action<string, string>> check)
@@ -56,7 +58,7 @@ public static partial class SandboxValidation
         }
         if (create.Node is not null && !Name().IsMatch(create.Node)) refuse("node", "takes the name of a node (GET /v1/nodes)");
         CheckAccelerators(create.Accelerators, refuse);
-        CheckLease(create.Lease, refuse);
+        CheckLease(create.Lease, "lease.", refuse);
         CheckLabels(create.Labels, refuse);
         if (create.UserData is { } data)
         {
@@ -101,12 +103,12 @@ public static partial class SandboxValidation
             && System.Buffers.Binary.BinaryPrimitives.ReadInt32BigEndian(bytes) == type.Length && bytes.Slice(4, type.Length).SequenceEqual(type);
     }
 
-    private static void CheckLease(LeaseRequest? lease, Action<string, string> refuse)
+    private static void CheckLease(LeaseRequest? lease, string prefix, Action<string, string> refuse)
     {
         if (lease is null) return;
-        if (lease.TtlSeconds is not { } ttl) refuse("lease.ttlSeconds", "is required");
-        else if (ttl is < MinTtlSeconds or > MaxTtlSeconds) refuse("lease.ttlSeconds", $"takes {MinTtlSeconds} to {MaxTtlSeconds}, not {ttl}");
-        if (lease.OnExpiry is { } end && !Enum.IsDefined(end)) refuse("lease.onExpiry", "takes stop or delete");
+        if (lease.TtlSeconds is not { } ttl) refuse($"{prefix}ttlSeconds", "is required");
+        else if (ttl is < MinTtlSeconds or > MaxTtlSeconds) refuse($"{prefix}ttlSeconds", $"takes {MinTtlSeconds} to {MaxTtlSeconds}, not {ttl}");
+        if (lease.OnExpiry is { } end && !Enum.IsDefined(end)) refuse($"{prefix}onExpiry", "takes stop or delete");
     }
 
     /// <summary>As <see cref="Check(SandboxCreate)"/>, of labels alone.</summary>

@@ -1,20 +1,16 @@
 using System.Security.Claims;
-using Api.Data;
 using Api.Events;
 using Api.Http;
 using Api.Nodes;
 using Contracts;
-using Microsoft.EntityFrameworkCore;
 
 namespace Api.Sandboxes;
 
 /// <summary>Sets, changes and removes a sandbox's storm policy while its guest goes on.
-/// Guarantees: policy and event are one transaction, and nobody's change is overwritten (xmin); what is already so makes no event.
-/// On a crash: what is stored holds, and the node gets it with its next report.</summary>
-public sealed class StormPolicies(SandboxDb db, NodePlans plans, TimeProvider time)
+/// Guarantees: see <see cref="SandboxSettings"/>; what is already so makes no event. On a crash: what is stored holds, and the node gets it with its next report.</summary>
+public sealed class StormPolicies(SandboxSettings settings, NodePlans plans)
 {
     public const int DefaultWindowSeconds = 30;
-    private const int Attempts = 5;
 
     /// <summary>The policy that a valid request asks for.</summary>
     public static StormPolicy? Of(StormPolicyRequest? request) =>
@@ -34,39 +30,18 @@ public sealed class StormPolicies(SandboxDb db, NodePlans plans, TimeProvider ti
 
     public Task<IResult> RemoveAsync(Guid id, ClaimsPrincipal user, IfMatch match, CancellationToken ct) => ChangeAsync(id, null, user, match, ct);
 
-    private async Task<IResult> ChangeAsync(Guid id, StormPolicy? policy, ClaimsPrincipal user, IfMatch match, CancellationToken ct)
-    {
-        var project = user.ProjectId();
-        for (var attempt = 1; ; attempt++)
-        {
-            if (await db.Sandboxes.SingleOrDefaultAsync(s => s.Id == id && s.ProjectId == project, ct) is not { } sandbox) return ApiProblem.SandboxNotFound();
-            if (match.Problem(sandbox.Version) is { } failed) return failed;
-            if (sandbox.Desired == DesiredState.Deleted) return ApiProblem.BeingDeleted();
-            var changes = sandbox.FaultStorm != policy;
-            if (changes) Change(sandbox, policy, user.Identity!.Name!, time.GetUtcNow());
-            try
-            {
-                await db.SaveChangesAsync(ct);
-            }
-            catch (DbUpdateConcurrencyException) when (attempt < Attempts)
-            {
-                db.ChangeTracker.Clear();
-                continue;
-            }
-            if (changes && sandbox.NodeId is { } node) await db.AfterCommitAsync(() => plans.ChangedAsync(node, ct));
-            return Results.Ok((await SandboxViews.OfAsync(db, [sandbox], ct))[0]).Tagged(sandbox.Version);
-        }
-    }
+    private Task<IResult> ChangeAsync(Guid id, StormPolicy? policy, ClaimsPrincipal user, IfMatch match, CancellationToken ct) => settings.ChangeAsync(
+        id, user, match, (sandbox, now) => sandbox.FaultStorm == policy ? null : Change(sandbox, policy, user.Identity!.Name!, now),
+        sandbox => sandbox.NodeId is { } node ? plans.ChangedAsync(node, ct) : Task.CompletedTask, ct);
 
-    private void Change(Sandbox sandbox, StormPolicy? policy, string by, DateTimeOffset now)
+    private static Event Change(Sandbox sandbox, StormPolicy? policy, string by, DateTimeOffset now)
     {
         sandbox.FaultStorm = policy;
         sandbox.Generation++;
-        sandbox.UpdatedAt = now;
         // With another policy the condition stays until the node has judged by that one.
         if (policy is null) sandbox.Conditions = [.. sandbox.Conditions.Where(c => c.Type != ConditionType.FaultStorm)];
-        db.Events.Add(Event.Of(sandbox, EventType.SandboxDesired, policy is null ? "StormPolicyRemoved" : "StormPolicySet", policy is null
+        return Event.Of(sandbox, EventType.SandboxDesired, policy is null ? "StormPolicyRemoved" : "StormPolicySet", policy is null
             ? $"{by} has removed the storm policy of {sandbox.Name}: its faults are judged no more."
-            : string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{by} has set the storm policy of {sandbox.Name}: {policy.PerSecond:0.######} a second over {policy.WindowSeconds} s, action {policy.Action}, of {policy.Source ?? "what its devices do"}."), now));
+            : string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{by} has set the storm policy of {sandbox.Name}: {policy.PerSecond:0.######} a second over {policy.WindowSeconds} s, action {policy.Action}, of {policy.Source ?? "what its devices do"}."), now);
     }
 }

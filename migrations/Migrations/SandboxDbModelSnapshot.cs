@@ -419,6 +419,10 @@ namespace Migrations.Migrations
                         .HasColumnType("uuid")
                         .HasColumnName("installation");
 
+                    b.Property<bool>("IsCordoned")
+                        .HasColumnType("boolean")
+                        .HasColumnName("is_cordoned");
+
                     b.Property<DateTimeOffset?>("LastReportAt")
                         .HasColumnType("timestamp with time zone")
                         .HasColumnName("last_report_at");
@@ -756,6 +760,10 @@ namespace Migrations.Migrations
                         .HasMaxLength(32)
                         .HasColumnType("character varying(32)")
                         .HasColumnName("lease_on_expiry");
+
+                    b.Property<bool>("LeaseWarned")
+                        .HasColumnType("boolean")
+                        .HasColumnName("lease_warned");
 
                     b.Property<int>("MemoryMib")
                         .HasColumnType("integer")

@@ -120,7 +120,9 @@ export interface WebhookDeliveryView {
   lastAttemptAt: string | null; lastStatus: number | null; lastFailure: Failure | null; responseExcerpt: string | null; tookMilliseconds: number | null;
 }
 
-export interface SourceReading { source: string; value: number | null; nullReason: string | null; lowerBound: boolean; origin: Origin; latency?: LatencyHistogram | null }
+export interface SourceReading { source: string; value: number | null; nullReason: string | null; lowerBound: boolean; origin: Origin; latency?: LatencyHistogram | null;
+  /** Of stored samples: what was added since the sample before. */
+  latencyIncrease?: { histogram: LatencyHistogram } | null }
 /** 22 counts by powers of two: up to 1 µs, up to 2 µs … up to 2^20 µs, and above. */
 export interface LatencyHistogram { counts: number[]; sumNanoseconds: number }
 export interface FaultSample { at: string; incarnation: number; readings: SourceReading[] }

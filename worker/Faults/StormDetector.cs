@@ -58,12 +58,17 @@ internal sealed class StormDetector(StormPolicy policy, ConditionReason told)
     /// <summary>What the sources have counted since the sample before; null when none of them tells.</summary>
     private Int128? Count(List<SourceReading> counted, bool broken)
     {
-        Int128? added = null;
+        Int128? added = null, pageFaults = null;
         var complete = true;
         foreach (var reading in counted)
         {
             if (!broken && _last.TryGetValue(reading.Source, out var old) && reading.Value >= old)
-                added = (added ?? 0) + (reading.Value!.Value - old);
+            {
+                if (policy.Source is null && reading.Source == FaultSource.IoPageFaults)
+                    pageFaults = reading.Value!.Value - old;
+                else
+                    added = (added ?? 0) + (reading.Value!.Value - old);
+            }
             else
                 complete = false;
             complete &= !reading.LowerBound;
@@ -73,6 +78,12 @@ internal sealed class StormDetector(StormPolicy policy, ConditionReason told)
         _last.Clear();
         foreach (var reading in counted)
             _last[reading.Source] = reading.Value!.Value;
+        // A stalled transaction is an event and a page fault. Where there are both, what is no stall of either may be missing.
+        if (pageFaults is { } asked)
+        {
+            complete &= asked == 0 || (added ?? 0) == 0 || added == asked;
+            added = Int128.Max(added ?? 0, asked);
+        }
         if (!complete)
             _incompleteAt = _at;
         return added;

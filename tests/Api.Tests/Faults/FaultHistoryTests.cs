@@ -90,6 +90,33 @@ public sealed class FaultHistoryTests(ServiceFixture service) : IClassFixture<Se
     }
 
     [Fact]
+    public async Task Get_ByMinutes_OfWhatIsNotRolledUpYet_ReadsTheSamples()
+    {
+        using var client = service.Client();
+        var id = await RunningAsync(client, "fresh");
+        await StoreAsync(id, 150);
+        await RollAsync();
+        // As if only the first minute had been rolled up, and the rest not yet.
+        await service.ScalarAsync($"WITH r AS (UPDATE fault_rollup SET rolled_until = '{_begin.AddMinutes(1):O}' RETURNING 1) SELECT count(*) FROM r");
+        await service.ScalarAsync($"WITH r AS (DELETE FROM fault_minutes WHERE sandbox_id = '{id}' AND minute >= '{_begin.AddMinutes(1):O}' RETURNING 1) SELECT count(*) FROM r");
+        Assert.Equal([(59, null), (119, 60L), (149, 30L)], (await GetAsync(client, id)).Items.Select(i => ((int)i.Readings[0].Value!, i.Readings[0].Increase)));
+    }
+
+    [Theory]
+    [InlineData("after=9999-12-31T23:59:59.9999999Z", "after")]
+    [InlineData("to=9999-12-31T23:59:59.9999999Z", "to")]
+    [InlineData("from=0001-01-01T00:00:00Z", "from")]
+    [InlineData("source=nope", "source")]
+    public async Task Get_OfATimeOrSourceThatIsNone_Returns422(string query, string field)
+    {
+        using var client = service.Client();
+        var id = (await client.CreateAsync($"times-{field}-{query.Length}")).Id;
+        using var response = await client.GetAsync($"/v1/sandboxes/{id}/faults?{query}");
+        Assert.Equal(HttpStatusCode.UnprocessableEntity, response.StatusCode);
+        Assert.Contains($"\"{field}\"", await response.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Get_BySamples_CanTakeOneOfEachStep()
     {
         using var client = service.Client();

@@ -16,7 +16,7 @@ public sealed class FaultIntakeTests
     public FaultIntakeTests()
     {
         _intake = new FaultIntake(new FaultLive(), new FaultLatest(_time), _time, NullLogger<FaultIntake>.Instance);
-        _intake.Know(_node, _sandboxes);
+        _intake.Know(_node, _sandboxes.Select(id => new OwnedSandbox(id, 1, Origin.Emulated)));
     }
 
     private byte[] Round(int second) => FaultBytes.Of([.. _sandboxes.Select(id => new FaultSample(id, 1, _time.GetUtcNow().AddSeconds(second), [new("guest.minorFaults", second, null, false, Origin.Emulated)]))]);
@@ -60,20 +60,53 @@ public sealed class FaultIntakeTests
     }
 
     [Fact]
+    public void Accept_OfABatchOfSeveral_ToldAgain_StoresEachOnce()
+    {
+        var batch = FaultBytes.Of([.. Enumerable.Range(0, 100).Select(second => new FaultSample(_sandboxes[0], 1, _time.GetUtcNow().AddSeconds(second), [new("guest.minorFaults", second, null, false, Origin.Emulated)]))]);
+        Assert.True(_intake.TryAccept(_node, batch));
+        Assert.True(_intake.TryAccept(_node, batch));
+        Assert.Equal((100, 0, 100), ((int)_intake.Accepted, (int)_intake.Refused, TakeAll()));
+    }
+
+    [Fact]
+    public void Accept_OfAFlood_TakesWhatASandboxCanHave_AndRefusesTheRest()
+    {
+        byte[] Batch(int from) => FaultBytes.Of([.. Enumerable.Range(from, 1000).Select(n => new FaultSample(_sandboxes[0], 1, _time.GetUtcNow().AddMilliseconds(n), [new("guest.minorFaults", n, null, false, Origin.Emulated)]))]);
+        Assert.True(_intake.TryAccept(_node, Batch(0)));
+        Assert.Equal((FaultLatest.Burst, 1000 - FaultLatest.Burst), ((int)_intake.Accepted, (int)_intake.Refused));
+        Assert.True(_intake.TryAccept(_node, Round(7200)));
+        Assert.Equal(FaultLatest.Burst + 999, (int)_intake.Accepted);
+        _time.Advance(TimeSpan.FromSeconds(10));
+        Assert.True(_intake.TryAccept(_node, Batch(10_000)));
+        Assert.Equal(FaultLatest.Burst + 999 + (10 * FaultLatest.MostPerSecond), (int)_intake.Accepted);
+    }
+
+    [Theory]
+    [InlineData(2, Origin.Emulated, "a")]
+    [InlineData(1, Origin.Hardware, "a")]
+    [InlineData(1, Origin.Emulated, "guest.minorFaults")]
+    public void Accept_OfAStartThatWasNot_OrNearerToHardwareThanItsMachine_OrASourceTwice_Refuses(int incarnation, Origin origin, string other)
+    {
+        var sample = new FaultSample(_sandboxes[0], incarnation, _time.GetUtcNow(), [new("guest.minorFaults", 1, null, false, Origin.Emulated), new(other, 1, null, false, origin)]);
+        Assert.True(_intake.TryAccept(_node, FaultBytes.Of([sample])));
+        Assert.Equal((0, 1), ((int)_intake.Accepted, (int)_intake.Refused));
+    }
+
+    [Fact]
     public void Latest_IsTheNewestWhileItIsFresh_WhateverComesLate()
     {
         var latest = new FaultLatest(_time);
         EncodedSample At(int second, int incarnation = 1) => new(_node, incarnation, _time.GetUtcNow().AddSeconds(second), FaultSamplesEncoding.EncodeReadings([new("guest.minorFaults", second + 100, null, false, Origin.Emulated)]));
-        Assert.Equal((true, false, true), (latest.TrySet(At(5)), latest.TrySet(At(5)), latest.TrySet(At(3))));
+        Assert.Equal((SampleTaken.Taken, SampleTaken.Known, SampleTaken.Taken), (latest.TrySet(At(5)), latest.TrySet(At(5)), latest.TrySet(At(3))));
         Assert.Equal(105, latest.Of(_node)!.Readings[0].Value);
-        Assert.True(latest.TrySet(At(5, incarnation: 2)));
+        Assert.Equal(SampleTaken.Taken, latest.TrySet(At(5, incarnation: 2)));
         var last = At(5, incarnation: 2);
         _time.Advance(FaultLatest.Fresh);
         Assert.Null(latest.Of(_node));
         latest.Forget();
-        Assert.False(latest.TrySet(last));
+        Assert.Equal(SampleTaken.Known, latest.TrySet(last));
         // After a clock that was set back.
-        Assert.True(latest.TrySet(At(-60, incarnation: 2)));
+        Assert.Equal(SampleTaken.Taken, latest.TrySet(At(-60, incarnation: 2)));
         Assert.Equal(40, latest.Of(_node)!.Readings[0].Value);
     }
 }

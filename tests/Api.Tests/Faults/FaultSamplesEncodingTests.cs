@@ -18,7 +18,7 @@ public sealed class FaultSamplesEncodingTests
     private static readonly Gen<SourceReading> _reading = Gen.Select(_name, Gen.OneOf(Gen.Long[0, 1000], Gen.Long[0, long.MaxValue]), _name, Gen.Bool, Gen.Enum<Origin>(), Gen.Int[0, 2], _latency,
         (source, value, reason, bound, origin, what, latency) => what == 0 ? new SourceReading(source, null, reason, bound, origin) : new SourceReading(source, value, null, bound, origin, what == 2 ? latency : null));
     private static readonly Gen<FaultSample> _sample = Gen.Select(Gen.Guid, Gen.Int[0, int.MaxValue], Gen.Long[-1_000_000_000_000, 4_000_000_000_000_000], _reading.Array[0, 12],
-        (id, incarnation, microseconds, readings) => new FaultSample(id, incarnation, DateTimeOffset.UnixEpoch.AddTicks(microseconds * 10), readings));
+        (id, incarnation, microseconds, readings) => new FaultSample(id, incarnation, DateTimeOffset.UnixEpoch.AddTicks(microseconds * 10), [.. readings.DistinctBy(r => r.Source)]));
 
     private static (bool IsBatch, List<EncodedSample> Samples, int Malformed) Read(byte[] batch)
     {
@@ -127,7 +127,7 @@ public sealed class FaultSamplesEncodingTests
     [Fact]
     public void Batches_OfMoreThanOneHolds_AreSeveralThatAreTaken()
     {
-        var large = new FaultSample(_id, 1, _at, [.. Enumerable.Repeat(new SourceReading(new string('s', 64), null, new string('r', 64), false, Origin.Hardware), FaultSamplesEncoding.MaxReadings)]);
+        var large = new FaultSample(_id, 1, _at, [.. Enumerable.Range(0, FaultSamplesEncoding.MaxReadings).Select(n => new SourceReading($"{n:D3}{new string('s', 61)}", null, new string('r', 64), false, Origin.Hardware))]);
         foreach (var samples in (FaultSample[][])[[.. Enumerable.Repeat(large, 1000)], [.. Enumerable.Repeat(large with { Readings = [] }, 10_000)]])
             Assert.Equal(samples.Length, FaultSamplesEncoding.Batches(samples).Sum(b => Read(b) is { IsBatch: true, Malformed: 0 } read ? read.Samples.Count : throw new InvalidOperationException()));
     }

@@ -47,6 +47,27 @@ public sealed partial class MetricsTests(ServiceFixture service) : IClassFixture
     }
 
     [Fact]
+    public async Task Get_WhenANodeTellsAbsurdities_StillAnswers_AndItsTypesAreCountedTogether()
+    {
+        using var client = service.Client();
+        await using var node = await service.NodeAsync();
+        var id = (await client.CreateAsync("absurd")).Id;
+        await Eventually.Async(async () => (await node.SyncAsync()).Sandboxes.Any(s => s.Id == id), "it is planned");
+        await node.SayAsync(id, VmState.Running);
+        await node.TellAsync(new FaultSample(id, 1, TimeProvider.System.GetUtcNow(), [
+            new("cgroup.memoryStallSomeMicroseconds", long.MaxValue, null, false, Origin.Emulated),
+            new("smmu.events.F_TRANSLATION", 5, null, false, Origin.Emulated),
+            .. Enumerable.Range(0, 100).Select(n => new SourceReading($"smmu.events.made-up-{n}", 2, null, n == 50, Origin.Emulated))]));
+        var text = await client.GetStringAsync("/metrics");
+        Assert.Contains("9223372036854.775807\n", text, StringComparison.Ordinal);
+        var types = text.Split('\n').Where(l => l.StartsWith("sandbox_smmu_events_by_type_total{", StringComparison.Ordinal) && l.Contains(id.ToString(), StringComparison.Ordinal)).ToList();
+        Assert.Equal(2, types.Count);
+        Assert.Contains(types, l => l.Contains("type=\"F_TRANSLATION\",bound=\"exact\"", StringComparison.Ordinal) && l.EndsWith(" 5", StringComparison.Ordinal));
+        Assert.Contains(types, l => l.Contains("type=\"other\",bound=\"lower\"", StringComparison.Ordinal) && l.EndsWith(" 200", StringComparison.Ordinal));
+        await PromtoolAsync(["check", "metrics"], text);
+    }
+
+    [Fact]
     public async Task Get_WithoutAKey_Returns401()
     {
         using var stranger = service.Factory.CreateClient();
@@ -70,6 +91,9 @@ public sealed partial class MetricsTests(ServiceFixture service) : IClassFixture
         Assert.NotEmpty(named);
         Assert.Empty(named.Except(Known).Except(FaultMetrics.Metrics.Select(m => m.Name)));
     }
+
+    [Fact]
+    public Task Alerts_OfWhatApiAndWorkerBothTell_CountItOnce() => PromtoolAsync(["test", "rules", Deployed("prometheus/alerts_test.yml")], "");
 
     [Fact]
     public void Document_ListsEveryMetric() =>

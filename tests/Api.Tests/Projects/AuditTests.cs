@@ -52,6 +52,8 @@ public sealed class AuditTests(ServiceFixture service) : IClassFixture<ServiceFi
         await DoAsync<SandboxView>("/v1/sandboxes/{id}", $"/v1/sandboxes/{sandbox.Id}", new { labels = new { more = "1" } }, "PATCH");
         await DoAsync<SandboxView>("/v1/sandboxes/{id}/storm-policy", $"/v1/sandboxes/{sandbox.Id}/storm-policy", new { perSecond = 12 }, "PUT");
         await DoAsync<SandboxView>("/v1/sandboxes/{id}/storm-policy", $"/v1/sandboxes/{sandbox.Id}/storm-policy", method: "DELETE");
+        await DoAsync<SandboxView>("/v1/sandboxes/{id}/lease", $"/v1/sandboxes/{sandbox.Id}/lease", new { ttlSeconds = 3600 }, "PUT");
+        await DoAsync<SandboxView>("/v1/sandboxes/{id}/lease", $"/v1/sandboxes/{sandbox.Id}/lease", method: "DELETE");
         await DoAsync<SandboxView>("/v1/sandboxes/{id}/stop", $"/v1/sandboxes/{sandbox.Id}/stop");
         await DoAsync<SandboxView>("/v1/sandboxes/{id}/start", $"/v1/sandboxes/{sandbox.Id}/start");
         await DoAsync<string>("/v1/sandboxes/{id}/stop", $"/v1/sandboxes/{sandbox.Id}/stop");
@@ -62,6 +64,9 @@ public sealed class AuditTests(ServiceFixture service) : IClassFixture<ServiceFi
         var device = (await admin.DevicesAsync())[0].Id;
         await DoAsync<DeviceView>("/v1/devices/{id}/quarantine", $"/v1/devices/{device}/quarantine", new { message = "for the log" });
         await DoAsync<DeviceView>("/v1/devices/{id}/release", $"/v1/devices/{device}/release");
+        var host = (await admin.GetFromJsonAsync<Page<NodeView>>("/v1/nodes"))!.Items[0].Id;
+        await DoAsync<NodeView>("/v1/nodes/{id}/cordon", $"/v1/nodes/{host}/cordon");
+        await DoAsync<NodeView>("/v1/nodes/{id}/uncordon", $"/v1/nodes/{host}/uncordon");
         var webhook = await DoAsync<WebhookCreated>("/v1/webhooks", "/v1/webhooks", new { url = "https://hooks.example/told" });
         var at = $"/v1/webhooks/{webhook.Webhook.Id}";
         await DoAsync<WebhookView>("/v1/webhooks/{id}", at, new { description = "told" }, "PATCH");
@@ -77,6 +82,8 @@ public sealed class AuditTests(ServiceFixture service) : IClassFixture<ServiceFi
             .Where(a => !a.Contains("/hubs/", StringComparison.Ordinal)).ToHashSet();
         // Signing out changes something only for whoever has signed in: Session_IsTold does.
         changing.Remove("DELETE /v1/session");
+        // Asks, and changes nothing.
+        changing.Remove("POST /v1/placements");
         Assert.Equal(changing.Order(StringComparer.Ordinal), done.Distinct().Order(StringComparer.Ordinal));
 
         var own = (await admin.GetFromJsonAsync<Page<KeyView>>("/v1/keys"))!.Items[0];

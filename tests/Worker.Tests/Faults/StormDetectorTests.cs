@@ -52,6 +52,17 @@ public sealed class StormDetectorTests
         private void Sample(SourceReading[] readings) => Judgement = _detector.Take(_at += TimeSpan.FromSeconds(1), readings);
     }
 
+    /// <summary>A stalled transaction is an event of the SMMU and a page fault; of both the larger is counted, and where they differ it is a lower bound.</summary>
+    [Theory]
+    [InlineData(60, 60, "NoFaultStorm")]
+    [InlineData(60, 70, "StormOnlyLowerBound")]
+    [InlineData(0, 99, "NoFaultStorm")]
+    [InlineData(99, 0, "NoFaultStorm")]
+    [InlineData(100, 40, "FaultStorm")]
+    [InlineData(40, 100, "FaultStorm")]
+    public void Take_OfEventsAndPageFaults_CountsNoFaultTwice(long events, long pageFaults, string reason) =>
+        Assert.Equal(reason, new Seconds(Policy).Pass(12, (FaultSource.HostSmmuEvents, events, false), (FaultSource.IoPageFaults, pageFaults, false)).Reason);
+
     [Fact]
     public void Take_BeforeAFullWindow_IsNotJudged()
     {
@@ -139,9 +150,9 @@ public sealed class StormDetectorTests
     [Fact]
     public void Take_WithoutASource_SumsWhatDevicesDo()
     {
-        var seconds = new Seconds(Policy).Pass(11, (FaultSource.SmmuEvents, 40, false), (FaultSource.IoPageFaults, 60, false), (FaultSource.GuestMinor, 1_000_000, false));
-        Assert.Equal("It was 100 a second over 10 s; the policy's is 100. Counted: smmu.events, io.pageFaults (emulated).", seconds.Judgement.Detail);
-        Assert.Equal("NoFaultStorm", new Seconds(Policy).Pass(11, (FaultSource.SmmuEvents, 39, false), (FaultSource.IoPageFaults, 60, false), (FaultSource.GuestMinor, 1_000_000, false)).Reason);
+        var seconds = new Seconds(Policy).Pass(11, (FaultSource.SmmuEvents, 40, false), (FaultSource.HostSmmuEvents, 60, false), (FaultSource.GuestMinor, 1_000_000, false));
+        Assert.Equal("It was 100 a second over 10 s; the policy's is 100. Counted: smmu.events, hostSmmu.events (emulated).", seconds.Judgement.Detail);
+        Assert.Equal("NoFaultStorm", new Seconds(Policy).Pass(11, (FaultSource.SmmuEvents, 39, false), (FaultSource.HostSmmuEvents, 60, false), (FaultSource.GuestMinor, 1_000_000, false)).Reason);
     }
 
     [Fact]
@@ -176,7 +187,7 @@ public sealed class StormDetectorTests
     {
         var policy = new StormPolicy(10, 8, StormAction.None, null);
         var detector = new StormDetector(policy, ConditionReasons.StormNotJudged);
-        string[] sources = [FaultSource.SmmuEvents, FaultSource.IoPageFaults];
+        string[] sources = [FaultSource.SmmuEvents, FaultSource.HostSmmuEvents];
         var (at, judgedAt, expected) = (0, -1, ConditionReasons.StormNotJudged);
         var (values, before, ever) = (new long[2], new long?[2], new bool[2]);
         var intervals = new List<Interval>();

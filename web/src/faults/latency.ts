@@ -1,7 +1,6 @@
-// Latencies are counted by powers of two. What a time added is the difference of two histograms of one incarnation; a quantile is known only by
+// Latencies are counted by powers of two. What a time added is the sum of what its samples added; a quantile is known only by
 // the bounds of its bucket, and no more is said.
-import type { FaultSample, LatencyHistogram, Origin } from "../contracts";
-import { readingOf } from "./rates";
+import type { FaultSample, LatencyHistogram, Origin, SourceReading } from "../contracts";
 
 export const bucketCount = 22;
 
@@ -9,34 +8,54 @@ export interface LatencyState {
   source: string;
   origin: Origin;
   lowerBound: boolean;
-  /** What was added in the time shown. */
-  counts: readonly number[];
-  total: number;
+  /** What was added in the time shown; null where that is not known. */
+  counts: readonly number[] | null;
 }
 
 const isWhole = (histogram: LatencyHistogram | null | undefined): histogram is LatencyHistogram => histogram?.counts.length === bucketCount;
 
-/** For each source of the newest sample that measures latencies: those added since the oldest sample of its incarnation that is in the window. */
+export const sum = (counts: readonly number[]) => counts.reduce((all, count) => all + count, 0);
+
+/** For each source of the newest sample that measures latencies: what each sample in the window added to the one before. */
 export function latencies(samples: readonly FaultSample[], windowSeconds: number): LatencyState[] {
   const last = samples.at(-1);
   if (!last) return [];
   const from = Date.parse(last.at) - windowSeconds * 1000;
-  const states: LatencyState[] = [];
-  for (const reading of last.readings) {
-    if (!isWhole(reading.latency)) continue;
-    const first = samples.find((sample) => sample.incarnation === last.incarnation && Date.parse(sample.at) >= from && isWhole(readingOf(sample, reading.source)?.latency));
-    const before = first && readingOf(first, reading.source)?.latency;
-    const counts = reading.latency.counts.map((count, bucket) => count - (before?.counts[bucket] ?? count));
-    // A counter that went back tells nothing of this time.
-    if (counts.some((count) => count < 0)) continue;
-    states.push({ source: reading.source, origin: reading.origin, lowerBound: reading.lowerBound, counts, total: counts.reduce((sum, count) => sum + count, 0) });
+  return last.readings.filter((reading) => isWhole(reading.latency)).map(({ source, origin, lowerBound }) => ({ source, origin, ...added(samples, source, from, lowerBound) }));
+}
+
+function added(samples: readonly FaultSample[], source: string, from: number, lowerBound: boolean): Pick<LatencyState, "counts" | "lowerBound"> {
+  const total = new Array<number>(bucketCount).fill(0);
+  let isKnown = false;
+  let before: { counts: readonly number[]; incarnation: number } | null = null;
+  for (const { at, incarnation, readings } of samples) {
+    const reading = readings.find((one) => one.source === source);
+    if (!isWhole(reading?.latency)) continue;
+    const counts = reading.latency.counts;
+    if (Date.parse(at) >= from) {
+      const more = addedBy(reading, before, incarnation);
+      // What came before the first sample, or a counter that went back, may have been any number.
+      if (more === null || more.some((count) => count < 0)) lowerBound = true;
+      else {
+        isKnown = true;
+        more.forEach((count, bucket) => (total[bucket] = (total[bucket] ?? 0) + count));
+      }
+    }
+    before = { counts, incarnation };
   }
-  return states;
+  return { counts: isKnown ? total : null, lowerBound };
+}
+
+/** The counters of a later start began at 0. */
+function addedBy(reading: SourceReading, before: { counts: readonly number[]; incarnation: number } | null, incarnation: number): readonly number[] | null {
+  const counts = reading.latency?.counts ?? [];
+  if (before === null) return isWhole(reading.latencyIncrease?.histogram) ? reading.latencyIncrease.histogram.counts : null;
+  return before.incarnation === incarnation ? counts.map((count, bucket) => count - (before.counts[bucket] ?? 0)) : counts;
 }
 
 /** The bucket that holds the quantile; null of nothing. */
 export function quantileBucket(counts: readonly number[], fraction: number): number | null {
-  const total = counts.reduce((sum, count) => sum + count, 0);
+  const total = sum(counts);
   if (total === 0) return null;
   const wanted = Math.max(1, Math.ceil(fraction * total));
   let seen = 0;

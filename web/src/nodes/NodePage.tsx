@@ -9,6 +9,7 @@ import { Link } from "../page/router";
 import { FullTime } from "../page/time";
 import { VerdictChain } from "../sandboxes/VerdictChain";
 import { verdictWords } from "../sandboxes/words";
+import { CordonAction } from "./CordonAction";
 import { Problems } from "./Problems";
 import { gib, hugePagesWords, tally } from "./words";
 
@@ -42,6 +43,7 @@ function Readiness({ node }: { node: NodeReadinessView }) {
             <span className="soft" data-testid="can-run">{node.canRunSandboxes ? "Sandboxes can run here." : "No sandbox can run here now."}</span>
           </div>
         </div>
+        <CordonAction node={node} />
       </div>
       <div className="stack">
         {node.problems.length > 0 && <section className="panel" aria-label="Problems"><div className="body"><Problems of={node.nodeName} problems={node.problems} /></div></section>}

@@ -76,7 +76,7 @@ function Details({ sandbox }: { sandbox: SandboxView }) {
         <FaultPanel sandboxId={sandbox.id} />
         <div className="columns">
           <div className="stack">
-            <ConsolePanel sandboxId={sandbox.id} name={sandbox.name} />
+            {sandbox.vmm !== "Simulated" && <ConsolePanel sandboxId={sandbox.id} name={sandbox.name} />}
             <ProbePanel results={sandbox.probe} />
           </div>
           <div className="stack">
@@ -107,7 +107,7 @@ function Facts({ sandbox }: { sandbox: SandboxView }) {
         <div><dt>IOMMU</dt><dd>{viommuWords[sandbox.viommu]}</dd></div>
         <div data-testid="vmm"><dt>VMM</dt><dd>{vmmWords[sandbox.vmm]}</dd></div>
         <div><dt>Node</dt><dd>{sandbox.nodeName ?? "not placed"}{sandbox.wantedNode && sandbox.wantedNode !== sandbox.nodeName ? `, wants ${sandbox.wantedNode}` : ""}</dd></div>
-        {sandbox.acceleration && sandbox.acceleration !== "None" && <div><dt>Guest run by</dt><dd>{sandbox.acceleration === "Kvm" ? "KVM" : <span className="origin Emulated">TCG, emulated</span>}</dd></div>}
+        {sandbox.acceleration && sandbox.acceleration !== "None" && sandbox.vmm !== "Simulated" && <div><dt>Guest run by</dt><dd>{sandbox.acceleration === "Kvm" ? "KVM" : <span className="origin Emulated">TCG, emulated</span>}</dd></div>}
         {sandbox.devices.map((device) => (
           <div key={device.id} data-testid="device"><dt>Device</dt><dd className="row">{device.class} <code>{device.address}</code> <OriginBadge origin={device.origin} /></dd></div>
         ))}

@@ -22,8 +22,8 @@ export function StormRow({ draft, wrong, onChange }: StormFieldsProps) {
   return (
     <>
       <div className="row">
-        <label>From <input inputMode="decimal" value={draft.stormPerSecond} placeholder="no policy" onChange={(event) => onChange({ stormPerSecond: event.target.value })} data-testid="create-storm-rate" /></label>
-        <label>faults a second over <input inputMode="numeric" value={draft.stormWindow} placeholder="30" onChange={(event) => onChange({ stormWindow: event.target.value })} data-testid="create-storm-window" /> s</label>
+        <label>From, faults a second <input inputMode="decimal" value={draft.stormPerSecond} placeholder="no policy" onChange={(event) => onChange({ stormPerSecond: event.target.value })} data-testid="create-storm-rate" /></label>
+        <label>over <span><input inputMode="numeric" value={draft.stormWindow} placeholder="30" onChange={(event) => onChange({ stormWindow: event.target.value })} data-testid="create-storm-window" /> s</span></label>
         <label>of
           {" "}
           <select value={draft.stormSource} onChange={(event) => onChange({ stormSource: event.target.value })} data-testid="create-storm-source">

@@ -40,7 +40,7 @@ export function StormPolicyDialog({ sandbox, onClose }: { sandbox: SandboxView; 
         </header>
         <div className="body stack">
           {wish.error && said.length === 0 && <ErrorNote error={wish.error} what="The policy was not set." />}
-          <div className="field full">
+          <div className="field full storm-policy">
             <StormRow draft={draft} wrong={wrong} onChange={(change) => setDraft((before) => ({ ...before, ...change }))} />
           </div>
         </div>

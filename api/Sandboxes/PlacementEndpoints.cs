@@ -1,0 +1,51 @@
+using Api.Data;
+using Api.Http;
+using Contracts;
+using Microsoft.EntityFrameworkCore;
+
+namespace Api.Sandboxes;
+
+/// <summary>Placement asked for its reasons: of a sandbox that there is, or of one that there might be. Nothing is taken and nothing is stored.</summary>
+public static class PlacementEndpoints
+{
+    private const string DryRunName = "dry-run";
+
+    public static void MapPlacements(this IEndpointRouteBuilder routes)
+    {
+        routes.MapPost("/v1/placements", TryAsync).Requires(Role.Viewer).WithTags("Placement").WithSummary("Whether a sandbox as in the body could be placed now, and which rule refuses how many nodes. Creates nothing; name may be left out.")
+            .Produces<PlacementView>().ProducesProblem(400).ProducesProblem(422);
+        routes.MapGet("/v1/sandboxes/{id:guid}/placement", GetAsync).Requires(Role.Viewer).WithTags("Placement").WithSummary("Where the sandbox is; while it waits, which rule refuses how many nodes now.")
+            .Produces<PlacementView>().ProducesProblem(404);
+    }
+
+    private static async Task<IResult> TryAsync(SandboxCreate? create, HttpContext http, SandboxDb db, CancellationToken ct)
+    {
+        if (create is null) return ApiProblem.Of(400, "invalid_request", "A JSON object is expected.");
+        create = create with { Name = create.Name ?? DryRunName };
+        if (SandboxValidation.Check(create) is { Count: > 0 } errors) return ApiProblem.Validation(errors);
+        return Results.Ok(await JudgeAsync(db, SandboxEndpoints.From(create, http.User.ProjectId(), DateTimeOffset.UnixEpoch), http.User.Operates(), ct));
+    }
+
+    private static async Task<IResult> GetAsync(Guid id, HttpContext http, SandboxDb db, CancellationToken ct)
+    {
+        var project = http.User.ProjectId();
+        if (await db.Sandboxes.AsNoTracking().SingleOrDefaultAsync(s => s.Id == id && s.ProjectId == project, ct) is not { } sandbox) return ApiProblem.SandboxNotFound();
+        if (sandbox.NodeId is not { } on || sandbox.Phase == Phase.Pending) return Results.Ok(await JudgeAsync(db, sandbox, http.User.Operates(), ct));
+        var node = await db.Nodes.Where(n => n.Id == on).Select(n => n.Name).SingleOrDefaultAsync(ct);
+        return Results.Ok(new PlacementView(true, http.User.Operates() ? node : null, $"It was placed; it is {sandbox.Phase}.", [], null));
+    }
+
+    private static async Task<PlacementView> JudgeAsync(SandboxDb db, Sandbox sandbox, bool seesNodes, CancellationToken ct)
+    {
+        var request = SandboxScheduler.RequestOf(sandbox);
+        var fleet = await SandboxScheduler.ReadFleetAsync(db, ct);
+        var (best, nodes) = Placement.Judge(request, fleet);
+        var refusals = (fleet.Count == 0 ? [Placement.NoNodes] : nodes.Select(n => n.Refusal).OfType<string>()).GroupBy(r => r)
+            .OrderBy(g => g.Key == Placement.OtherNodeWanted).ThenByDescending(g => g.Count()).ThenBy(g => g.Key, StringComparer.Ordinal)
+            .Select(g => new PlacementRefusal(g.Key, fleet.Count == 0 ? 0 : g.Count(), PlacementReasons.All[g.Key].Message, PlacementReasons.All[g.Key].Remedy)).ToList();
+        var taking = nodes.Count(n => n.Refusal is null);
+        return new PlacementView(best is not null, seesNodes ? best?.Name : null,
+            best is null ? $"None of {fleet.Count} node(s) can take it now." : $"{taking} of {fleet.Count} node(s) can take it now.", refusals,
+            seesNodes ? nodes.Select(n => new NodePlacement(n.Node.Id, n.Node.Name, n.Refusal)).ToList() : null);
+    }
+}

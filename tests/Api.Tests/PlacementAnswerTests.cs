@@ -1,0 +1,140 @@
+using System.Net;
+using System.Net.Http.Json;
+using System.Text.RegularExpressions;
+using Api.Sandboxes;
+using Contracts;
+using Microsoft.AspNetCore.TestHost;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Time.Testing;
+using Testing;
+using Xunit;
+
+namespace Api.Tests;
+
+/// <summary>Placement asked for its reasons, nodes that take nothing new, and leases that are changed.</summary>
+public sealed partial class PlacementAnswerTests(ServiceFixture service) : IClassFixture<ServiceFixture>
+{
+    private static CancellationToken Ct => TestContext.Current.CancellationToken;
+
+    [GeneratedRegex("\"([A-Z][A-Za-z]+)\"")]
+    private static partial Regex Code { get; }
+
+    private static async Task<PlacementView> TryAsync(HttpClient client, object body)
+    {
+        using var response = await client.PostAsJsonAsync("/v1/placements", body, Ct);
+        Assert.Equal(HttpStatusCode.OK, response.StatusCode);
+        return (await response.Content.ReadFromJsonAsync<PlacementView>(Ct))!;
+    }
+
+    private static async Task<NodeView> CordonAsync(HttpClient client, string verb)
+    {
+        var node = (await client.GetFromJsonAsync<Page<NodeView>>("/v1/nodes", Ct))!.Items.Single();
+        using var response = await client.PostAsync($"/v1/nodes/{node.Id}/{verb}", null, Ct);
+        Assert.Equal(HttpStatusCode.OK, response.StatusCode);
+        return (await response.Content.ReadFromJsonAsync<NodeView>(Ct))!;
+    }
+
+    [Fact]
+    public void Reasons_OfEveryRule_AreInTheTable()
+    {
+        var source = File.ReadLines(Path.Combine(Surroundings.Repository, "api/Sandboxes/Placement.cs")).Where(line => !line.Contains("///", StringComparison.Ordinal));
+        var codes = Code.Matches(string.Join('\n', source)).Select(m => m.Groups[1].Value).ToHashSet();
+        Assert.True(codes.Count > 8);
+        Assert.Equal(codes.Order(), PlacementReasons.All.Keys.Order());
+    }
+
+    [Fact]
+    public async Task Placements_OfWhatFitsAndWhatDoesNot_SayByWhichRule_AndCreateNothing()
+    {
+        await using var node = await service.NodeAsync();
+        using var client = service.Client();
+        using var foreign = service.ClientOf((await service.TenantAsync("asks")).Secret);
+        var fits = await TryAsync(client, new { image = "guest", accelerators = new[] { new { @class = "edu", count = 2 } } });
+        Assert.Equal((true, "standin", 0), (fits.Fits, fits.Node, fits.Refusals.Count));
+        var devices = await TryAsync(client, new { image = "guest", accelerators = new[] { new { @class = "edu", count = 3 } } });
+        Assert.Equal((false, "NoFreeDevice", 1), (devices.Fits, devices.Refusals.Single().Reason, devices.Refusals.Single().Nodes));
+        Assert.Equal("NoFreeDevice", devices.Nodes!.Single().Reason);
+        Assert.Equal("ImageNotOnNode", (await TryAsync(client, new { image = "nowhere" })).Refusals.Single().Reason);
+        Assert.Equal("OtherNodeWanted", (await TryAsync(client, new { image = "guest", node = "elsewhere" })).Refusals.Single().Reason);
+        Assert.Equal("NotEnoughMemory", (await TryAsync(client, new { image = "guest", memoryMib = 1_048_576 })).Refusals.Single().Reason);
+        // Nodes are no tenant's business; the counts are.
+        var told = await TryAsync(foreign, new { image = "guest", memoryMib = 1_048_576 });
+        Assert.Equal((null, null, "NotEnoughMemory"), (told.Node, told.Nodes, told.Refusals.Single().Reason));
+        Assert.Empty((await client.GetFromJsonAsync<Page<SandboxView>>("/v1/sandboxes", Ct))!.Items);
+        using var bad = await client.PostAsJsonAsync("/v1/placements", new { image = "guest", vcpus = 0 }, Ct);
+        Assert.Equal(HttpStatusCode.UnprocessableEntity, bad.StatusCode);
+    }
+
+    [Fact]
+    public async Task Cordon_LetsTheNodeTakeNothingNew_AlsoAfterItsSilence()
+    {
+        await using var node = await service.NodeAsync();
+        using var client = service.Client();
+        var running = (await client.CreateAsync("stays")).Id;
+        await Eventually.Async(async () => (await client.FindAsync(running))!.NodeId is not null, "it is placed");
+        Assert.Equal(NodePhase.Cordoned, (await CordonAsync(client, "cordon")).Phase);
+        Assert.Equal(NodePhase.Cordoned, (await CordonAsync(client, "cordon")).Phase);
+        var waiting = (await client.CreateAsync("waits")).Id;
+        await Eventually.Async(async () => (await client.FindAsync(waiting))!.Conditions.Any(c => c.Reason == "NodeCordoned"), "it is refused");
+        var answer = (await client.GetFromJsonAsync<PlacementView>($"/v1/sandboxes/{waiting}/placement", Ct))!;
+        Assert.Equal((false, "NodeCordoned"), (answer.Fits, answer.Refusals.Single().Reason));
+        Assert.Equal((true, "standin"), (await client.GetFromJsonAsync<PlacementView>($"/v1/sandboxes/{running}/placement", Ct)) is { } there ? (there.Fits, there.Node) : default);
+        // As when it was silent for long.
+        await service.ExecuteAsync("UPDATE nodes SET phase = 'Unreachable'");
+        await node.SyncAsync();
+        Assert.Equal(NodePhase.Cordoned, (await client.GetFromJsonAsync<Page<NodeView>>("/v1/nodes", Ct))!.Items.Single().Phase);
+        Assert.Equal(NodePhase.Ready, (await CordonAsync(client, "uncordon")).Phase);
+        await Eventually.Async(async () => (await client.FindAsync(waiting))!.NodeId is not null, "it is placed once the node is uncordoned");
+        foreach (var id in (Guid[])[running, waiting])
+        {
+            (await client.DeleteAsync($"/v1/sandboxes/{id}", Ct)).EnsureSuccessStatusCode().Dispose();
+            await node.SyncAsync();
+            await node.SayAsync(id, VmState.Absent);
+        }
+    }
+
+    [Fact]
+    public async Task Lease_IsWarnedOfOnce_CanBeChanged_AndEndsWhenItSays()
+    {
+        await using var node = await service.NodeAsync();
+        var time = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
+        await using var replica = service.NewReplica().WithWebHostBuilder(b => b.ConfigureTestServices(s => s.AddSingleton<TimeProvider>(time)));
+        using var client = service.ClientOf((await service.TenantAsync("leases", replica: replica)).Secret, replica);
+        using var response = await client.PostAsJsonAsync("/v1/sandboxes", new { name = "leased", image = "guest", node = "nowhere", lease = new { ttlSeconds = 3600, onExpiry = "Stop" } }, Ct);
+        Assert.True(response.IsSuccessStatusCode, await response.Content.ReadAsStringAsync(Ct));
+        var id = (await response.Content.ReadFromJsonAsync<SandboxView>(Ct))!.Id;
+        async Task<int> WarnedAsync() => (await client.GetFromJsonAsync<Page<EventView>>($"/v1/events?subject={id}&type=sandbox.leaseExpiring&limit=1000", Ct))!.Items.Count;
+        async Task PassAsync()
+        {
+            var expiry = replica.Services.GetRequiredService<LeaseExpiry>();
+            await Eventually.Async(() => { expiry.Wake(); return expiry.LastPassAt == time.GetUtcNow(); }, "leases were looked at");
+        }
+        await PassAsync();
+        Assert.Equal(0, await WarnedAsync());
+        time.Advance(TimeSpan.FromSeconds(3600 - 300));
+        await PassAsync();
+        await PassAsync();
+        Assert.Equal(1, await WarnedAsync());
+        using (var set = await client.PutAsJsonAsync($"/v1/sandboxes/{id}/lease", new { ttlSeconds = 600 }, Ct))
+        {
+            Assert.Equal(HttpStatusCode.OK, set.StatusCode);
+            var lease = (await set.Content.ReadFromJsonAsync<SandboxView>(Ct))!.Lease!;
+            Assert.Equal(LeaseEnd.Stop, lease.OnExpiry);
+            Assert.InRange((lease.ExpiresAt - time.GetUtcNow()).TotalSeconds, 599, 600);
+        }
+        time.Advance(TimeSpan.FromSeconds(301));
+        await PassAsync();
+        Assert.Equal((2, DesiredState.Running), (await WarnedAsync(), (await client.FindAsync(id))!.Desired));
+        using (var removed = await client.DeleteAsync($"/v1/sandboxes/{id}/lease", Ct))
+            Assert.Null((await removed.Content.ReadFromJsonAsync<SandboxView>(Ct))!.Lease);
+        time.Advance(TimeSpan.FromHours(1));
+        await PassAsync();
+        Assert.Equal(DesiredState.Running, (await client.FindAsync(id))!.Desired);
+        (await client.PutAsJsonAsync($"/v1/sandboxes/{id}/lease", new { ttlSeconds = 60, onExpiry = "Delete" }, Ct)).EnsureSuccessStatusCode().Dispose();
+        time.Advance(TimeSpan.FromSeconds(61));
+        await PassAsync();
+        await Eventually.Async(async () => await client.FindAsync(id) is null, "it is deleted");
+        using var bad = await client.PutAsJsonAsync($"/v1/sandboxes/{Guid.NewGuid()}/lease", new { ttlSeconds = 59 }, Ct);
+        Assert.Equal(HttpStatusCode.UnprocessableEntity, bad.StatusCode);
+    }
+}
