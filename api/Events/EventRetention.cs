@@ -14,7 +14,7 @@ public sealed record EventSettings(int Days)
     }
 }
 
-/// <summary>Removes events that are too old.
+/// <summary>Removes events that are too old, and what is left of projects that are gone.
 /// Guarantees: what is kept of a project is without gaps: only the oldest go, up to the first that is young enough. Several replicas and a crash do no harm: it is one statement at a time.</summary>
 public sealed class EventRetention(IServiceScopeFactory scopes, EventSettings settings, TimeProvider time, ILogger<EventRetention> log) : Reconciler(time, TimeSpan.FromHours(1), log)
 {
@@ -25,9 +25,11 @@ public sealed class EventRetention(IServiceScopeFactory scopes, EventSettings se
     {
         await using var scope = scopes.CreateAsyncScope();
         var db = scope.ServiceProvider.GetRequiredService<SandboxDb>();
-        var oldest = clock.GetUtcNow().AddDays(-settings.Days);
-        foreach (var project in await db.EventCounters.Select(c => c.ProjectId).ToListAsync(ct))
+        var young = clock.GetUtcNow().AddDays(-settings.Days);
+        foreach (var counter in await db.EventCounters.Select(c => new { c.ProjectId, IsLeftOver = !db.Projects.Any(p => p.Id == c.ProjectId) }).ToListAsync(ct))
         {
+            var project = counter.ProjectId;
+            var oldest = counter.IsLeftOver ? DateTimeOffset.MaxValue : young;
             int removed;
             do
             {
@@ -39,6 +41,7 @@ public sealed class EventRetention(IServiceScopeFactory scopes, EventSettings se
                     """, ct);
             }
             while (removed == BatchRows);
+            if (counter.IsLeftOver) await db.EventCounters.Where(c => c.ProjectId == project).ExecuteDeleteAsync(ct);
         }
     }
 }

@@ -136,6 +136,23 @@ public sealed class EventNumbersTests(ServiceFixture service) : IClassFixture<Se
         Assert.Equal([7], (await ListAsync(tenant, "&after=6")).Select(e => e.Number));
     }
 
+    [Fact]
+    public async Task Retention_RemovesWhatIsLeftOfAProjectThatIsGone_AndNothingOfOthers()
+    {
+        using var admin = service.Client();
+        var (gone, stays) = ((await service.TenantAsync("gone")).Project, (await service.TenantAsync("stays")).Project);
+        foreach (var project in (Guid[])[gone, stays]) await StoreAsync(Of(project, "told"));
+        (await admin.DeleteAsync($"/v1/projects/{gone}", Ct)).EnsureSuccessStatusCode().Dispose();
+        using (var retention = new EventRetention(service.Factory.Services.GetRequiredService<IServiceScopeFactory>(), new EventSettings(90), TimeProvider.System, NullLogger<EventRetention>.Instance))
+        {
+            await retention.StartAsync(Ct);
+            await Eventually.Async(async () => await service.ScalarAsync($"SELECT count(*) FROM event_counters WHERE project_id = '{gone}'") == 0, "its numbers are gone");
+            await retention.StopAsync(Ct);
+        }
+        Assert.Equal(0, await service.ScalarAsync($"SELECT count(*) FROM events WHERE project_id = '{gone}'"));
+        Assert.Equal(1, await service.ScalarAsync($"SELECT count(*) FROM events WHERE project_id = '{stays}'"));
+    }
+
     [Theory]
     [InlineData("after=-1", "after")]
     [InlineData("limit=0", "limit")]

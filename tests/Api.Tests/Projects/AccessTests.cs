@@ -191,10 +191,10 @@ public sealed class AccessTests(ServiceFixture service) : IClassFixture<ServiceF
             foreach (var (method, path) in new[]
             {
                 ("GET", $"/v1/sandboxes/{sandbox}"), ("GET", $"/v1/sandboxes/{sandbox}/faults"), ("POST", $"/v1/sandboxes/{sandbox}/start"), ("POST", $"/v1/sandboxes/{sandbox}/restart"),
-                ("POST", $"/v1/sandboxes/{sandbox}/stop"), ("PATCH", $"/v1/sandboxes/{sandbox}"), ("DELETE", $"/v1/sandboxes/{sandbox}"), ("GET", $"/v1/keys/{key}"), ("POST", $"/v1/keys/{key}/rotate"), ("DELETE", $"/v1/keys/{key}"),
+                ("POST", $"/v1/sandboxes/{sandbox}/stop"), ("GET", $"/v1/sandboxes/{sandbox}/placement"), ("PUT", $"/v1/sandboxes/{sandbox}/lease"), ("DELETE", $"/v1/sandboxes/{sandbox}/lease"), ("PUT", $"/v1/sandboxes/{sandbox}/storm-policy"), ("DELETE", $"/v1/sandboxes/{sandbox}/storm-policy"), ("PATCH", $"/v1/sandboxes/{sandbox}"), ("DELETE", $"/v1/sandboxes/{sandbox}"), ("GET", $"/v1/keys/{key}"), ("POST", $"/v1/keys/{key}/rotate"), ("DELETE", $"/v1/keys/{key}"),
             })
             {
-                using var request = new HttpRequestMessage(new HttpMethod(method), path) { Content = method == "PATCH" ? JsonContent.Create(new { }) : null };
+                using var request = new HttpRequestMessage(new HttpMethod(method), path) { Content = method switch { "PATCH" => JsonContent.Create(new { }), "PUT" when path.EndsWith("lease", StringComparison.Ordinal) => JsonContent.Create(new { ttlSeconds = 3600 }), "PUT" => JsonContent.Create(new { perSecond = 1 }), _ => null } };
                 using var refused = await other.SendAsync(request);
                 Assert.Equal((path, path.Contains("keys", StringComparison.Ordinal) ? "404 key_not_found" : "404 sandbox_not_found"), (path, await refused.AnswerAsync()));
             }
