@@ -19,7 +19,7 @@ public static class FaultMetrics
     public static readonly IReadOnlySet<string> EventTypes = new HashSet<string>(StringComparer.Ordinal)
     {
         "F_UUT", "C_BAD_STREAMID", "F_STE_FETCH", "C_BAD_STE", "F_BAD_ATS_TREQ", "F_STREAM_DISABLED", "F_TRANSL_FORBIDDEN", "C_BAD_SUBSTREAMID", "F_CD_FETCH", "C_BAD_CD", "F_WALK_EABT",
-        "F_TRANSLATION", "F_ADDR_SIZE", "F_ACCESS", "F_PERMISSION", "F_TLB_CONFLICT", "F_CFG_CONFLICT", "E_PAGE_REQUEST", "F_VMS_FETCH", "UNKNOWN", "DOMAIN", "MAPPING", Other,
+        "F_TRANSLATION", "F_ADDR_SIZE", "F_ACCESS", "F_PERMISSION", "F_TLB_CONFLICT", "F_CFG_CONFLICT", "E_PAGE_REQUEST", "F_VMS_FETCH", "UNKNOWN", "DOMAIN", "MAPPING",
     };
 
     public const string Other = "other";
@@ -79,7 +79,7 @@ public static class FaultMetrics
         var (metric, sandbox, source, reading) = line;
         var (bound, origin) = (("bound", reading.LowerBound ? "lower" : "exact"), ("origin", Lower(reading.Origin)));
         if (metric == Unobserved.Name)
-            text.Add(1, ("sandbox", sandbox), ("source", reading.Source), ("reason", reading.NullReason!));
+            text.Add(1, ("sandbox", sandbox), ("source", reading.Source), ("reason", source.NullReasons.Contains(reading.NullReason!) ? reading.NullReason! : Other));
         else if (metric == source.Duration)
             text.Add(reading.Latency!, [("sandbox", sandbox), .. source.Labels, bound, origin]);
         else if (source.IsTime)

@@ -26,8 +26,8 @@ public sealed record StormPolicy(double PerSecond, int WindowSeconds, StormActio
 /// <summary>The fault sources that a storm policy can count: what goes wrong or is asked for, not what is looked up.</summary>
 public static class StormSources
 {
-    /// <summary>What devices do wrong or ask for, as far as it can be observed: the sum of their SMMU's events, or their page faults (the last), whichever is more. A fault for which the SMMU
-    /// stalls a transaction is both, so the sum of all would count it twice; what is counted is never above the truth.</summary>
+    /// <summary>What devices do wrong or ask for: of those that can be observed, the one that counted most. A fault may be told by several of them (a stalled transaction is an event and a page
+    /// fault; an event of a nested SMMU is told by the host's and by the guest's), so what is counted is never above the truth.</summary>
     public static readonly IReadOnlyList<string> Default = [FaultSource.SmmuEvents, FaultSource.HostSmmuEvents, FaultSource.VirtioIommuEvents, FaultSource.IoPageFaults];
 
     public static readonly IReadOnlyList<string> All =

@@ -17,11 +17,12 @@ public sealed class FaultIntake(FaultLive live, FaultLatest latest, TimeProvider
     public const int QueueSamples = 50_000;
     /// <summary>How far a node's clock may be off: inside the day partitions that always exist.</summary>
     public static readonly TimeSpan MaxClockSkew = TimeSpan.FromHours(12);
+    private static readonly TimeSpan WarningPeriod = TimeSpan.FromSeconds(5);
     private readonly ConcurrentDictionary<Guid, Dictionary<Guid, OwnedSandbox>> owned = new();
     private readonly Channel<EncodedSample> queue = Channel.CreateUnbounded<EncodedSample>();
     /// <summary>Of the queue: those in it, and those of batches that are being taken in.</summary>
     private int places;
-    private long accepted, refused, turnedBack;
+    private long accepted, refused, turnedBack, warnedAt;
     private volatile bool isClosed;
 
     public long Accepted => Interlocked.Read(ref accepted);
@@ -48,8 +49,8 @@ public sealed class FaultIntake(FaultLive live, FaultLatest latest, TimeProvider
         var samples = new List<EncodedSample>();
         if (!FaultSamplesEncoding.TryRead(batch, samples, out var malformed))
         {
-            log.LogWarning("Node {NodeId} sent {Bytes} bytes that are no batch of samples", nodeId, batch.Length);
             Interlocked.Increment(ref refused);
+            if (MayWarn()) log.LogWarning("Node {NodeId} sent {Bytes} bytes that are no batch of samples ({Refused} refused so far)", nodeId, batch.Length, Refused);
             return true;
         }
         if (Interlocked.Add(ref places, samples.Count) > QueueSamples || isClosed)
@@ -60,6 +61,13 @@ public sealed class FaultIntake(FaultLive live, FaultLatest latest, TimeProvider
         }
         Take(nodeId, samples, malformed);
         return true;
+    }
+
+    /// <summary>What a worker sends is not the log's to grow with.</summary>
+    private bool MayWarn()
+    {
+        var (now, before) = (time.GetTimestamp(), Interlocked.Read(ref warnedAt));
+        return (before == 0 || time.GetElapsedTime(before, now) > WarningPeriod) && Interlocked.CompareExchange(ref warnedAt, now, before) == before;
     }
 
     private void Take(Guid nodeId, List<EncodedSample> samples, int malformed)
@@ -84,6 +92,6 @@ public sealed class FaultIntake(FaultLive live, FaultLatest latest, TimeProvider
         Interlocked.Add(ref places, taken - samples.Count);
         Interlocked.Add(ref accepted, taken);
         Interlocked.Add(ref refused, wrong);
-        if (wrong > 0) log.LogWarning("Node {NodeId} sent {Count} samples that are not of its own sandboxes as it has them, not well formed, or too many", nodeId, wrong);
+        if (wrong > 0 && MayWarn()) log.LogWarning("Node {NodeId} sent {Count} samples that are not of its own sandboxes as it has them, not well formed, or too many ({Refused} refused so far)", nodeId, wrong, Refused);
     }
 }

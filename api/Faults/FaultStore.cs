@@ -7,7 +7,7 @@ namespace Api.Faults;
 /// <summary>Writes queued samples by binary COPY, each second all that there are, into the table that is partitioned by day; those whose minute may have been rolled up
 /// (FaultRollups) also into their minute. Guarantees: a batch is stored whole or kept for the next try; while the database takes none, the queue fills and nodes keep
 /// theirs (FaultIntake); a stop stores what there is. On a crash the batch in hand and the queue are lost (at most about a second, unless the database took none).</summary>
-public sealed class FaultStore(FaultIntake intake, FaultLatest latest, NpgsqlDataSource source, TimeProvider time, ILogger<FaultStore> log) : BackgroundService
+public sealed class FaultStore(FaultIntake intake, FaultLatest latest, NpgsqlDataSource source, FaultRetention retention, TimeProvider time, ILogger<FaultStore> log) : BackgroundService
 {
     private const int MaxBatch = 20_000;
     private static readonly TimeSpan Interval = TimeSpan.FromSeconds(1), LastTry = TimeSpan.FromSeconds(2);
@@ -45,6 +45,13 @@ public sealed class FaultStore(FaultIntake intake, FaultLatest latest, NpgsqlDat
     private async Task<int> StoreBatchAsync(CancellationToken ct)
     {
         while (batch.Count < MaxBatch && intake.TryTake(out var sample)) batch.Add(sample);
+        // Of days that are no longer kept there is no partition to write to: after a long rest of the database they would be tried for ever.
+        var oldest = retention.OldestSample(time.GetUtcNow());
+        if (batch.RemoveAll(s => s.At < oldest) is > 0 and var stale)
+        {
+            log.LogError("{Count} fault samples are dropped: their day is not kept any more", stale);
+            Interlocked.Add(ref dropped, stale);
+        }
         if (batch.Count == 0) return 0;
         try
         {
@@ -105,7 +112,8 @@ public sealed class FaultStore(FaultIntake intake, FaultLatest latest, NpgsqlDat
     /// <summary>The last of each minute, of samples so old that their minute is, or soon will be, rolled up without them.</summary>
     private async Task AddLateAsync(NpgsqlConnection connection, NpgsqlTransaction transaction, CancellationToken ct)
     {
-        var limit = time.GetUtcNow() - FaultRollups.Grace;
+        // Twice as careful as the rollup: storing takes time, and another replica has another clock.
+        var limit = time.GetUtcNow() - (FaultRollups.Grace / 2);
         var late = batch.Where(s => s.At < limit).GroupBy(s => (s.SandboxId, s.Incarnation, FaultRollups.Minute(s.At))).Select(g => g.MaxBy(s => s.At)).ToList();
         if (late.Count == 0) return;
         await using var command = new NpgsqlCommand(Late, connection, transaction);

@@ -26,9 +26,13 @@ internal static class Reading
     {
         yield return Of(source, counts.Values.Sum(), reason, "", origin, lowerBound);
         if (reason is null)
-            foreach (var (type, count) in counts.OrderBy(e => e.Key, StringComparer.Ordinal))
+            foreach (var (type, count) in Known(counts).OrderBy(e => e.Type, StringComparer.Ordinal))
                 yield return Of($"{source}.{type}", count, null, "", origin, lowerBound);
     }
+
+    /// <summary>Types that no specification names are one: a guest could name others without end, and each name is kept.</summary>
+    public static IEnumerable<(string Type, long Count)> Known(IReadOnlyDictionary<string, long> counts) =>
+        counts.GroupBy(e => FaultMetrics.EventTypes.Contains(e.Key) ? e.Key : ViommuCounts.Unknown).Select(g => (g.Key, g.Aggregate(0L, (sum, e) => sum > long.MaxValue - e.Value ? long.MaxValue : sum + e.Value)));
 }
 
 // Sources that a kind of VMM has nothing of: null, each with the one reason.

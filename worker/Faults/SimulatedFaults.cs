@@ -36,7 +36,7 @@ internal sealed class SimulatedFaults(Viommu viommu, Func<(SimulationStatus? Sta
         var noSmmu = smmu ? null : NullReasons.NoSmmu;
         yield return Read(FaultSource.SmmuEvents, counted?.Events, noSmmu);
         if (smmu && reason is null)
-            foreach (var (type, count) in status!.Events.Where(e => IsType(e.Key)).OrderBy(e => e.Key, StringComparer.Ordinal).Take(SmmuTypes))
+            foreach (var (type, count) in Reading.Known(status!.Events.Where(e => IsType(e.Key) && e.Value >= 0).Take(SmmuTypes).ToDictionary()).OrderBy(e => e.Type, StringComparer.Ordinal))
                 yield return Read($"{FaultSource.SmmuEvents}.{type}", count);
         yield return Read(FaultSource.SmmuEventsLost, counted?.EventsLost, noSmmu);
         yield return Read(FaultSource.SmmuTlbHits, counted?.TlbHits, noSmmu);

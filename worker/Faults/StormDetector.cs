@@ -58,16 +58,16 @@ internal sealed class StormDetector(StormPolicy policy, ConditionReason told)
     /// <summary>What the sources have counted since the sample before; null when none of them tells.</summary>
     private Int128? Count(List<SourceReading> counted, bool broken)
     {
-        Int128? added = null, pageFaults = null;
+        Int128? added = null;
         var complete = true;
         foreach (var reading in counted)
         {
             if (!broken && _last.TryGetValue(reading.Source, out var old) && reading.Value >= old)
             {
-                if (policy.Source is null && reading.Source == FaultSource.IoPageFaults)
-                    pageFaults = reading.Value!.Value - old;
-                else
-                    added = (added ?? 0) + (reading.Value!.Value - old);
+                // The same fault may be told by several of them: which, nobody says. Where they differ, the most is a lower bound.
+                Int128 grown = reading.Value!.Value - old;
+                complete &= grown == 0 || (added ?? 0) == 0 || added == grown;
+                added = Int128.Max(added ?? 0, grown);
             }
             else
                 complete = false;
@@ -78,12 +78,6 @@ internal sealed class StormDetector(StormPolicy policy, ConditionReason told)
         _last.Clear();
         foreach (var reading in counted)
             _last[reading.Source] = reading.Value!.Value;
-        // A stalled transaction is an event and a page fault. Where there are both, what is no stall of either may be missing.
-        if (pageFaults is { } asked)
-        {
-            complete &= asked == 0 || (added ?? 0) == 0 || added == asked;
-            added = Int128.Max(added ?? 0, asked);
-        }
         if (!complete)
             _incompleteAt = _at;
         return added;

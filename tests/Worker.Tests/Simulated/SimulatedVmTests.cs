@@ -130,6 +130,15 @@ public sealed class SimulatedVmTests : IAsyncLifetime
         Assert.Equal(1, (await SampleAboveAsync(FaultSource.VirtioIommuEvents, 0))[FaultSource.VirtioIommuEvents].Value);
     }
 
+    /// <summary>Its queue holds 64, which the guest's driver empties.</summary>
+    [Fact]
+    public async Task Storm_BehindVirtioIommu_IsCountedBeyondItsQueue()
+    {
+        Apply(userData: """{"workload":"storm"}""", viommu: Viommu.Virtio);
+        await UntilAsync(VmState.Running);
+        await SampleAboveAsync(FaultSource.VirtioIommuEvents, 1000);
+    }
+
     [Fact]
     public async Task Adopt_AfterTheWorkersCrash_GoesOnWithTheSameProcessAndCounters()
     {

@@ -21,17 +21,20 @@ export function FaultPanel({ sandboxId }: { sandboxId: string }) {
   const long = useFaultHistory(sandboxId, isLong ? windowSeconds : null);
   const drawn = isLong ? long.samples : samples;
   const gap = isLong ? long.stepSeconds * gapMilliseconds : gapMilliseconds;
-  const { bySource, others, unobserved } = statesOf(samples);
+  const live = statesOf(samples);
+  const { others, unobserved } = live;
+  // A guest that has ended long ago is in its history only.
+  const bySource = samples.length > 0 ? live.bySource : statesOf(drawn).bySource;
   const now = useNow();
   const last = samples.at(-1);
-  const stale = last !== undefined && now - Date.parse(last.at) > staleMilliseconds;
+  const stale = last === undefined || now - Date.parse(last.at) > staleMilliseconds;
   // Not every kind of sandbox has every layer.
   const shown = lanes.filter((lane) => lane.sources.some((one) => bySource.has(one.source)));
   return (
     <section className="panel" aria-labelledby="faults-title" data-testid="fault-chart" data-samples={samples.length}>
       <header>
         <h2 id="faults-title">Faults a second</h2>
-        {stale && <span className="small soft" data-testid="faults-stale">Last sample <Age at={last.at} /> ago</span>}
+        {last && stale && <span className="small soft" data-testid="faults-stale">Last sample <Age at={last.at} /> ago</span>}
         <div className="segmented" role="group" aria-label="Time shown">
           {windows.map(([label, seconds]) => (
             <button key={seconds} type="button" aria-pressed={windowSeconds === seconds} onClick={() => setWindowSeconds(seconds)}>{label}</button>
@@ -39,8 +42,8 @@ export function FaultPanel({ sandboxId }: { sandboxId: string }) {
         </div>
       </header>
       {(problem ?? long.problem) !== null && <div className="body"><ErrorNote error={problem ?? long.problem} what="The history could not be read." /></div>}
-      {samples.length === 0 && <p className="empty">No sample in the last 15 minutes. While the guest runs, one comes each second.</p>}
-      {samples.length > 0 && shown.map((lane, index) => (
+      {samples.length === 0 && !isLong && <p className="empty">No sample in the last 15 minutes. While the guest runs, one comes each second.</p>}
+      {drawn.length > 0 && shown.map((lane, index) => (
         <div className="lane" key={lane.id} data-testid={`lane-${lane.id}`}>
           <LaneKey lane={lane} bySource={bySource} stale={stale} />
           <LanePlot lane={lane} samples={drawn} windowSeconds={windowSeconds} gap={gap} axis={index === shown.length - 1} />

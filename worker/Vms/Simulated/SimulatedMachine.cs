@@ -51,7 +51,10 @@ internal sealed class SimulatedMachine
         Process = Driver.NewSpace();
         Buffer = Process.Map(model.Pages, writable: true);
         (_devices, _workloads) = (new Accelerator[model.Devices], new Workload[model.Devices]);
-        Virtio = model.Device.Faults == FaultModel.Mapped ? new VirtioIommu((1UL << PageTables.AddressBits) - 1, 255, Enumerable.Range(0, model.Devices).Select(d => FirstStream + (uint)d).ToHashSet()) : null;
+        Virtio = model.Device.Faults == FaultModel.Mapped ? new VirtioIommu((1UL << PageTables.AddressBits) - 1, 255, Enumerable.Range(0, model.Devices).Select(d => FirstStream + (uint)d).ToHashSet())
+        {
+            Interrupt = () => _agenda.After(model.Timings.Interrupt, Activity.EventQueueInterrupts),
+        } : null;
         for (var index = 0; index < model.Devices; index++)
         {
             var ground = new WorkloadGround(Driver, Process, Buffer, model.Pages, new SeededRandom(model.Seed + ((ulong)index << 32)));
@@ -171,6 +174,10 @@ internal sealed class SimulatedMachine
                 break;
             case Activity.EventQueueInterrupts:
                 Driver.EventQueueInterrupts();
+                // The driver of virtio-iommu writes them to its log, and that is all.
+                while (Virtio?.TryTakeEvent(out _) == true)
+                {
+                }
                 break;
             case Activity.FaultIsServed:
                 Driver.FaultIsServed(due.Item);

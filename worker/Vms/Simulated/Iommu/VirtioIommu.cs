@@ -28,6 +28,8 @@ internal sealed class VirtioIommu(ulong inputEnd, uint domainEnd, IReadOnlySet<u
 
     public long FaultsRecorded { get; private set; }
     public long FaultsLost { get; private set; }
+    /// <summary>The queue is not empty any more: the device interrupts its driver.</summary>
+    public Action? Interrupt { get; init; }
     public int Domains => _domains.Count;
 
     /// <summary>Serves one request; <paramref name="properties"/> takes what PROBE answers.</summary>
@@ -177,6 +179,8 @@ internal sealed class VirtioIommu(ulong inputEnd, uint domainEnd, IReadOnlySet<u
         Put(record, 8, endpoint);
         Put(record, 16, address);
         _events.Enqueue(record);
+        if (_events.Count == 1)
+            Interrupt?.Invoke();
         FaultsRecorded++;
         return false;
     }
