@@ -82,12 +82,14 @@ public sealed class FaultIntake(FaultLive live, FaultLatest latest, TimeProvider
                 wrong++;
                 continue;
             }
-            var became = latest.TrySet(sample);
+            // Its part of the batch, or a small sample would keep two mebibytes for as long as it is remembered.
+            var kept = sample with { Readings = sample.Readings.ToArray() };
+            var became = latest.TrySet(kept);
             if (became == SampleTaken.TooMany) wrong++;
             if (became != SampleTaken.Taken) continue;
             taken++;
-            live.Publish(sample);
-            queue.Writer.TryWrite(sample);
+            live.Publish(kept);
+            queue.Writer.TryWrite(kept);
         }
         Interlocked.Add(ref places, taken - samples.Count);
         Interlocked.Add(ref accepted, taken);

@@ -63,8 +63,9 @@ public sealed class FaultStore(FaultIntake intake, FaultLatest latest, NpgsqlDat
         catch (NpgsqlException e)
         {
             log.LogWarning("{Count} fault samples wait: {Message}", batch.Count, e.Message);
-            // A day without its partition gets one soon (FaultPartitions); anything else that the database refuses, it would refuse for ever.
-            if (e is PostgresException { IsTransient: false, SqlState: not PostgresErrorCodes.CheckViolation })
+            // What the data themselves are refused for (SQLSTATE classes 22 and 23) is refused for ever, but for a day without its partition, which gets one soon (FaultPartitions).
+            // Anything else passes: a standby that takes no writes, a disk that is full, a query that was cancelled.
+            if (e is PostgresException { SqlState: not PostgresErrorCodes.CheckViolation and ['2', '2' or '3', ..] })
             {
                 log.LogError("{Count} fault samples are dropped: the database will never take them", batch.Count);
                 Interlocked.Add(ref dropped, batch.Count);
