@@ -59,7 +59,7 @@ internal static class HostTracePlan
         var events = new Dictionary<string, long>(StringComparer.Ordinal);
         foreach (var (keys, row) in Rows(table, functions))
             if (keys.Length == 3 && byte.TryParse(keys[1], NumberStyles.None, CultureInfo.InvariantCulture, out var number))
-                events[SmmuEventNames.Of(number)] = events.GetValueOrDefault(SmmuEventNames.Of(number)) + row.Count;
+                events[SmmuLogLine.TypeOf(number)] = events.GetValueOrDefault(SmmuLogLine.TypeOf(number)) + row.Count;
         return events;
     }
 
@@ -87,21 +87,12 @@ internal static class HostTracePlan
         (table?.Rows ?? TraceTableState.NoRows).Select(row => (Keys: row.Key.Split('|'), row.Value)).Where(row => PciAddress.TryParse(row.Keys[0], out var function) && functions.Contains(function));
 }
 
-/// <summary>Names of event records by number (IHI 0070, 7.3).</summary>
+/// <summary>Counts of event records by name, from two tellers.</summary>
 internal static class SmmuEventNames
 {
-    private static readonly Dictionary<byte, string> Names = new()
-    {
-        [0x01] = "F_UUT", [0x02] = "C_BAD_STREAMID", [0x03] = "F_STE_FETCH", [0x04] = "C_BAD_STE", [0x05] = "F_BAD_ATS_TREQ", [0x06] = "F_STREAM_DISABLED",
-        [0x07] = "F_TRANSL_FORBIDDEN", [0x08] = "C_BAD_SUBSTREAMID", [0x09] = "F_CD_FETCH", [0x0A] = "C_BAD_CD", [0x0B] = "F_WALK_EABT",
-        [0x10] = "F_TRANSLATION", [0x11] = "F_ADDR_SIZE", [0x12] = "F_ACCESS", [0x13] = "F_PERMISSION",
-        [0x20] = "F_TLB_CONFLICT", [0x21] = "F_CFG_CONFLICT", [0x24] = "E_PAGE_REQUEST", [0x25] = "F_VMS_FETCH",
-    };
     /// <summary>Those that the driver's log has a name for; it calls all others UNKNOWN.</summary>
     private static readonly HashSet<string> InLog =
         ["C_BAD_STREAMID", "F_STE_FETCH", "C_BAD_STE", "F_STREAM_DISABLED", "C_BAD_SUBSTREAMID", "F_CD_FETCH", "C_BAD_CD", "F_TRANSLATION", "F_ADDR_SIZE", "F_ACCESS", "F_PERMISSION", "F_VMS_FETCH"];
-
-    public static string Of(byte number) => Names.GetValueOrDefault(number, ViommuCounts.Unknown);
 
     /// <summary>Two counts of the same events, neither above the truth: the larger of each type, and what the log could not name only as far as the other has not named it.</summary>
     public static IReadOnlyDictionary<string, long> Larger(IReadOnlyDictionary<string, long> traced, IReadOnlyDictionary<string, long> logged)
