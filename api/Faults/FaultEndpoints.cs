@@ -37,8 +37,8 @@ public static class FaultEndpoints
         var resolution = FaultResolution.Choose(since, until, step, retention.OldestSample(now));
         var history = new FaultHistory(store, id, resolution, source);
         var samples = await history.ReadAsync(since, until, after, limit + 1, ct);
-        var before = samples.Count == 0 ? null : await history.BeforeAsync(samples[0].At, after, ct);
-        var items = FaultIncrease.Of(before, samples.Take(limit)).ToList();
+        var before = samples.Count == 0 ? [] : await history.BeforeAsync(samples[0].At, after, ct);
+        var items = FaultIncrease.Of(before, [.. samples.Take(limit)], samples.ElementAtOrDefault(limit)).ToList();
         return new FaultHistoryAnswer(new FaultHistoryView(items, samples.Count > limit ? items[^1].At.UtcDateTime.ToString("O") : null, resolution.StepSeconds));
     }
 }

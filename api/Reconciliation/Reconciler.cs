@@ -9,7 +9,7 @@ public abstract class Reconciler(TimeProvider time, TimeSpan period, ILogger log
 {
     private readonly Channel<bool> wakes = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
 
-    /// <summary>When the last pass ended well; null before the first.</summary>
+    /// <summary>When the last pass that ended well began: it has seen what was there then. Null before the first.</summary>
     public DateTimeOffset? LastPassAt { get; private set; }
 
     public void Wake() => wakes.Writer.TryWrite(true);
@@ -22,8 +22,9 @@ public abstract class Reconciler(TimeProvider time, TimeSpan period, ILogger log
         {
             try
             {
+                var began = time.GetUtcNow();
                 await PassAsync(stoppingToken);
-                LastPassAt = time.GetUtcNow();
+                LastPassAt = began;
                 await WaitAsync(period, stoppingToken);
             }
             catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)

@@ -60,7 +60,7 @@ public sealed class EverySourceTests : IDisposable
         });
     }
 
-    private static IReadOnlyList<SourceReading> Sample(IReadOnlyList<IFaultCollector> collectors) => new SandboxFaults(Guid.Empty, 1, collectors).Sample(DateTimeOffset.UnixEpoch).Readings;
+    private static IReadOnlyList<SourceReading> Sample(IReadOnlyList<IFaultCollector> collectors) => new SandboxFaults(Guid.Empty, 1, collectors, HighestCounts.OfASimulation()).Sample(DateTimeOffset.UnixEpoch).Readings;
 
     private static async Task JudgeAsync(IReadOnlyList<IFaultCollector> collectors, HostObservation observed)
     {

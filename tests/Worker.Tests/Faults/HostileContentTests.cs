@@ -34,7 +34,7 @@ public sealed class HostileContentTests
     private static void Judge<T>(IEnumerable<T> contents, Func<T, IEnumerable<SourceReading>> read)
     {
         IEnumerable<SourceReading> current = [];
-        var faults = new SandboxFaults(Guid.Empty, 1, [new Told(() => current)]);
+        var faults = new SandboxFaults(Guid.Empty, 1, [new Told(() => current)], HighestCounts.OfASimulation());
         var highest = new Dictionary<string, long>();
         foreach (var content in contents)
         {

@@ -45,12 +45,14 @@ function stateOf({ source, origin }: SourceReading, shown: readonly FaultSample[
   let sum: number[] | null = null;
   // What the last sample does not tell came after the last that did.
   let lowerBound = shown.length > 0 && !isWhole(readingOf(shown.at(-1), source)?.latency);
-  for (const sample of shown) {
+  let wentBack = false;
+  for (const [index, sample] of shown.entries()) {
     if (sample.incarnation !== incarnation) {
       // What the guest before did after its last sample was never told.
       lowerBound = true;
       incarnation = sample.incarnation;
       before = null;
+      wentBack = false;
     }
     const reading = readingOf(sample, source);
     lowerBound ||= reading?.lowerBound ?? false;
@@ -58,7 +60,13 @@ function stateOf({ source, origin }: SourceReading, shown: readonly FaultSample[
     let added: readonly number[] | null = null;
     if (reading.origin === origin) {
       const increase = trustIncrease && sample === shown[0] ? reading.latencyIncrease?.histogram : null;
-      if (before) added = difference(reading.latency.counts, before);
+      const next = shown[index + 1];
+      const goesBack = next?.incarnation === sample.incarnation && isBelow(wholeCounts(next, source, origin), reading.latency.counts);
+      // Beside one that goes back old and new samples lie mixed (rates.ts): what grew there is not known.
+      if (before) {
+        added = wentBack || goesBack ? null : difference(reading.latency.counts, before);
+        wentBack = isBelow(reading.latency.counts, before);
+      }
       else if (sample.incarnation !== oldest?.incarnation) added = reading.latency.counts;
       else if (isWhole(increase)) added = increase.counts;
     }
@@ -72,6 +80,10 @@ function stateOf({ source, origin }: SourceReading, shown: readonly FaultSample[
 function wholeCounts(sample: FaultSample, source: string, origin: Origin): readonly number[] | null {
   const reading = readingOf(sample, source);
   return reading?.origin === origin && isWhole(reading.latency) ? reading.latency.counts : null;
+}
+
+function isBelow(after: readonly number[] | null, before: readonly number[]): boolean {
+  return after !== null && difference(after, before) === null;
 }
 
 /** Null when a count went back: then nothing is known of the time between the two. */

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { FaultSample, SourceReading } from "../contracts";
 import { rateWords, statesOf } from "./lanes";
-import { chartData, mergeSamples, presentState, rateBetween } from "./rates";
+import { chartData, followLive, mergeSamples, presentState, rateBetween } from "./rates";
 
 const start = Date.parse("2026-11-23T22:00:00Z");
 
@@ -36,11 +36,29 @@ describe("the rate between two samples", () => {
   });
 
   it("is never negative, whatever the counters do", () => {
-    const values = [5, 9, 2, 2, 700, null, 800, 1, 3];
-    const samples = values.map((value, second) => sample(second, value, second < 4 ? 1 : 2));
+    const values = [5, 7, 9, 2, 2, 3, 700, null, 800, 1, 3, 4];
+    const samples = values.map((value, second) => sample(second, value, second < 6 ? 1 : 2));
     const { rates } = chartData(samples, ["guest.minorFaults"]);
     expect(rates[0]?.filter((one) => one !== null && one < 0)).toEqual([]);
-    expect(rates[0]?.filter((one) => one !== null)).toEqual([4, 0, 2]);
+    expect(rates[0]?.filter((one) => one !== null)).toEqual([2, 1, 1]);
+  });
+});
+
+describe("a node's clock that was set back", () => {
+  const old = Array.from({ length: 61 }, (_, second) => sample(second, second));
+  const mixed = [...old, ...Array.from({ length: 60 }, (_, more) => sample(20.5 + more, 61 + more))];
+
+  it("tells no rate where old and new samples lie mixed", () => {
+    const { rates } = chartData(mergeSamples([], mixed, 3_600_000), ["guest.minorFaults"]);
+    const known = rates[0]?.filter((one) => one !== null) ?? [];
+    expect(new Set(known)).toEqual(new Set([1]));
+    expect(known.length).toBeGreaterThan(34);
+    expect(known.length).toBeLessThan(41);
+  });
+
+  it("begins the present anew, and a sample that is a little late does not", () => {
+    expect(followLive(old, sample(20.5, 61), 3_600_000)).toEqual([sample(20.5, 61)]);
+    expect(followLive(old, sample(59.5, 60), 3_600_000)).toHaveLength(62);
   });
 });
 

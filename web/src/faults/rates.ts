@@ -1,6 +1,6 @@
 // Counters come once a second and grow within one incarnation of the guest. A rate is the growth between two consecutive samples
-// of the same incarnation. Where it cannot be known (no reading, a new incarnation, a counter that went back) it is null, a gap in
-// the chart, and never 0 or negative.
+// of the same incarnation. Where it cannot be known (no reading, a new incarnation, a counter that went back, or does so in the step
+// before or after: the node's clock was set back, and old and new samples lie mixed) it is null, a gap in the chart, and never 0 or negative.
 import type { FaultSample, Origin, SourceReading } from "../contracts";
 
 /** Two samples a second apart that are further apart than this leave a visible gap instead of an average over it. */
@@ -34,6 +34,15 @@ export function mergeSamples(known: readonly FaultSample[], more: readonly Fault
   return last ? sorted.filter((sample) => timeOf(sample) >= timeOf(last) - keepMilliseconds) : sorted;
 }
 
+/** A live sample comes in its order, so one that is this much older than what is known was taken after the node's clock was set back. */
+const clockSetBackMilliseconds = 10_000;
+
+/** With one more of the live stream. When the node's clock was set back the present begins anew: what is known would hide it. */
+export function followLive(known: readonly FaultSample[], sample: FaultSample, keepMilliseconds: number): FaultSample[] {
+  const last = known.at(-1);
+  return last && timeOf(sample) < timeOf(last) - clockSetBackMilliseconds ? [sample] : mergeSamples(known, [sample], keepMilliseconds);
+}
+
 export function readingOf(sample: FaultSample | undefined, source: string): SourceReading | undefined {
   return sample?.readings.find((reading) => reading.source === source);
 }
@@ -49,6 +58,21 @@ export function rateBetween(before: FaultSample | undefined, after: FaultSample,
   return ((to - from) * 1000) / milliseconds;
 }
 
+/** Whether the count of the sample at an index is below the one before it. */
+function goesBack(samples: readonly FaultSample[], index: number, source: string): boolean {
+  const [before, after] = [samples[index - 1], samples[index]];
+  const from = before && readingOf(before, source)?.value;
+  const to = after && readingOf(after, source)?.value;
+  return before?.incarnation === after?.incarnation && typeof from === "number" && typeof to === "number" && to < from;
+}
+
+/** The rate of the step that ends with the sample at an index. */
+function rateAt(samples: readonly FaultSample[], index: number, source: string, gap = gapMilliseconds): number | null {
+  const [before, after] = [samples[index - 1], samples[index]];
+  if (!after || goesBack(samples, index - 1, source) || goesBack(samples, index + 1, source)) return null;
+  return rateBetween(before, after, source, gap);
+}
+
 export function chartData(samples: readonly FaultSample[], sources: readonly string[], gap = gapMilliseconds): ChartData {
   const seconds: number[] = [];
   const rates: (number | null)[][] = sources.map(() => []);
@@ -60,7 +84,7 @@ export function chartData(samples: readonly FaultSample[], sources: readonly str
       for (const row of rates) row.push(null);
     }
     seconds.push(at);
-    sources.forEach((source, row) => rates[row]?.push(rateBetween(before, sample, source, gap)));
+    sources.forEach((source, row) => rates[row]?.push(rateAt(samples, index, source, gap)));
   });
   return { seconds, rates };
 }
@@ -69,14 +93,13 @@ export function chartData(samples: readonly FaultSample[], sources: readonly str
 export function presentState(samples: readonly FaultSample[]): SourceState[] {
   const last = samples.at(-1);
   if (!last) return [];
-  const before = samples.at(-2);
   return last.readings.map((reading) => ({
     source: reading.source,
     origin: reading.origin,
     value: reading.value,
     nullReason: reading.nullReason,
     lowerBound: reading.lowerBound,
-    ratePerSecond: rateBetween(before, last, reading.source),
+    ratePerSecond: rateAt(samples, samples.length - 1, reading.source),
   }));
 }
 

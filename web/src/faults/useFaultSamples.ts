@@ -5,7 +5,7 @@ import { useEffect, useRef, useState } from "react";
 import type { FaultSample, Page } from "../contracts";
 import { get } from "../http/client";
 import { useLive, useLiveEpoch } from "../live/LiveProvider";
-import { mergeSamples } from "./rates";
+import { followLive, mergeSamples } from "./rates";
 
 export const keepMilliseconds = 15 * 60 * 1000;
 const pageSize = 1000;
@@ -28,7 +28,7 @@ export function useFaultSamples(sandboxId: string): { samples: readonly FaultSam
     newest.current = null;
     setSamples([]);
     return live.subscribe<FaultSample>("Faults", () => [sandboxId], (sample) => {
-      setSamples((known) => mergeSamples(known, [sample], keepMilliseconds));
+      setSamples((known) => followLive(known, sample, keepMilliseconds));
     });
   }, [live, sandboxId]);
 

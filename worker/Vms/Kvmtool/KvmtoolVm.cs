@@ -28,7 +28,8 @@ internal sealed class KvmtoolVm : IVm
         _observed = host.Observe(launch, adopted, new TracedFaults(traced, underKvm: true, () => _lkvm is { } lkvm ? (lkvm.Pid, null) : (null, NullReasons.VmmNotConfirmed), host.Origin));
         var kvm = KvmFaults.Of(
             () => HasExited ? NullReasons.VmmGone : _lkvm is null ? NullReasons.VmmNotConfirmed : null, () => _lkvm?.Pid, _ => Task.FromResult(KvmStatistics.None), host.Tree, host.Origin, time);
-        _faults = new SandboxFaults(launch.Directory.Id, launch.Incarnation, Collectors(new VmmFaults(() => _lkvm, host.Origin), kvm, _observed, host.Origin));
+        _faults = new SandboxFaults(launch.Directory.Id, launch.Incarnation, Collectors(new VmmFaults(() => _lkvm, host.Origin), kvm, _observed, host.Origin),
+            new HighestCounts(launch.Directory, launch.Incarnation, adopted, time, log));
         _supervision = new VmSupervision(launch.Directory.Id, log);
         _supervision.Begin(SuperviseAsync);
         foreach (var part in (IEnumerable<Func<CancellationToken, Task>>)[.. _observed.Beside, kvm.Beside!])

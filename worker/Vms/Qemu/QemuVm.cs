@@ -42,7 +42,8 @@ internal sealed class QemuVm : IVm
             : KvmFaults.NotUnderKvm(host.Origin);
         var guest = new GuestFaults(
             _agent, hasAgent ? null : NullReasons.NoAgentInImage, launch.Spec.Viommu, cpu: acceleration == Acceleration.Kvm ? host.Origin : Origin.Emulated, smmu: traced.HasFunctions ? host.Origin : Origin.Emulated);
-        _faults = new SandboxFaults(launch.Directory.Id, launch.Incarnation, Collectors(launch.Spec.Viommu, guest, new VmmFaults(() => vmm, host.Origin), kvm, _trace, _observed, host.Origin));
+        _faults = new SandboxFaults(launch.Directory.Id, launch.Incarnation, Collectors(launch.Spec.Viommu, guest, new VmmFaults(() => vmm, host.Origin), kvm, _trace, _observed, host.Origin),
+            new HighestCounts(launch.Directory, launch.Incarnation, adopted, time, log));
         _supervision = new VmSupervision(launch.Directory.Id, log);
         _supervision.Begin(ControlAsync);
         _supervision.Begin(ListenAsync);

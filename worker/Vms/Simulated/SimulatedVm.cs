@@ -24,7 +24,7 @@ internal sealed class SimulatedVm : IVm
     public SimulatedVm(VmLaunch launch, ISimulation simulation, VmTell tell, TimeProvider time, ILogger log)
     {
         (_launch, _simulation, _tell, _time) = (launch, simulation, tell, time);
-        _faults = new SandboxFaults(launch.Directory.Id, launch.Incarnation, [new SimulatedFaults(launch.Spec.Viommu, LastTold)]);
+        _faults = new SandboxFaults(launch.Directory.Id, launch.Incarnation, [new SimulatedFaults(launch.Spec.Viommu, LastTold)], HighestCounts.OfASimulation());
         _supervision = new VmSupervision(launch.Directory.Id, log);
         _supervision.Begin(SuperviseAsync);
     }

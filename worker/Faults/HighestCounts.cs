@@ -1,0 +1,98 @@
+using Contracts;
+using Microsoft.Extensions.Logging;
+using Worker.Channels;
+using Worker.Vms;
+
+namespace Worker.Faults;
+
+// What was told of each source of one VM so far. Guarantees: no count and no latency goes back within an incarnation. One that does was reset or is a lie: the highest that was
+// told is told on, as a lower bound for good, for nobody knows what was counted before the reset; and what was a lower bound once lacks the same for ever.
+// What is told was stored before, in a file of the VM's directory, so the next worker goes on from there.
+// A simulation's are held in memory alone: its own process counts from its beginning on, whichever worker asks.
+// Assumes: one reader at a time. On a crash: the file is the old or the new one, whole; where there is none although the guest has begun, every count is a lower bound.
+internal sealed class HighestCounts
+{
+    private const int MaxBytes = 1 << 16, MaxSources = 512;
+    private readonly string? _path;
+    private readonly Guid _sandbox;
+    private readonly int _incarnation;
+    private readonly bool _late;
+    private readonly RareWarning? _trouble;
+    private readonly Dictionary<string, SourceReading> _shown = new(StringComparer.Ordinal);
+    private bool _changed;
+
+    private HighestCounts()
+    {
+    }
+
+    /// <param name="directory">Of the VM.</param>
+    /// <param name="incarnation">Of its guest; what is kept of another counts for nothing.</param>
+    /// <param name="adopted">Whether an earlier worker has started it.</param>
+    /// <param name="time">For warnings.</param>
+    /// <param name="log">For what goes wrong.</param>
+    public HighestCounts(RuntimeDirectory directory, int incarnation, bool adopted, TimeProvider time, ILogger log)
+    {
+        (_path, _sandbox, _incarnation) = (Path.Combine(directory.FullPath, "faults.state"), directory.Id, incarnation);
+        _trouble = new RareWarning(time, log, _path);
+        if (adopted && Load(_path) is { } kept)
+            foreach (var reading in kept)
+                _shown[reading.Source] = reading;
+        else
+            _late = adopted;
+    }
+
+    public static HighestCounts OfASimulation() => new();
+
+    public SourceReading Hold(SourceReading reading)
+    {
+        if (reading.Value is not { } value)
+            return reading;
+        var held = reading with { LowerBound = reading.LowerBound || _late };
+        if (_shown.TryGetValue(reading.Source, out var before))
+        {
+            var isLatencyBack = before.Latency is { } past && reading.Latency?.Since(past) is null;
+            held = held with
+            {
+                Value = Math.Max(value, before.Value!.Value),
+                Latency = isLatencyBack ? before.Latency : reading.Latency,
+                LowerBound = held.LowerBound || before.LowerBound || value < before.Value || isLatencyBack,
+            };
+        }
+        else if (_shown.Count == MaxSources)
+            return held with { LowerBound = true };
+        _changed |= held != before;
+        return _shown[reading.Source] = held;
+    }
+
+    /// <summary>Writes what has changed. What a full file system does not take is held in memory: only a restart of the worker would lose it.</summary>
+    public void Store()
+    {
+        if (!_changed || _path is null)
+            return;
+        try
+        {
+            var samples = _shown.Values.Where(FaultSamplesEncoding.IsWellFormed).Chunk(FaultSamplesEncoding.MaxReadings).Select(part => new FaultSample(_sandbox, _incarnation, DateTimeOffset.UnixEpoch, part));
+            File.WriteAllBytes(_path + ".new", FaultSamplesEncoding.Batches(samples).FirstOrDefault() ?? []);
+            File.Move(_path + ".new", _path, overwrite: true);
+            _changed = false;
+        }
+        catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
+        {
+            _trouble!.Add($"the highest counts are not stored: {problem.Message}");
+        }
+    }
+
+    private IReadOnlyList<SourceReading>? Load(string path)
+    {
+        try
+        {
+            var samples = new List<EncodedSample>();
+            return new FileInfo(path) is { Exists: true, Length: <= MaxBytes } && FaultSamplesEncoding.TryRead(File.ReadAllBytes(path), samples, out var malformed) && malformed == 0
+                && samples.All(sample => (sample.SandboxId, sample.Incarnation) == (_sandbox, _incarnation)) ? [.. samples.SelectMany(sample => sample.Decode().Readings).Where(reading => reading.Value is not null)] : null;
+        }
+        catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
+        {
+            return null;
+        }
+    }
+}
