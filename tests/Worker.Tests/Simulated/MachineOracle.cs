@@ -10,13 +10,18 @@ internal sealed class MachineOracle
 {
     private readonly SimulatedMachine _machine;
     private readonly ulong _root2;
+    /// <summary>For whom each access was begun: whoever has its PASID when it ends must be the same.</summary>
+    private readonly Dictionary<(int Device, long Number), ProcessAddressSpace?> _begunFor = [];
 
     public MachineOracle(SimulatedMachine machine)
     {
         _machine = machine;
         _root2 = Ste(0).Stage2Root;
         foreach (var device in machine.Devices)
+        {
             device.Reached = Look;
+            device.Begins = (number, pasid) => _begunFor[(device.Index, number)] = machine.Driver.SpaceOf(pasid);
+        }
     }
 
     public string? Violation { get; private set; }
@@ -57,13 +62,20 @@ internal sealed class MachineOracle
 
     private StreamTableEntry Ste(int device) => StreamTableEntry.TryRead(_machine.Memory, _machine.Smmu.AddressOfSte(_machine.Devices[device].StreamId), out var ste) ? ste : default;
 
-    private void Look(ReachedMemory access)
+    private void Look(ReachedMemory reached)
     {
         Seen++;
+        // virtio-iommu tells the guest's physical address.
+        var access = _machine.Virtio is null ? reached : reached with { Output = _machine.Guest.ToPhysical(reached.Output) };
         LookAtCredits();
         if (_machine.Driver.SpaceOf(access.Pasid) is not { HasExited: false } space)
         {
             Violate($"an access by PASID {access.Pasid}, which nobody has");
+            return;
+        }
+        if (_begunFor.Remove((access.Device, access.Number), out var begunFor) && begunFor != space)
+        {
+            Violate($"an access that was begun for another process reached memory of PASID {access.Pasid}'s next one");
             return;
         }
         var (shift1, shift2) = (_machine.Model.Shift1, _machine.Model.Shift2);

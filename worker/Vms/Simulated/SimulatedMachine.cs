@@ -136,7 +136,7 @@ internal sealed class SimulatedMachine
         var index = due.Subject & 0xFF;
         switch (due.What)
         {
-            case Activity.AtsRequestArrives or Activity.AtsCompletionArrives or Activity.PageRequestArrives or Activity.PageGroupCloses when due.Subject >> 8 != _devices[index].Epoch:
+            case Activity.AtsRequestArrives or Activity.AtsCompletionArrives or Activity.PageRequestArrives or Activity.PageResponseArrives or Activity.PageGroupCloses when due.Subject >> 8 != _devices[index].Epoch:
                 // From before a reset of the device.
                 break;
             case Activity.AtsRequestArrives:

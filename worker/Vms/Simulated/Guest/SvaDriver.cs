@@ -23,7 +23,7 @@ internal sealed record PendingInvalidation(ProcessAddressSpace Space, int Pasid,
 internal sealed partial class SvaDriver
 {
     private const int MaxPagesByAddress = 32;
-    private enum PasidState : byte { Free, Binding, Bound, Draining, Clearing }
+    private enum PasidState : byte { Free, Binding, Bound, Draining, Clearing, Cleared }
 
     private readonly Smmu _smmu;
     private readonly PhysicalMemory _memory;
@@ -105,10 +105,16 @@ internal sealed partial class SvaDriver
             Clear(space.Pasid);
     }
 
+    /// <summary>What waits for the device to be done with a PASID goes on, or waits on.</summary>
     public void PasidIsDrained(int pasid)
     {
         if (_devices.TrueForAll(device => device.IsDrained(pasid)))
-            Clear(pasid);
+        {
+            if (_states[pasid] == PasidState.Cleared)
+                _states[pasid] = PasidState.Free;
+            else
+                Clear(pasid);
+        }
         else
             _agenda.After(_timings.Fault, Activity.PasidIsDrained, 0, pasid);
     }
@@ -195,7 +201,9 @@ internal sealed partial class SvaDriver
                 FaultsOfExited += invalidation.Space.FaultsServed;
                 invalidation.Space.Exit();
                 invalidation.Space.Pasid = 0;
-                (_states[invalidation.Pasid], _spaces[invalidation.Pasid]) = (PasidState.Free, null);
+                (_states[invalidation.Pasid], _spaces[invalidation.Pasid]) = (PasidState.Cleared, null);
+                // What the device still has under way fails, but until it has, it would be the next one's.
+                PasidIsDrained(invalidation.Pasid);
                 break;
             case Then.FreePages:
                 foreach (var page in invalidation.Gone)

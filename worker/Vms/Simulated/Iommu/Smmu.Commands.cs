@@ -203,7 +203,7 @@ internal sealed partial class Smmu
             return;
         PageResponsesSent++;
         var code = command.Answer switch { PageAnswer.Success => PageResponse.Success, PageAnswer.Invalid => PageResponse.Invalid, _ => PageResponse.Failure };
-        _agenda.After(_timings.Link, Activity.PageResponseArrives, device, command.Group, (ulong)code);
+        _agenda.After(_timings.Link, Activity.PageResponseArrives, _devices[device].Address(), command.Group, (ulong)code);
     }
 
     private int DeviceOf(uint stream)

@@ -65,7 +65,7 @@ internal sealed partial class Smmu
         {
             PageRequestsLost++;
             if (request.Last)
-                _agenda.After(_timings.Link, Activity.PageResponseArrives, device, request.Group, (ulong)PageResponse.Success | AutomaticResponse);
+                _agenda.After(_timings.Link, Activity.PageResponseArrives, _devices[device].Address(), request.Group, (ulong)PageResponse.Success | AutomaticResponse);
             TellOfPages();
             return;
         }

@@ -101,7 +101,8 @@ internal sealed partial class Accelerator
     /// <summary>By the driver, after a failure.</summary>
     public void EnablePages() => PagesEnabled = true;
 
-    private int Address() => Index | (Epoch << 8);
+    /// <summary>Where messages to it go, until its next reset.</summary>
+    public int Address() => Index | (Epoch << 8);
 
     private void Ask(int slot)
     {

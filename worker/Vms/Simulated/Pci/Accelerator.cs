@@ -17,8 +17,8 @@ internal sealed record AcceleratorModel(FaultModel Faults, long Interval, int Sl
     public static readonly AcceleratorModel Default = new(FaultModel.Pri, 100, 32, 32, 4, 256, 0);
 }
 
-/// <summary>An access that reached memory.</summary>
-internal readonly record struct ReachedMemory(int Device, int Pasid, ulong Address, bool Write, ulong Output);
+/// <summary>An access that reached memory. <c>Number</c>: which of the device's it was, from 1 on.</summary>
+internal readonly record struct ReachedMemory(int Device, long Number, int Pasid, ulong Address, bool Write, ulong Output);
 
 // A PCI Express function that works on processes' addresses: many accesses at once, each in a slot, tagged with a PASID.
 // Guarantees: an access ends once, done or failed; a group of page requests is answered once, and only then its credits come back; what an invalidation
@@ -31,6 +31,7 @@ internal sealed partial class Accelerator
     {
         public SlotState State;
         public int Pasid, Group, Tries;
+        public long Number;
         public ulong Address;
         public bool Write;
     }
@@ -78,6 +79,8 @@ internal sealed partial class Accelerator
     public long AtsTranslated { get; private set; }
     public int Busy => _slots.Length - _free.Count;
     public bool CanBegin => _free.Count > 0;
+    /// <summary>Told of each access as it begins: its number and PASID.</summary>
+    public Action<long, int>? Begins { get; set; }
     public Action<ReachedMemory>? Reached { get; set; }
     /// <summary>What it stands behind instead of the SMMU.</summary>
     public VirtioIommu? Virtio { get; init; }
@@ -110,13 +113,14 @@ internal sealed partial class Accelerator
     public void Begin(int pasid, ulong address, bool write)
     {
         Begun++;
+        Begins?.Invoke(Begun, pasid);
         var wanted = write ? Permissions.Write : Permissions.Read;
         if (_model.Faults == FaultModel.Pri)
         {
             if (_atc.TryFind((ulong)pasid, address, _shift, out var output, out var permissions, out _) && (permissions & wanted) != 0)
             {
                 AtcHits++;
-                Reach(pasid, address, write, output);
+                Reach(Begun, pasid, address, write, output);
                 return;
             }
             Ask(Take(pasid, address, write));
@@ -125,7 +129,7 @@ internal sealed partial class Accelerator
         if (Virtio is { } virtio)
         {
             if (virtio.TryTranslate(StreamId, address, write, out var physical))
-                Reach(pasid, address, write, physical);
+                Reach(Begun, pasid, address, write, physical);
             else
                 Failed++;
             return;
@@ -155,7 +159,7 @@ internal sealed partial class Accelerator
     public void Finish(int slot, ulong output)
     {
         ref readonly var work = ref _slots[slot];
-        Reach(work.Pasid, work.Address, work.Write, output);
+        Reach(work.Number, work.Pasid, work.Address, work.Write, output);
         Free(slot);
     }
 
@@ -200,16 +204,16 @@ internal sealed partial class Accelerator
         _agenda.After(_timings.Link, Activity.InvalidationIsAnswered, Index, tag, number);
     }
 
-    private void Reach(int pasid, ulong address, bool write, ulong output)
+    private void Reach(long number, int pasid, ulong address, bool write, ulong output)
     {
         Done++;
-        Reached?.Invoke(new ReachedMemory(Index, pasid, address, write, output));
+        Reached?.Invoke(new ReachedMemory(Index, number, pasid, address, write, output));
     }
 
     private int Take(int pasid, ulong address, bool write)
     {
         var slot = _free.Pop();
-        _slots[slot] = new Slot { State = SlotState.Asks, Pasid = pasid, Address = address, Write = write, Group = -1 };
+        _slots[slot] = new Slot { State = SlotState.Asks, Pasid = pasid, Address = address, Write = write, Group = -1, Number = Begun };
         return slot;
     }
 
