@@ -75,6 +75,8 @@ public sealed class FaultHistoryTests(ServiceFixture service) : IClassFixture<Se
     {
         using var client = service.Client();
         var id = await RunningAsync(client, "minutes");
+        // What is older than what was rolled up is there by minutes only, whatever another test has put back.
+        await RollAsync();
         await StoreAsync(id, 150);
         Assert.Empty((await GetAsync(client, id)).Items);
         await RollAsync();
