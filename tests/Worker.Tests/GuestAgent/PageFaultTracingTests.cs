@@ -42,6 +42,30 @@ public sealed class PageFaultTracingTests : IDisposable
     public void Of_WhenAProbeWasMissed_IsALowerBound() => Assert.True(PageFaultCounts.Of(Raised, Answered, Took, Quiet + " sandbox_answered 10 1\n", Functions).LowerBound);
 
     [Theory]
+    [InlineData("sandbox_begun")]
+    [InlineData("sandbox_ended")]
+    public void Of_WhenAProbeOfTheTimesWasMissed_IsALowerBound(string probe) => Assert.True(PageFaultCounts.Of(Raised, Answered, Took, Quiet + $" {probe} 10 1\n", Functions).LowerBound);
+
+    [Theory]
+    [InlineData(0, 0, false)]
+    [InlineData(1, 0, true)]
+    [InlineData(0, 1, true)]
+    [InlineData(null, 0, true)]
+    public void Read_WhenATableOfTheTimesMayHaveBeenFull_IsALowerBoundForGood(int? begunDropped, int? endedDropped, bool lowerBound)
+    {
+        Make(withInstance: true, setUp: true);
+        File.WriteAllText(_root.Of(Functions.RaisedHistogram), Raised);
+        File.WriteAllText(_root.Of(Functions.AnsweredHistogram), Answered);
+        File.WriteAllText(_root.Of(Functions.TookHistogram), Took);
+        foreach (var (histogram, dropped) in Functions.TimingHistograms.Zip([begunDropped, endedDropped]))
+            if (dropped is { } number)
+                File.WriteAllText(_root.Of(histogram), Histogram("dev,grp", 9, number, "{ dev: 0xffff000000c0a810, grp:          7 } hitcount:          9"));
+        var tracing = PageFaultTracing.Begin(_root.FullPath, Functions)!;
+        Assert.Equal(lowerBound, tracing.Read().LowerBound);
+        Assert.Equal(lowerBound, tracing.Read().LowerBound);
+    }
+
+    [Theory]
     [InlineData("")]
     [InlineData("# event histogram\n{ us: ~ 2^")]
     public void Of_WhatIsNotUnderstood_IsNullAndNot0(string text)

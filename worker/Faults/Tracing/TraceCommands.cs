@@ -39,6 +39,14 @@ internal static class TraceCommands
         ];
     }
 
+    /// <summary>Of these, those that tell the time between two events.</summary>
+    public static IReadOnlyList<TraceCommand> Timing(string name, TraceLatency latency) => [.. SetUp(name, latency).Skip(1).Take(2)];
+
+    /// <summary>Whether a trigger that the kernel shows is one that was written: it adds defaults, and the variable is in no other.</summary>
+    public static bool IsSame(string shown, string written) =>
+        written.Split(':') is [var kind, var keys, var variable, ..] && shown.Split(':') is [var shownKind, var shownKeys, .. var rest] && (shownKind.Trim(), shownKeys) == (kind, keys)
+        && rest.Any(part => part.Split('=')[0] == variable.Split('=')[0]);
+
     public static readonly IReadOnlyList<string> LatencyKeys = ["label", "microseconds.log2"];
     public const string LatencySum = "microseconds";
     private const int LabelledSize = 2048;

@@ -53,7 +53,7 @@ internal static class TraceKeeper
         if (files is null)
         {
             Say(errors, Failed, "tracefs is not mounted");
-            return await TellAsync(output, new TraceReport(time.GetTimestamp(), Unavailable(plan))) && plan.Tables.Count > 0 ? await UntilEndAsync(lines, end.Token) : Failed;
+            return plan.Tables.Count == 0 ? Failed : await TellUntilEndAsync(() => new TraceReport(time.GetTimestamp(), Unavailable(plan)), () => false);
         }
         var session = new TraceSession(files, NameOf(stateDirectory));
         try
@@ -64,11 +64,7 @@ internal static class TraceKeeper
             session.SetUp(plan);
             foreach (var said in session.Said)
                 Say(errors, Failed, said);
-            var ended = UntilEndAsync(lines, end.Token);
-            using var timer = new PeriodicTimer(Period, time);
-            while (await TellAsync(output, session.Read(time.GetTimestamp())) && !session.IsFull)
-                if (await Task.WhenAny(ended, timer.WaitForNextTickAsync(CancellationToken.None).AsTask()) == ended)
-                    break;
+            await TellUntilEndAsync(() => session.Read(time.GetTimestamp()), () => session.IsFull);
             // A new one begins with empty tables.
             return session.IsFull ? TableFull : Ended;
         }
@@ -80,6 +76,17 @@ internal static class TraceKeeper
         {
             await end.CancelAsync();
             await TearDownAsync(session, errors, time);
+        }
+
+        // Whoever reads takes silence for a keeper that hangs.
+        async Task<int> TellUntilEndAsync(Func<TraceReport> read, Func<bool> isOver)
+        {
+            var ended = UntilEndAsync(lines, end.Token);
+            using var timer = new PeriodicTimer(Period, time);
+            while (await TellAsync(output, read()) && !isOver())
+                if (await Task.WhenAny(ended, timer.WaitForNextTickAsync(CancellationToken.None).AsTask()) == ended)
+                    break;
+            return Ended;
         }
     }
 

@@ -124,12 +124,28 @@ internal sealed class TraceSession(ITraceFiles files, string name)
         return new TraceTableReport(table, null, rows, missed + read.Dropped + read.Refused);
     }
 
-    /// <summary>Beginnings that found their table full. The table may be long and tells nothing else: it is looked at now and then.</summary>
+    /// <summary>Beginnings that found their table full. The table may be long and tells nothing else: it is looked at now and then. A full one is begun anew, alone: one guest's many
+    /// groups must not cost all guests that come after it their times, and what else is counted goes on. What was under way then is lost.</summary>
     private long TimingLost(TraceLatency latency)
     {
-        if (_rounds % TimingRound == 0 && !_problems.ContainsKey(latency.Name) && HistogramText.Parse(files.Read($"{TraceCommands.EventFolder(name, latency.In)}/hist"), latency.By, null) is { } timing)
-            _timingLost[latency.Name] = timing.Dropped;
+        if (_rounds % TimingRound == 0 && !_problems.ContainsKey(latency.Name) && HistogramText.Parse(files.Read($"{TraceCommands.EventFolder(name, latency.In)}/hist"), latency.By, null) is { Dropped: > 0 } timing)
+        {
+            _timingLost[latency.Name] = _timingLost.GetValueOrDefault(latency.Name) + timing.Dropped;
+            if (!BeginTimingAnew(latency))
+                _problems[latency.Name] = NullReasons.TracingUnavailable;
+        }
         return _timingLost.GetValueOrDefault(latency.Name);
+    }
+
+    private bool BeginTimingAnew(TraceLatency latency)
+    {
+        var timing = TraceCommands.Timing(name, latency);
+        // The later one uses the earlier one's variable.
+        foreach (var (file, text) in timing.Reverse().Select(command => (command.File, Text: command.Text)))
+            foreach (var line in Lines(file).Where(line => TraceCommands.IsSame(line, text)))
+                if (TraceCommands.Removal(line) is not { } removal || !Try(() => files.Write(file, removal), $"{latency.Name}: {removal}"))
+                    return false;
+        return timing.All(command => Do(command, latency.Name));
     }
 
     /// <summary>The kernel has one errno for a function that it does not know and for one that it cannot probe.</summary>

@@ -12,11 +12,11 @@ internal sealed class TracedFaults(VmTracing tracing, bool underKvm, Func<(int? 
     public IEnumerable<SourceReading> Read(DateTimeOffset now)
     {
         var (pid, gone) = vmm();
-        var threads = underKvm && pid is { } known ? ThreadsOf(known) : [];
+        var threads = !underKvm ? [] : pid is { } known ? ThreadsOf(known) : null;
         tracing.Traced.Update(threads);
         return HostSmmuFaults.Of(tracing.SmmuEvents(), host)
             .Concat(Pages(tracing.HasFunctions, tracing.Traced.PageFaults, tracing.Traced.Counts, host))
-            .Append(Guest(underKvm, threads.Count == 0 ? gone ?? NullReasons.VmmGone : null, tracing.Traced.GuestFaults, tracing.Traced.Counts.GuestFaults, host));
+            .Append(Guest(underKvm, threads is null ? gone ?? NullReasons.VmmGone : null, tracing.Traced.GuestFaults, tracing.Traced.Counts.GuestFaults, host));
     }
 
     internal static IEnumerable<SourceReading> Pages(bool hasFunctions, TracedState state, TracedCounts counts, Origin host)
@@ -34,15 +34,16 @@ internal sealed class TracedFaults(VmTracing tracing, bool underKvm, Func<(int? 
     internal static SourceReading Guest(bool underKvm, string? gone, TracedState state, long count, Origin host) =>
         Reading.Of(FaultSource.KvmGuestFaults, count, (underKvm ? null : NullReasons.NotUnderKvm) ?? gone ?? state.Reason, "", host, !state.IsExact);
 
-    private static IReadOnlyList<string> ThreadsOf(int pid)
+    /// <summary>Null when they cannot be listed, as those of a process that has ended.</summary>
+    private static List<string>? ThreadsOf(int pid)
     {
         try
         {
-            return [.. Directory.EnumerateDirectories(string.Create(CultureInfo.InvariantCulture, $"/proc/{pid}/task")).Select(folder => Path.GetFileName(folder))];
+            return Directory.EnumerateDirectories(string.Create(CultureInfo.InvariantCulture, $"/proc/{pid}/task")).Select(folder => Path.GetFileName(folder)).ToList() is [_, ..] threads ? threads : null;
         }
         catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
         {
-            return [];
+            return null;
         }
     }
 }

@@ -21,6 +21,8 @@ internal sealed class TracedVm
     private readonly TraceSnapshot? _before;
     private readonly long _from;
     private readonly Dictionary<string, (long From, long Now)> _threads = new(StringComparer.Ordinal);
+    /// <summary>Threads that have ended, and what was counted of their numbers until then: another by that number begins there.</summary>
+    private readonly Dictionary<string, long> _ended = new(StringComparer.Ordinal);
     private TracedCounts _earlier, _current = TracedCounts.Zero;
     private TraceSnapshot? _base, _began;
     private bool _eventsExact, _pagesExact, _guestExact, _isCurrent;
@@ -51,8 +53,8 @@ internal sealed class TracedVm
     public TracedState PageFaults { get; private set; }
     public TracedState GuestFaults { get; private set; }
 
-    // threads: Numbers of the VMM's threads.
-    public void Update(IReadOnlyList<string> threads)
+    // threads: Numbers of the VMM's threads; null when they could not be told, which is not that there are none.
+    public void Update(IReadOnlyList<string>? threads)
     {
         var seen = _trace.Latest;
         _isCurrent = seen is not null && Follow(seen);
@@ -81,6 +83,7 @@ internal sealed class TracedVm
             _eventsExact = _pagesExact = _guestExact = false;
         (_earlier, _current, _guestEnded) = (_earlier.Plus(_current), TracedCounts.Zero, 0);
         _threads.Clear();
+        _ended.Clear();
         // A thread of this VM counted nothing before it, but another by its number may have.
         (_base, _began) = (seen, _base is null && _before?.Session == seen.Session ? _before : seen);
         return true;
@@ -94,16 +97,17 @@ internal sealed class TracedVm
         _pagesExact &= between is { PageFaults: 0, Success: 0, Invalid: 0, Failure: 0 };
     }
 
-    private void Count(TraceSnapshot seen, IReadOnlyList<string> threads)
+    private void Count(TraceSnapshot seen, IReadOnlyList<string>? threads)
     {
         var table = seen.Table(HostTracePlan.GuestFaults);
-        foreach (var thread in threads)
+        foreach (var thread in threads ?? [.. _threads.Keys])
             if (table?.CountOf(thread) is > 0 and var now)
-                _threads[thread] = (_threads.TryGetValue(thread, out var known) ? known.From : _began!.Table(HostTracePlan.GuestFaults)?.CountOf(thread) ?? 0, now);
+                _threads[thread] = (_threads.TryGetValue(thread, out var known) ? known.From : _ended.TryGetValue(thread, out var last) ? last : _began!.Table(HostTracePlan.GuestFaults)?.CountOf(thread) ?? 0, now);
         // Its number may become another VM's thread's.
-        foreach (var ended in _threads.Keys.Except(threads).ToList())
+        foreach (var ended in threads is null ? [] : _threads.Keys.Except(threads).ToList())
         {
             _guestEnded += Math.Max(0, _threads[ended].Now - _threads[ended].From);
+            _ended[ended] = _threads[ended].Now;
             _threads.Remove(ended);
         }
         _current = TracedCounts.Of(seen, _functions).Since(TracedCounts.Of(_base!, _functions)) with { GuestFaults = _guestEnded + _threads.Values.Sum(t => Math.Max(0, t.Now - t.From)) };

@@ -15,6 +15,9 @@ internal static class PageFaultCounts
             With(answers, "0"), With(answers, "1"), With(answers, "2"), Latency(Whole(took, "us.log2", "us")), HasMissed(profile, functions), null);
     }
 
+    /// <summary>Whether no beginning or end of a fault can have found its table full. One that is not understood may have.</summary>
+    public static bool IsWhole(string timing) => HistogramText.Parse(timing, TracedFunctions.TimingKeys, null) is { Dropped: 0 };
+
     private static HistogramRead? Whole(string text, string key, string? value = null) => HistogramText.Parse(text, [key], value) is { Refused: 0 } read ? read : null;
 
     /// <summary>Answers with this code of enum iommu_page_response_code. A code of the table that is none of them is nobody's.</summary>

@@ -11,9 +11,14 @@ namespace GuestAgent.Tracing;
 // On a crash: the kernel counts on; the next agent uses it. Everything ends with the guest.
 internal sealed unsafe class PageFaultTracing
 {
-    private const int MostText = 256 * 1024;
+    private const int MostText = 1 << 20;
+    /// <summary>The long ones are read this seldom.</summary>
+    private const int TimingRound = 10;
     private readonly string _root;
     private readonly TracedFunctions _functions;
+
+    private int _rounds;
+    private bool _timesWereLost;
 
     private PageFaultTracing(string root, TracedFunctions functions) => (_root, _functions) = (root, functions);
 
@@ -40,8 +45,13 @@ internal sealed unsafe class PageFaultTracing
         return tracing.IsSetUp() ? tracing : null;
     }
 
-    public AgentPageFaults Read() =>
-        PageFaultCounts.Of(Read(_functions.RaisedHistogram), Read(_functions.AnsweredHistogram), Read(_functions.TookHistogram), Read(TracedFunctions.Profile), _functions);
+    public AgentPageFaults Read()
+    {
+        if (_rounds++ % TimingRound == 0)
+            _timesWereLost |= !_functions.TimingHistograms.All(histogram => PageFaultCounts.IsWhole(Read(histogram)));
+        var told = PageFaultCounts.Of(Read(_functions.RaisedHistogram), Read(_functions.AnsweredHistogram), Read(_functions.TookHistogram), Read(TracedFunctions.Profile), _functions);
+        return told with { LowerBound = told.LowerBound || (_timesWereLost && told.Latency is not null) };
+    }
 
     public void TakeDown()
     {

@@ -1,4 +1,5 @@
 using System.Globalization;
+using Worker.Faults.Tracing;
 
 namespace GuestAgent.Tracing;
 
@@ -36,11 +37,14 @@ internal sealed record TracedFunctions(string Name, string Fault, string FaultAr
 
     public string RaisedHistogram => $"{Events}/{Raised}/hist";
     public string AnsweredHistogram => $"{Events}/{Answered}/hist";
+    /// <summary>By device and group, to tell times; they are long.</summary>
+    public IReadOnlyList<string> TimingHistograms => [$"{Events}/{Begun}/hist", $"{Events}/{Ended}/hist"];
+    public static readonly IReadOnlyList<string> TimingKeys = ["dev", "grp"];
     public string TookHistogram => $"{Instance}/events/synthetic/{Took}/hist";
     /// <summary>Of all kprobes: how often each was hit, and missed.</summary>
     public const string Profile = "kprobe_profile";
-    /// <summary>Whether a kprobe of the profile is one of those whose count is shown.</summary>
-    public bool IsCounted(string kprobe) => kprobe == Raised || kprobe == Answered;
+    /// <summary>Whether a kprobe of the profile is one of those whose count or times are shown.</summary>
+    public bool IsCounted(string kprobe) => kprobe == Raised || kprobe == Answered || kprobe == Begun || kprobe == Ended;
 
     /// <summary>In this order. The last one shows that all are there.</summary>
     public IReadOnlyList<TraceStep> SetUp =>
@@ -72,8 +76,8 @@ internal sealed record TracedFunctions(string Name, string Fault, string FaultAr
         new($"{Instance}/events/synthetic/{Took}/trigger", $"hist:keys=us.log2:vals=us:size={Least}"),
         new($"{Events}/{Answered}/trigger", $"hist:keys=code:size={Least}"),
         new($"{Events}/{Raised}/trigger", $"hist:keys=flags:size={Least}{LastOfGroup}"),
-        new($"{Events}/{Begun}/trigger", $"hist:keys=dev,grp:began=common_timestamp.usecs:size={Groups}{LastOfGroup}"),
-        new($"{Events}/{Ended}/trigger", $"hist:keys=dev,grp:us=common_timestamp.usecs-$began:size={Groups}:onmatch({Name}.{Begun}).trace({Took},$us)"),
+        new($"{Events}/{Begun}/trigger", $"hist:{HistogramText.KeysOf(TimingKeys)}:began=common_timestamp.usecs:size={Groups}{LastOfGroup}"),
+        new($"{Events}/{Ended}/trigger", $"hist:{HistogramText.KeysOf(TimingKeys)}:us=common_timestamp.usecs-$began:size={Groups}:onmatch({Name}.{Begun}).trace({Took},$us)"),
     ];
 
     /// <summary>Whether the arguments of <see cref="PageFaults"/> lie where they are looked for, by the text of /proc/sys/kernel/osrelease.</summary>

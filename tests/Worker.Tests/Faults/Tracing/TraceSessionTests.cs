@@ -129,11 +129,31 @@ public sealed class TraceSessionTests
     }
 
     [Fact]
-    public void Read_WhenBeginningsWereLost_TellsItWithTheTimes()
+    public void Read_WhenBeginningsWereLost_TellsItWithTheTimes_AndBeginsTheirTableAnewAlone()
+    {
+        var session = Begin();
+        var (before, dropped) = (_tracefs.State.Order().ToList(), 5);
+        _tracefs.SetHistogram("page_raised", () => FakeTracefs.Histogram("name", 0) + "\n\n" + FakeTracefs.Histogram("dev,grp", dropped));
+        _tracefs.Order.Clear();
+        long Lost() => session.Read(0).Tables.Single(t => t.Name == "page_times").Lost;
+        Assert.Equal((5L, false), (Lost(), session.IsFull));
+        Assert.Equal(4, _tracefs.Order.Count);
+        Assert.Equal(["!", "!", "h", "h"], _tracefs.Order.Select(change => change[(change.IndexOf(": ", StringComparison.Ordinal) + 2)..][..1]));
+        Assert.Equal(before, _tracefs.State.Order().ToList());
+        dropped = 0;
+        Assert.All(Enumerable.Range(0, 20).Select(_ => Lost()), lost => Assert.Equal(5, lost));
+        dropped = 2;
+        Assert.Contains(7L, Enumerable.Range(0, 10).Select(_ => Lost()).ToList());
+    }
+
+    [Fact]
+    public void Read_WhenTheKernelLetsTheTableNotBeginAnew_TheTimesAreNone()
     {
         var session = Begin();
         _tracefs.SetHistogram("page_raised", () => FakeTracefs.Histogram("name", 0) + "\n\n" + FakeTracefs.Histogram("dev,grp", 5));
-        Assert.Equal((5L, false), (session.Read(0).Tables.Single(t => t.Name == "page_times").Lost, session.IsFull));
+        _tracefs.HasHistograms = false;
+        session.Read(0);
+        Assert.Equal((NullReasons.TracingUnavailable, null), Problems(session) is var problems ? (problems["page_times"], problems["page_faults"]) : default);
     }
 
     [Fact]

@@ -290,6 +290,29 @@ public sealed class TracedVmTests : IDisposable
         Assert.Equal(6L, Read(vm, "76", "77").Counts.GuestFaults);
     }
 
+    [Fact]
+    public void Update_WhenThreadsCannotBeListedOrComeBack_CountsNothingTwice()
+    {
+        Tell();
+        var vm = Begin();
+        Add(HostTracePlan.GuestFaults, 5, "77");
+        Tell();
+        Assert.Equal(5L, Read(vm, "77").Counts.GuestFaults);
+        Add(HostTracePlan.GuestFaults, 2, "77");
+        Tell();
+        vm.Update(null);
+        Assert.Equal(7L, vm.Counts.GuestFaults);
+        Assert.Equal(7L, Read(vm, "77").Counts.GuestFaults);
+        // A listing that lacks it, and the next that has it again.
+        Read(vm, "78");
+        Add(HostTracePlan.GuestFaults, 1, "77");
+        Tell();
+        Assert.Equal(8L, Read(vm, "77", "78").Counts.GuestFaults);
+        Read(vm, "78");
+        Read(vm, "77");
+        Assert.Equal(8L, Read(vm, "78").Counts.GuestFaults);
+    }
+
     [Theory]
     [InlineData(null, true, null, false, 5, true)]
     [InlineData(null, true, "KernelLogNamesNoDevice", false, 5, true)]
