@@ -77,6 +77,7 @@ async Task<int> RunAsync()
             options, node, new ImageScan(services.GetRequiredService<ImageCatalogue>(), TimeProvider.System), services.GetRequiredService<NodeDevices>(),
             services.GetRequiredService<VmManager>(), TimeProvider.System, Installation.Of(options.StateDirectory)))
         .AddSingleton<FaultSampling>().AddHostedService(services => services.GetRequiredService<FaultSampling>())
+        .AddSingleton<SampleOutbox>()
         .AddHostedService<MetricsListener>()
         .AddHostedService<SyncLoop>();
     using var host = builder.Build();

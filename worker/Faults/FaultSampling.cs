@@ -10,14 +10,14 @@ namespace Worker.Faults;
 public sealed class FaultSampling(VmManager vms, TimeProvider time, ILogger<FaultSampling> log) : BackgroundService
 {
     private static readonly TimeSpan Period = TimeSpan.FromSeconds(1), Fresh = TimeSpan.FromSeconds(5);
-    private volatile Round _last = new([], [], null);
+    private volatile Round _last = new([], null);
     private TaskCompletionSource<FaultSample[]> _next = NewRound();
 
-    /// <summary><c>Latest</c>: with the last sample of a VM that told nothing new in this round, while it is fresh.</summary>
-    private sealed record Round(FaultSample[] Samples, FaultSample[] Latest, long? At);
+    /// <summary><c>Latest</c>: with the last sample of a VM that told nothing new in this round, while it is fresh. Times are the monotonic clock's: the other may be set.</summary>
+    private sealed record Round((FaultSample Sample, long At)[] Latest, long? At);
 
     /// <summary>The last sample of each VM; none when no round is fresh.</summary>
-    public IReadOnlyList<FaultSample> Latest => _last is { At: { } at } last && time.GetElapsedTime(at) < Fresh ? last.Latest : [];
+    public IReadOnlyList<FaultSample> Latest => _last is { At: { } at } last && time.GetElapsedTime(at) < Fresh ? [.. last.Latest.Select(latest => latest.Sample)] : [];
 
     /// <summary>Those samples, each with its sandbox's storm as it is told.</summary>
     public IReadOnlyList<(FaultSample Sample, StormPolicy? Policy, Condition? Condition)> LatestStorms
@@ -51,10 +51,10 @@ public sealed class FaultSampling(VmManager vms, TimeProvider time, ILogger<Faul
     {
         try
         {
-            var now = time.GetUtcNow();
-            FaultSample[] samples = [.. vms.Sample(now)];
+            var at = time.GetTimestamp();
+            FaultSample[] samples = [.. vms.Sample(time.GetUtcNow())];
             var told = samples.Select(sample => sample.SandboxId).ToHashSet();
-            _last = new Round(samples, [.. samples, .. _last.Latest.Where(sample => !told.Contains(sample.SandboxId) && now - sample.At < Fresh)], time.GetTimestamp());
+            _last = new Round([.. samples.Select(sample => (sample, at)), .. _last.Latest.Where(earlier => !told.Contains(earlier.Sample.SandboxId) && time.GetElapsedTime(earlier.At) < Fresh)], time.GetTimestamp());
             Interlocked.Exchange(ref _next, NewRound()).SetResult(samples);
         }
         catch (Exception problem)

@@ -57,7 +57,7 @@ internal sealed class FleetNode : IAsyncDisposable
             new SimulatedVmm(around.Pool, time, log), devices, new UserIds(false, 0, 0), node.Cgroups, around.BootId, time, log));
         _sampling = new FaultSampling(_vms, time, around.Logging.CreateLogger<FaultSampling>());
         _sync = new SyncLoop(
-            options, node, devices, _vms, _sampling, new NodeReportBuilder(options, node, around.Images, devices, _vms, time, Installation.Of(directory)), time,
+            options, node, devices, _vms, _sampling, new SampleOutbox(time, around.Logging.CreateLogger<SampleOutbox>()), new NodeReportBuilder(options, node, around.Images, devices, _vms, time, Installation.Of(directory)), time,
             around.Logging.CreateLogger<SyncLoop>());
     }
 

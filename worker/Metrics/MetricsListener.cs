@@ -4,13 +4,17 @@ using Contracts;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Worker.Faults;
+using Worker.Sync;
 
 namespace Worker.Metrics;
 
 // GET /metrics for Prometheus, where Worker__MetricsAddress says; nowhere without it. Read only and without sign-in, as exporters are: whoever reaches the address
-// reads counts by sandbox id. Guarantees: a request that fails costs nobody else anything; one is answered at a time. A crash of the listener ends no guest.
-public sealed class MetricsListener(WorkerOptions options, FaultSampling sampling, ILogger<MetricsListener> log) : BackgroundService
+// reads counts by sandbox id. Guarantees: a request that fails costs nobody else anything; one is answered at a time, and
+// who does not read its answer in time gets none. A crash of the listener ends no guest.
+public sealed class MetricsListener(WorkerOptions options, FaultSampling sampling, SampleOutbox outbox, ILogger<MetricsListener> log) : BackgroundService
 {
+    private static readonly TimeSpan ReadLimit = TimeSpan.FromSeconds(10);
+
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         if (options.MetricsEndPoint() is not { } address)
@@ -35,6 +39,19 @@ public sealed class MetricsListener(WorkerOptions options, FaultSampling samplin
     internal static string Prefix(IPEndPoint address) =>
         $"http://{(address.Address.Equals(IPAddress.Any) || address.Address.Equals(IPAddress.IPv6Any) ? "*" : address.Address.AddressFamily == System.Net.Sockets.AddressFamily.InterNetworkV6 ? $"[{address.Address}]" : address.Address.ToString())}:{address.Port}/";
 
+    /// <summary>Closing an answer waits for its reader too: only an aborted one does not.</summary>
+    private static async Task WriteAsync(HttpListenerResponse response, byte[] bytes, CancellationToken ct)
+    {
+        try
+        {
+            await response.OutputStream.WriteAsync(bytes, ct).AsTask().WaitAsync(ReadLimit, TimeProvider.System, ct);
+        }
+        catch (Exception problem) when (problem is TimeoutException or OperationCanceledException)
+        {
+            response.Abort();
+        }
+    }
+
     private async Task AnswerAsync(HttpListener listener, CancellationToken ct)
     {
         try
@@ -49,11 +66,13 @@ public sealed class MetricsListener(WorkerOptions options, FaultSampling samplin
             var text = new MetricText();
             FaultMetrics.Write(text, sampling.Latest);
             StormMetrics.Write(text, sampling.LatestStorms);
+            text.Begin(NodeMetrics.SamplesLost);
+            text.Add(outbox.SamplesLost);
             var bytes = Encoding.UTF8.GetBytes(text.ToString());
             response.ContentType = MetricText.ContentType;
             response.ContentLength64 = bytes.Length;
             if (context.Request.HttpMethod == "GET")
-                await response.OutputStream.WriteAsync(bytes, ct);
+                await WriteAsync(response, bytes, ct);
         }
         catch (Exception problem) when (problem is HttpListenerException or IOException or ObjectDisposedException or InvalidOperationException or OperationCanceledException)
         {

@@ -1,18 +1,24 @@
+using Contracts;
 using Microsoft.Extensions.Logging;
 using Worker.Channels;
 
 namespace Worker.Sync;
 
 // Batches of samples that the API has not taken in yet, the oldest first. Guarantees: one leaves when it was taken in, or when there are too many, and that is told in
-// the log; so a call that takes long and an API that is away for a minute or two lose nothing. On a crash of the worker what waits is lost.
-public sealed class SampleOutbox(TimeProvider time, ILogger log)
+// the log and counted; so a call that takes long and an API that is away for a minute or two lose nothing. On a crash of the worker what waits is lost.
+public sealed class SampleOutbox(TimeProvider time, ILogger<SampleOutbox> log)
 {
-    public const int MaxBatches = 120, MaxBytes = 16 << 20;
+    // Two minutes of some five hundred guests.
+    public const int MaxBatches = 120, MaxBytes = 64 << 20;
     private readonly Lock _lock = new();
     private readonly Queue<byte[]> _batches = new();
     private readonly RareWarning _lost = new(time, log, "The API");
     private TaskCompletionSource _arrived = New();
     private int _bytes;
+    private long _samplesLost;
+
+    /// <summary>Samples of batches that left for newer ones.</summary>
+    public long SamplesLost => Interlocked.Read(ref _samplesLost);
 
     public void Add(byte[] batch)
     {
@@ -23,7 +29,9 @@ public sealed class SampleOutbox(TimeProvider time, ILogger log)
             _bytes += batch.Length;
             while (_batches.Count > MaxBatches || (_bytes > MaxBytes && _batches.Count > 1))
             {
-                _bytes -= _batches.Dequeue().Length;
+                var lost = _batches.Dequeue();
+                _bytes -= lost.Length;
+                Interlocked.Add(ref _samplesLost, SamplesOf(lost));
                 _lost.Add("samples are lost: none has been taken in for too long");
             }
             (arrived, _arrived) = (_arrived, New());
@@ -56,6 +64,12 @@ public sealed class SampleOutbox(TimeProvider time, ILogger log)
                 return;
             _bytes -= _batches.Dequeue().Length;
         }
+    }
+
+    private static int SamplesOf(byte[] batch)
+    {
+        var samples = new List<EncodedSample>();
+        return FaultSamplesEncoding.TryRead(batch, samples, out var malformed) ? samples.Count + malformed : 0;
     }
 
     private static TaskCompletionSource New() => new(TaskCreationOptions.RunContinuationsAsynchronously);

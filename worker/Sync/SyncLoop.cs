@@ -17,14 +17,13 @@ namespace Worker.Sync;
 // The worker's one connection to the API: everything observed goes up, everything desired comes down.
 // Guarantees: a sync at each connection, each change and at least each period; a lost message costs one period.
 // Losing the API changes nothing on the node: guests go on, what happened meanwhile is in the next report, and samples wait (SampleOutbox).
-public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeDevices devices, VmManager vms, FaultSampling sampling, NodeReportBuilder reports, TimeProvider time, ILogger<SyncLoop> log) : BackgroundService
+public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeDevices devices, VmManager vms, FaultSampling sampling, SampleOutbox outbox, NodeReportBuilder reports, TimeProvider time, ILogger<SyncLoop> log) : BackgroundService
 {
     private static readonly TimeSpan Period = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan LongestPause = TimeSpan.FromSeconds(60);
     /// <summary>Of all guests together, in messages, of which one may be a single key. What waits for one guest its console bounds in bytes.</summary>
     private const int MaxTyping = 16 * 1024;
     private static readonly TimeSpan CallLimit = TimeSpan.FromSeconds(15);
-    private readonly SampleOutbox _outbox = new(time, log);
     private int _typing;
     private TaskCompletionSource? _asked;
     private readonly Channel<bool> _wake = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
@@ -152,9 +151,9 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeD
     {
         while (true)
         {
-            var batch = await _outbox.FirstAsync(ct);
+            var batch = await outbox.FirstAsync(ct);
             if (await connection.InvokeAsync<bool>(NodeProtocol.Faults, batch, ct))
-                _outbox.Remove(batch);
+                outbox.Remove(batch);
             else
                 await Task.Delay(Period / 4, time, ct);
         }
@@ -169,7 +168,7 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeD
             {
                 // A reading that cannot be said would be said again and again.
                 foreach (var batch in FaultSamplesEncoding.Batches((await sampling.NextAsync(ct)).Where(FaultSamplesEncoding.IsWellFormed)))
-                    _outbox.Add(batch);
+                    outbox.Add(batch);
             }
         }
         catch (OperationCanceledException) when (ct.IsCancellationRequested)

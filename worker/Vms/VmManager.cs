@@ -105,7 +105,20 @@ public sealed class VmManager(string runtimeRoot, VmSurroundings around) : IAsyn
         List<VmRunner> runners;
         lock (_lock)
             runners = [.. _runners.Values.Select(r => r.Runner)];
-        return [.. runners.Select(r => r.Sample(now)).OfType<FaultSample>()];
+        return [.. runners.Select(r => Sample(r, now)).OfType<FaultSample>()];
+    }
+
+    private FaultSample? Sample(VmRunner runner, DateTimeOffset now)
+    {
+        try
+        {
+            return runner.Sample(now);
+        }
+        catch (Exception problem)
+        {
+            around.Log.LogError(problem, "Sandbox {Sandbox}: its faults could not be sampled; the next second tries again", runner.Id);
+            return null;
+        }
     }
 
     /// <summary>Ends every sandbox and waits until nothing is left; false when something is left at the deadline.</summary>

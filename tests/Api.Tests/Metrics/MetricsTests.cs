@@ -98,7 +98,7 @@ public sealed partial class MetricsTests(ServiceFixture service) : IClassFixture
     {
         var named = MetricName.Matches(File.ReadAllText(Deployed(file))).Select(m => m.Value).ToHashSet();
         Assert.NotEmpty(named);
-        Assert.Empty(named.Except(Known).Except(FaultMetrics.Metrics.Select(m => m.Name)));
+        Assert.Empty(named.Except(Known).Except(FaultMetrics.Metrics.Concat(NodeMetrics.All).Select(m => m.Name)));
     }
 
     [Fact]
@@ -106,7 +106,7 @@ public sealed partial class MetricsTests(ServiceFixture service) : IClassFixture
 
     [Fact]
     public void Document_ListsEveryMetric() =>
-        Assert.Empty(ServiceMetrics.All.Concat(FaultMetrics.Metrics).Select(m => m.Name).Except(MetricName.Matches(File.ReadAllText(Deployed("../docs/metrics.md"))).Select(m => m.Value)));
+        Assert.Empty(ServiceMetrics.All.Concat(FaultMetrics.Metrics).Concat(NodeMetrics.All).Select(m => m.Name).Except(MetricName.Matches(File.ReadAllText(Deployed("../docs/metrics.md"))).Select(m => m.Value)));
 
     [Fact]
     public void Dashboard_IsWhole()

@@ -3,6 +3,7 @@ using System.Net.Sockets;
 using Microsoft.Extensions.Logging.Abstractions;
 using Worker.Faults;
 using Worker.Metrics;
+using Worker.Sync;
 using Xunit;
 
 namespace Worker.Tests.Metrics;
@@ -51,7 +52,7 @@ public sealed class MetricsListenerTests
         var ct = TestContext.Current.CancellationToken;
         var address = $"127.0.0.1:{FreePort()}";
         using var sampling = new FaultSampling(null!, TimeProvider.System, NullLogger<FaultSampling>.Instance);
-        using var listener = new MetricsListener(new WorkerOptions { MetricsAddress = address }, sampling, NullLogger<MetricsListener>.Instance);
+        using var listener = new MetricsListener(new WorkerOptions { MetricsAddress = address }, sampling, new SampleOutbox(TimeProvider.System, NullLogger<SampleOutbox>.Instance), NullLogger<MetricsListener>.Instance);
         await listener.StartAsync(ct);
         using var client = new HttpClient(new SocketsHttpHandler()) { BaseAddress = new Uri($"http://{address}") };
         await Eventually.TrueAsync(() => CanConnect(client.BaseAddress.Port), "it listens");
@@ -59,6 +60,7 @@ public sealed class MetricsListenerTests
         Assert.Equal(("text/plain", HttpStatusCode.OK), (metrics.Content.Headers.ContentType!.MediaType, metrics.StatusCode));
         Assert.Contains("# TYPE sandbox_guest_page_faults_total counter\n", await metrics.Content.ReadAsStringAsync(ct), StringComparison.Ordinal);
         Assert.Contains("# TYPE sandbox_fault_storm gauge\n", await metrics.Content.ReadAsStringAsync(ct), StringComparison.Ordinal);
+        Assert.Contains("\nsandbox_fault_samples_lost_total 0\n", await metrics.Content.ReadAsStringAsync(ct), StringComparison.Ordinal);
         using var elsewhere = await client.GetAsync("/etc/passwd", ct);
         using var posted = await client.PostAsync("/metrics", null, ct);
         Assert.Equal((HttpStatusCode.NotFound, HttpStatusCode.MethodNotAllowed), (elsewhere.StatusCode, posted.StatusCode));

@@ -1,3 +1,4 @@
+using Contracts;
 using Microsoft.Extensions.Logging.Abstractions;
 using Worker.Sync;
 using Xunit;
@@ -6,7 +7,7 @@ namespace Worker.Tests.Sync;
 
 public sealed class SampleOutboxTests
 {
-    private readonly SampleOutbox _outbox = new(TimeProvider.System, NullLogger.Instance);
+    private readonly SampleOutbox _outbox = new(TimeProvider.System, NullLogger<SampleOutbox>.Instance);
 
     private async Task<byte[]> FirstAsync() => await _outbox.FirstAsync(TestContext.Current.CancellationToken);
 
@@ -37,6 +38,18 @@ public sealed class SampleOutboxTests
         for (var second = 0; second <= SampleOutbox.MaxBatches; second++)
             _outbox.Add([(byte)second]);
         Assert.Equal([1], await FirstAsync());
+    }
+
+    [Fact]
+    public void Add_WhenBatchesAreLost_CountsTheirSamples()
+    {
+        FaultSample Sample() => new(Guid.NewGuid(), 1, DateTimeOffset.UnixEpoch, []);
+        for (var second = 0; second < SampleOutbox.MaxBatches; second++)
+            _outbox.Add(FaultSamplesEncoding.Batches([Sample(), Sample(), Sample()]).Single());
+        Assert.Equal(0, _outbox.SamplesLost);
+        _outbox.Add([1]);
+        _outbox.Add([2]);
+        Assert.Equal(6, _outbox.SamplesLost);
     }
 
     [Fact]

@@ -87,7 +87,10 @@ internal sealed class FakeVm(VmLaunch launch, ProcessHandle handle, VmTell tell)
 
     public IReadOnlyList<SourceReading> Readings { get; set; } = [];
 
-    public FaultSample? Sample(DateTimeOffset now) => new(launch.Directory.Id, launch.Incarnation, now, Readings);
+    /// <summary>Null: there is nothing new to tell.</summary>
+    public Func<DateTimeOffset, FaultSample?>? Samples { get; set; }
+
+    public FaultSample? Sample(DateTimeOffset now) => Samples is { } samples ? samples(now) : new(launch.Directory.Id, launch.Incarnation, now, Readings);
 
     public ValueTask DisposeAsync()
     {
