@@ -28,6 +28,8 @@ public static partial class FaultSamplesEncoding
 {
     public const byte Version = 1;
     public const int MaxReadings = 128, MaxNameLength = 64, MaxBatchSamples = 4096, MaxBatchBytes = 2 << 20;
+    /// <summary>Of one sample; what workers tell, with every event type and histogram, has a few KiB.</summary>
+    public const int MaxReadingsBytes = 20 << 10;
     /// <summary>A batch that is as long as this gets no further sample.</summary>
     private const int FullBatchBytes = 1 << 20;
     private const int OriginBits = 3, LowerBound = 4, HasValue = 8, HasLatency = 16, Flags = 31, IdBytes = 16;
@@ -97,7 +99,7 @@ public static partial class FaultSamplesEncoding
             var from = cursor.Position;
             if (!cursor.TryBytes((int)length, out var readings))
                 return false;
-            if (TimeOf(BinaryPrimitives.ReadInt64LittleEndian(time)) is { } at && AreReadings(readings, out var nearest))
+            if (length <= MaxReadingsBytes && TimeOf(BinaryPrimitives.ReadInt64LittleEndian(time)) is { } at && AreReadings(readings, out var nearest))
                 samples.Add(new EncodedSample(new Guid(id, bigEndian: true), (int)incarnation, at, batch.Slice(from, (int)length)) { Nearest = nearest });
             else
                 malformed++;

@@ -14,7 +14,7 @@ public readonly record struct OwnedSandbox(Guid Id, int Incarnation, Origin Near
 /// On a crash what is queued is lost, as a rule at most a second; counters are cumulative, so rates stay true.</summary>
 public sealed class FaultIntake(FaultLive live, FaultLatest latest, TimeProvider time, ILogger<FaultIntake> log)
 {
-    public const int QueueSamples = 50_000;
+    public const int QueueSamples = 50_000, QueueBytes = 128 << 20;
     /// <summary>How far a node's clock may be off: inside the day partitions that always exist.</summary>
     public static readonly TimeSpan MaxClockSkew = TimeSpan.FromHours(12);
     private static readonly TimeSpan WarningPeriod = TimeSpan.FromSeconds(5);
@@ -22,6 +22,7 @@ public sealed class FaultIntake(FaultLive live, FaultLatest latest, TimeProvider
     private readonly Channel<EncodedSample> queue = Channel.CreateUnbounded<EncodedSample>();
     /// <summary>Of the queue: those in it, and those of batches that are being taken in.</summary>
     private int places;
+    private long bytes;
     private long accepted, refused, turnedBack, warnedAt;
     private volatile bool isClosed;
 
@@ -37,6 +38,7 @@ public sealed class FaultIntake(FaultLive live, FaultLatest latest, TimeProvider
     {
         if (!queue.Reader.TryRead(out sample)) return false;
         Interlocked.Decrement(ref places);
+        Interlocked.Add(ref bytes, -sample.Readings.Length);
         return true;
     }
 
@@ -53,13 +55,15 @@ public sealed class FaultIntake(FaultLive live, FaultLatest latest, TimeProvider
             if (MayWarn()) log.LogWarning("Node {NodeId} sent {Bytes} bytes that are no batch of samples ({Refused} refused so far)", nodeId, batch.Length, Refused);
             return true;
         }
-        if (Interlocked.Add(ref places, samples.Count) > QueueSamples || isClosed)
+        var size = samples.Sum(sample => (long)sample.Readings.Length);
+        if ((Interlocked.Add(ref places, samples.Count) > QueueSamples) | (Interlocked.Add(ref bytes, size) > QueueBytes) | isClosed)
         {
+            Interlocked.Add(ref bytes, -size);
             Interlocked.Add(ref places, -samples.Count);
             Interlocked.Add(ref turnedBack, samples.Count);
             return false;
         }
-        Take(nodeId, samples, malformed);
+        Take(nodeId, samples, size, malformed);
         return true;
     }
 
@@ -70,10 +74,10 @@ public sealed class FaultIntake(FaultLive live, FaultLatest latest, TimeProvider
         return (before == 0 || time.GetElapsedTime(before, now) > WarningPeriod) && Interlocked.CompareExchange(ref warnedAt, now, before) == before;
     }
 
-    private void Take(Guid nodeId, List<EncodedSample> samples, int malformed)
+    private void Take(Guid nodeId, List<EncodedSample> samples, long size, int malformed)
     {
         var now = time.GetUtcNow();
-        var (own, wrong, taken) = (owned.GetValueOrDefault(nodeId), malformed, 0);
+        var (own, wrong, taken, takenBytes) = (owned.GetValueOrDefault(nodeId), malformed, 0, 0L);
         foreach (var sample in samples)
         {
             if (own is null || !own.TryGetValue(sample.SandboxId, out var sandbox) || sample.Incarnation > sandbox.Incarnation || sample.Nearest < sandbox.Nearest
@@ -88,10 +92,12 @@ public sealed class FaultIntake(FaultLive live, FaultLatest latest, TimeProvider
             if (became == SampleTaken.TooMany) wrong++;
             if (became != SampleTaken.Taken) continue;
             taken++;
+            takenBytes += kept.Readings.Length;
             live.Publish(kept);
             queue.Writer.TryWrite(kept);
         }
         Interlocked.Add(ref places, taken - samples.Count);
+        Interlocked.Add(ref bytes, takenBytes - size);
         Interlocked.Add(ref accepted, taken);
         Interlocked.Add(ref refused, wrong);
         if (wrong > 0 && MayWarn()) log.LogWarning("Node {NodeId} sent {Count} samples that are not of its own sandboxes as it has them, not well formed, or too many ({Refused} refused so far)", nodeId, wrong, Refused);

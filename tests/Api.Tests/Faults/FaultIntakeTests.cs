@@ -42,6 +42,21 @@ public sealed class FaultIntakeTests
     }
 
     [Fact]
+    public void Accept_WhenWhatIsQueuedIsTooLarge_TurnsBackUntilThereIsRoom()
+    {
+        SourceReading[] readings = [.. Enumerable.Range(0, 120).Select(n => new SourceReading($"{n:D3}{new string('s', 61)}", null, new string('r', 64), false, Origin.Emulated))];
+        byte[] Large(int second, int from) => FaultBytes.Of([.. _sandboxes.Skip(from).Take(50).Select(id => new FaultSample(id, 1, _time.GetUtcNow().AddSeconds(second), readings))]);
+        var taken = 0;
+        for (var second = 0; taken < FaultIntake.QueueSamples && second < 20; second++)
+            for (var from = 0; from < 1000 && _intake.TryAccept(_node, Large(second, from)); from += 50)
+                taken += 50;
+        Assert.InRange(taken, 7_500, 9_500);
+        Assert.False(_intake.TryAccept(_node, Large(30, 0)));
+        Assert.Equal(taken, TakeAll());
+        Assert.True(_intake.TryAccept(_node, Large(30, 0)));
+    }
+
+    [Fact]
     public void Accept_OfWhatIsRefusedOrKnown_TakesNoPlaceInTheQueue()
     {
         var (round, stranger) = (Round(0), Guid.NewGuid());

@@ -91,6 +91,15 @@ public sealed class FaultSamplesEncodingTests
         { "129 readings", Readings([.. Enumerable.Repeat(Reading("a", 8, 1), FaultSamplesEncoding.MaxReadings + 1)]) },
     };
 
+    [Fact]
+    public void Read_WhenReadingsAreLongerThanASampleIs_LeavesThatOneOut()
+    {
+        byte[] Of(int readings) => Readings([.. Enumerable.Range(0, readings).Select(n => Reading($"{n:D3}{new string('s', 61)}", 24, [1, .. Varint(1L << 40), .. Varint((1L << 22) - 1), .. Enumerable.Repeat(Varint(1L << 52), 22).SelectMany(b => b)]))]);
+        Assert.InRange(Of(120).Length, FaultSamplesEncoding.MaxReadingsBytes, int.MaxValue);
+        var (isBatch, samples, malformed) = Read(Batch(Sample(_id, _at, Of(40)), Sample(_id, _at, Of(120))));
+        Assert.Equal((true, 1, 1), (isBatch, samples.Count, malformed));
+    }
+
     [Theory]
     [MemberData(nameof(MalformedReadings))]
     public void Read_WhenOneSampleIsMalformed_LeavesThatOneOut(string what, byte[] readings)
