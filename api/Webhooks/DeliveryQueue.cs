@@ -37,8 +37,7 @@ public static class DeliveryQueue
     /// <summary>At once: the first of a stream that has none Pending (and so none Waiting) is Pending. Else all of them wait until the caller promotes.</summary>
     private static Task<int> MakeAsync(SandboxDb db, WebhookEndpoint endpoint, long after, long upTo, DateTimeOffset since, bool atOnce, DateTimeOffset now, CancellationToken ct)
     {
-        var like = EventFilter.Like(endpoint.Types);
-        var labels = endpoint.Labels.Count == 0 ? null : System.Text.Json.JsonSerializer.Serialize(endpoint.Labels);
+        var (like, labels) = (EventFilter.Like(endpoint.Types), LabelsOf(endpoint));
         return db.Database.ExecuteSqlAsync($"""
             INSERT INTO webhook_deliveries (endpoint_id, number, project_id, event_number, type, subject_id, stream, created_at, state, attempts, due_at)
             SELECT {endpoint.Id}, {endpoint.LastDelivery} + row_number() OVER (ORDER BY n.number), n.project_id, n.number, n.type, n.subject_id, n.stream, {now},
@@ -52,6 +51,8 @@ public static class DeliveryQueue
                 AND NOT EXISTS (SELECT 1 FROM webhook_deliveries d WHERE d.endpoint_id = {endpoint.Id} AND d.event_number = e.number)) n
             """, ct);
     }
+
+    private static string? LabelsOf(WebhookEndpoint endpoint) => endpoint.Labels.Count == 0 ? null : System.Text.Json.JsonSerializer.Serialize(endpoint.Labels);
 
     /// <summary>Takes what is due, at most so many of each endpoint, beginning with the endpoints after the given one. <c>DueAt</c> of what is answered is the lease.</summary>
     public static Task<List<WebhookDelivery>> ClaimAsync(SandboxDb db, IReadOnlyDictionary<Guid, int> rooms, int roomOfOthers, int most, Guid after, DateTimeOffset now, CancellationToken ct)
@@ -102,10 +103,11 @@ public static class DeliveryQueue
     /// <summary>Every event since then that the endpoint wants now: those that it had once more, the others for the first time. How many.</summary>
     public static async Task<int> RepeatSinceAsync(SandboxDb db, WebhookEndpoint locked, DateTimeOffset since, DateTimeOffset now, CancellationToken ct)
     {
-        var like = EventFilter.Like(locked.Types);
+        var (like, labels) = (EventFilter.Like(locked.Types), LabelsOf(locked));
         var repeated = await db.Database.ExecuteSqlAsync($"""
             UPDATE webhook_deliveries d SET state = 'Waiting', attempts = 0, due_at = NULL FROM events e
             WHERE d.endpoint_id = {locked.Id} AND d.state IN ('Succeeded', 'Failed') AND e.project_id = d.project_id AND e.number = d.event_number AND e.at >= {since} AND e.type LIKE ANY ({like})
+              AND ({labels}::jsonb IS NULL OR e.labels @> {labels}::jsonb)
             """, ct);
         var made = await MakeAsync(db, locked, 0, locked.Cursor, since, atOnce: false, now, ct);
         locked.LastDelivery += made;

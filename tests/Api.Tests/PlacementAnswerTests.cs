@@ -103,18 +103,21 @@ public sealed partial class PlacementAnswerTests(ServiceFixture service) : IClas
         using var response = await client.PostAsJsonAsync("/v1/sandboxes", new { name = "leased", image = "guest", node = "nowhere", lease = new { ttlSeconds = 3600, onExpiry = "Stop" } }, Ct);
         Assert.True(response.IsSuccessStatusCode, await response.Content.ReadAsStringAsync(Ct));
         var id = (await response.Content.ReadFromJsonAsync<SandboxView>(Ct))!.Id;
-        async Task<int> WarnedAsync() => (await client.GetFromJsonAsync<Page<EventView>>($"/v1/events?subject={id}&type=sandbox.leaseExpiring&limit=1000", Ct))!.Items.Count;
+        async Task<int> CountAsync() => (await client.GetFromJsonAsync<Page<EventView>>($"/v1/events?subject={id}&type=sandbox.leaseExpiring&limit=1000", Ct))!.Items.Count;
         async Task PassAsync()
         {
             var expiry = replica.Services.GetRequiredService<LeaseExpiry>();
             await Eventually.Async(() => { expiry.Wake(); return expiry.LastPassAt == time.GetUtcNow(); }, "leases were looked at");
         }
+        // The scheduler may have written to the sandbox at the same moment: then the next look tells.
+        Task WarnedAsync(int times) => Eventually.Async(async () => { await PassAsync(); return await CountAsync() == times; }, $"it is warned of {times} times");
         await PassAsync();
-        Assert.Equal(0, await WarnedAsync());
+        Assert.Equal(0, await CountAsync());
         time.Advance(TimeSpan.FromSeconds(3600 - 300));
+        await WarnedAsync(1);
+        time.Advance(TimeSpan.FromSeconds(1));
         await PassAsync();
-        await PassAsync();
-        Assert.Equal(1, await WarnedAsync());
+        Assert.Equal(1, await CountAsync());
         using (var set = await client.PutAsJsonAsync($"/v1/sandboxes/{id}/lease", new { ttlSeconds = 600 }, Ct))
         {
             Assert.Equal(HttpStatusCode.OK, set.StatusCode);
@@ -123,8 +126,8 @@ public sealed partial class PlacementAnswerTests(ServiceFixture service) : IClas
             Assert.InRange((lease.ExpiresAt - time.GetUtcNow()).TotalSeconds, 599, 600);
         }
         time.Advance(TimeSpan.FromSeconds(301));
-        await PassAsync();
-        Assert.Equal((2, DesiredState.Running), (await WarnedAsync(), (await client.FindAsync(id))!.Desired));
+        await WarnedAsync(2);
+        Assert.Equal(DesiredState.Running, (await client.FindAsync(id))!.Desired);
         using (var removed = await client.DeleteAsync($"/v1/sandboxes/{id}/lease", Ct))
             Assert.Null((await removed.Content.ReadFromJsonAsync<SandboxView>(Ct))!.Lease);
         time.Advance(TimeSpan.FromHours(1));

@@ -23,7 +23,7 @@ public sealed class WebhookDeliveryTests(ServiceFixture service) : IClassFixture
         await node.StartAsync();
         var webhook = await bench.CreateAsync(receiver.Url, new { types = WebhookBench.Types("sandbox.*") });
         var id = (await bench.Client.CreateAsync("told", edu: 1)).Id;
-        await Eventually.Async(async () => (await node.SyncAsync()).Sandboxes.Any(s => s.Id == id), "it is planned");
+        await Eventually.Async(async () => (await node.SyncAsync()).Sandboxes.Any(s => s.Id == id), "it is planned", _patience);
         await node.SayAsync(id, VmState.Running);
         await node.SayAsync(id, VmState.Failed, new Failure("VmmKilled", "The VMM was killed.", "Start it again.", TimeProvider.System.GetUtcNow()));
         await Eventually.Async(() => receiver.Received.Count >= 4, "everything is told", _patience);
@@ -37,7 +37,7 @@ public sealed class WebhookDeliveryTests(ServiceFixture service) : IClassFixture
         Assert.Equal(4, receiver.Received.Select(r => r.Id).Distinct().Count());
         var last = receiver.Received[3].Payload.Data;
         Assert.Equal(("VmmKilled", "The VMM was killed.", DesiredState.Running), (last.Sandbox!.Failure!.Reason, last.Sandbox.Failure.Message, last.Sandbox.Desired));
-        await Eventually.Async(async () => (await bench.DeliveriesAsync(webhook.Webhook.Id, "&state=Succeeded")).Count == 4, "all are recorded");
+        await Eventually.Async(async () => (await bench.DeliveriesAsync(webhook.Webhook.Id, "&state=Succeeded")).Count == 4, "all are recorded", _patience);
         Assert.All(await bench.DeliveriesAsync(webhook.Webhook.Id), d => Assert.Equal((1, 200, (Failure?)null, (DateTimeOffset?)null), (d.Attempts, d.LastStatus, d.LastFailure, d.DueAt)));
         // The events themselves are the same as those of the API.
         var events = (await bench.Client.GetFromJsonAsync<Page<EventView>>($"/v1/events?subject={id}", Ct))!.Items;
@@ -64,7 +64,7 @@ public sealed class WebhookDeliveryTests(ServiceFixture service) : IClassFixture
         }
         await Eventually.Async(() => receiver.Received.Count >= 2, "both are told", _patience);
         var project = await bench.ScalarAsync($"SELECT last_number FROM event_counters WHERE project_id = '{bench.Project}'");
-        await Eventually.Async(async () => await bench.ScalarAsync($"SELECT cursor FROM webhook_endpoints WHERE project_id = '{bench.Project}'") == project, "all events were looked at");
+        await Eventually.Async(async () => await bench.ScalarAsync($"SELECT cursor FROM webhook_endpoints WHERE project_id = '{bench.Project}'") == project, "all events were looked at", _patience);
         Assert.Equal([("red", EventType.SandboxCreated), ("red", EventType.SandboxDeleted)], receiver.Received.Select(r => (r.Payload.Data.SubjectName!, r.Payload.Type)));
     }
 
@@ -131,7 +131,8 @@ public sealed class WebhookDeliveryTests(ServiceFixture service) : IClassFixture
         var rotated = await bench.PostAsync<WebhookSecretView>($"/v1/webhooks/{created.Webhook.Id}/rotate-secret", new { overlapSeconds = 60 }, HttpStatusCode.OK);
         Assert.NotEqual(own, rotated.Secret);
         await bench.HappenAsync(Guid.NewGuid());
-        await Eventually.Async(() => receiver.Received.Count == 1, "it is told", _patience);
+        // Not only received: an attempt that is not recorded would time out when the clock is turned, and be made again.
+        await Eventually.Async(async () => (await bench.DeliveriesAsync(created.Webhook.Id, "&state=Succeeded")).Count == 1, "it is told", _patience);
         bench.Time.Advance(TimeSpan.FromSeconds(61));
         await bench.LookedAsync();
         await bench.HappenAsync(Guid.NewGuid());
@@ -149,7 +150,7 @@ public sealed class WebhookDeliveryTests(ServiceFixture service) : IClassFixture
         var subject = Guid.NewGuid();
         await bench.HappenAsync(subject, subject);
         var since = TimeProvider.System.GetUtcNow().AddMinutes(-1);
-        await Eventually.Async(async () => await bench.ScalarAsync($"SELECT cursor FROM webhook_endpoints WHERE id = '{id}'") == 2, "both were looked at and not wanted");
+        await Eventually.Async(async () => await bench.ScalarAsync($"SELECT cursor FROM webhook_endpoints WHERE id = '{id}'") == 2, "both were looked at and not wanted", _patience);
         await bench.PatchAsync(id, new { types = Array.Empty<string>() });
         await bench.HappenAsync(subject);
         await Eventually.Async(async () => (await bench.DeliveriesAsync(id, "&state=Succeeded")).Count == 1, "the third is delivered", _patience);
@@ -165,6 +166,9 @@ public sealed class WebhookDeliveryTests(ServiceFixture service) : IClassFixture
         await Eventually.Async(async () => (await bench.DeliveriesAsync(id, "&state=Succeeded")).Count == 3, "all are delivered", _patience);
         Assert.Equal([1, 2, 3], receiver.Received.Skip(2).Select(r => r.Payload.Data.Number!.Value));
         Assert.Equal(0, (await bench.PostAsync<WebhookRedelivered>($"/v1/webhooks/{id}/redeliver", new { since = TimeProvider.System.GetUtcNow().AddHours(1) })).Count);
+        // Nor what it had once and does not want any more.
+        await bench.PatchAsync(id, new { labels = new Dictionary<string, string> { ["team"] = "red" } });
+        Assert.Equal(0, (await bench.PostAsync<WebhookRedelivered>($"/v1/webhooks/{id}/redeliver", new { since })).Count);
     }
 
     [Fact]

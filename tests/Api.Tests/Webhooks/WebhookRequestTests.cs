@@ -106,7 +106,7 @@ public sealed class WebhookRequestTests(ServiceFixture service) : IClassFixture<
         await using var receiver = await WebhookReceiver.StartAsync();
         var id = (await bench.CreateAsync(receiver.Url)).Webhook.Id;
         await bench.HappenAsync([.. Enumerable.Range(0, 5).Select(_ => Guid.NewGuid())]);
-        await Testing.Eventually.Async(async () => (await bench.DeliveriesAsync(id)).Count == 5, "all are made");
+        await Testing.Eventually.Async(async () => (await bench.DeliveriesAsync(id)).Count == 5, "all are made", TimeSpan.FromSeconds(30));
         var read = new List<long>();
         for (var next = ""; next is not null;)
         {

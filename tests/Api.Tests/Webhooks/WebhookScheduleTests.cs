@@ -12,12 +12,13 @@ public sealed class WebhookScheduleTests(ServiceFixture service) : IClassFixture
     private static readonly TimeSpan _patience = TimeSpan.FromSeconds(30);
 
     /// <summary>Turns the clock to just before that time, where nothing may happen, and then to it.</summary>
-    private static async Task TurnToAsync(WebhookBench bench, DateTimeOffset due, WebhookReceiver receiver)
+    private static async Task TurnToAsync(WebhookBench bench, Guid id, DateTimeOffset due)
     {
-        var had = receiver.Received.Count;
-        bench.Time.SetUtcNow(due.AddMilliseconds(-2));
+        var had = await bench.DeliveriesAsync(id);
+        bench.Time.SetUtcNow(due.AddMilliseconds(-3));
         await bench.LookedAsync();
-        Assert.Equal(had, receiver.Received.Count);
+        // A claim would show as another due time, before the receiver could tell.
+        Assert.Equal(had.Select(d => (d.Number, d.State, d.Attempts, d.DueAt)), (await bench.DeliveriesAsync(id)).Select(d => (d.Number, d.State, d.Attempts, d.DueAt)));
         bench.Time.SetUtcNow(due.AddMilliseconds(2));
         await bench.LookedAsync();
     }
@@ -42,8 +43,8 @@ public sealed class WebhookScheduleTests(ServiceFixture service) : IClassFixture
                 break;
             }
             Assert.Equal((attempt, DeliveryState.Waiting), (receiver.Received.Count, deliveries[0].State));
-            Assert.InRange((failed.DueAt!.Value - failed.LastAttemptAt!.Value).TotalSeconds, steps[attempt - 1] - 0.01, (steps[attempt - 1] * 1.1) + 60);
-            await TurnToAsync(bench, failed.DueAt.Value, receiver);
+            Assert.InRange((failed.DueAt!.Value - failed.LastAttemptAt!.Value).TotalSeconds, steps[attempt - 1] - 0.01, (steps[attempt - 1] * 1.1) + 0.01);
+            await TurnToAsync(bench, id, failed.DueAt.Value);
         }
         Assert.Single(receiver.Received.Take(10).Select(r => r.Id).Distinct());
         await Eventually.Async(async () => (await bench.DeliveriesAsync(id))[0].Attempts == 1, "the next is attempted", _patience);
@@ -82,8 +83,8 @@ public sealed class WebhookScheduleTests(ServiceFixture service) : IClassFixture
         Assert.Equal((120, 120), ((int)(until - refused.LastAttemptAt!.Value).TotalSeconds, (int)(refused.DueAt!.Value - refused.LastAttemptAt.Value).TotalSeconds));
         receiver.AnswerWith(200);
         await bench.HappenAsync(Guid.NewGuid());
-        await Eventually.Async(async () => (await bench.DeliveriesAsync(id)).Count == 2, "another is due");
-        await TurnToAsync(bench, until, receiver);
+        await Eventually.Async(async () => (await bench.DeliveriesAsync(id)).Count == 2, "another is due", _patience);
+        await TurnToAsync(bench, id, until);
         await Eventually.Async(async () => (await bench.DeliveriesAsync(id, "&state=Succeeded")).Count == 2, "both are told", _patience);
     }
 
@@ -95,7 +96,8 @@ public sealed class WebhookScheduleTests(ServiceFixture service) : IClassFixture
         receiver.AnswerWith(500);
         var id = (await bench.CreateAsync(receiver.Url)).Webhook.Id;
         await bench.HappenAsync([.. Enumerable.Range(0, 40).Select(_ => Guid.NewGuid())]);
-        await Eventually.Async(async () => receiver.Received.Count >= 5 && (await bench.DeliveriesAsync(id)).Count(d => d.Attempts == 0 && d.DueAt > bench.Time.GetUtcNow()) + receiver.Received.Count >= 8, "the breaker opens", _patience);
+        // Five failures open it; what was claimed and not sent is given back.
+        await Eventually.Async(async () => await bench.DeliveriesAsync(id) is var all && all.Sum(d => d.Attempts) >= 5 && !all.Any(d => WebhookBench.IsHeld(d, bench.Time.GetUtcNow())), "the breaker opens", _patience);
         await bench.LookedAsync();
         var tried = receiver.Received.Count;
         Assert.InRange(tried, 5, 5 + EndpointLane.MostAtOnce);
@@ -105,6 +107,8 @@ public sealed class WebhookScheduleTests(ServiceFixture service) : IClassFixture
         receiver.AnswerWith(200);
         await Eventually.Async(async () =>
         {
+            // A clock that runs on while one is attempted would time it out.
+            if ((await bench.DeliveriesAsync(id)).Any(d => WebhookBench.IsHeld(d, bench.Time.GetUtcNow()))) return false;
             bench.Time.Advance(TimeSpan.FromSeconds(1));
             await bench.LookedAsync();
             return (await bench.DeliveriesAsync(id, "&state=Succeeded")).Count == 40;
@@ -130,7 +134,7 @@ public sealed class WebhookScheduleTests(ServiceFixture service) : IClassFixture
             attempts = (await Eventually.GetAsync(async () => (await bench.DeliveriesAsync(id)).Sum(d => d.Attempts) is var sum && sum >= attempts ? (int[])[sum] : null, $"attempt {attempts} is recorded", _patience))[0];
             if (!(await bench.ViewAsync(id)).Enabled) continue;
             Assert.True(bench.Time.GetUtcNow() - began < TimeSpan.FromDays(5), "it is disabled after five days");
-            bench.Time.SetUtcNow((await Eventually.GetAsync(async () => await bench.DeliveriesAsync(id, "&state=Pending") is [var next, ..] ? next : null, "one is pending")).DueAt!.Value.AddMilliseconds(2));
+            bench.Time.SetUtcNow((await Eventually.GetAsync(async () => await bench.DeliveriesAsync(id, "&state=Pending") is [var next, ..] ? next : null, "one is pending", _patience)).DueAt!.Value.AddMilliseconds(2));
             await bench.LookedAsync();
         }
         Assert.Equal("FailingTooLong", view.Disabled!.Reason);
