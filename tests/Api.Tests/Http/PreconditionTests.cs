@@ -54,6 +54,8 @@ public sealed class PreconditionTests(ServiceFixture service) : IClassFixture<Se
     [InlineData("{\"labels\":{\"a b\":\"v\"}}", "422 validation_failed")]
     [InlineData("{\"labels\":{\"k\":1}}", "400 invalid_request")]
     [InlineData("{\"labels\":[]}", "400 invalid_request")]
+    [InlineData("{\"labels\":{},\"labels\":{}}", "400 invalid_request")]
+    [InlineData("[]", "400 invalid_request")]
     [InlineData("{\"name\":\"other\"}", "400 invalid_request")]
     [InlineData("null", "400 invalid_request")]
     [InlineData("{}", "200")]
