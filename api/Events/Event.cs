@@ -64,6 +64,7 @@ public static class EventType
     public const string SandboxCondition = "sandbox.conditionChanged";
     public const string SandboxDesired = "sandbox.desiredChanged";
     public const string SandboxLabels = "sandbox.labelsChanged";
+    public const string SandboxPriority = "sandbox.priorityChanged";
     /// <summary>Its lease ends in five minutes or less.</summary>
     public const string SandboxLeaseExpiring = "sandbox.leaseExpiring";
     public const string SandboxDeleted = "sandbox.deleted";
