@@ -46,10 +46,12 @@ public enum NumaLocality { Any, Preferred, Required }
 /// <param name="With">1 to 8 labels: only on a node on which a sandbox of the project is that carries all of them. The first that carries them itself may go anywhere.</param>
 /// <param name="ApartFrom">1 to 8 labels: on no node on which a sandbox of the project is that carries all of them; and none that carries them is placed beside it later.</param>
 /// <param name="Numa">Default any.</param>
-public sealed record PlacementRequest(PlacementStrategy? Strategy, IReadOnlyDictionary<string, string>? With, IReadOnlyDictionary<string, string>? ApartFrom, NumaLocality? Numa);
+/// <param name="Preempts">Whether, when it fits nowhere, sandboxes of lower priority, of any project, are ended for it: as few as will do, after a notice (event <c>sandbox.preempting</c>; 30 seconds unless whoever runs
+/// the service says otherwise). True only with a priority above 0; default false.</param>
+public sealed record PlacementRequest(PlacementStrategy? Strategy, IReadOnlyDictionary<string, string>? With, IReadOnlyDictionary<string, string>? ApartFrom, NumaLocality? Numa, bool? Preempts = null);
 
 /// <summary>As <see cref="PlacementRequest"/>, with its defaults. Null maps: anywhere.</summary>
-public sealed record PlacementRules(PlacementStrategy Strategy, IReadOnlyDictionary<string, string>? With, IReadOnlyDictionary<string, string>? ApartFrom, NumaLocality Numa);
+public sealed record PlacementRules(PlacementStrategy Strategy, IReadOnlyDictionary<string, string>? With, IReadOnlyDictionary<string, string>? ApartFrom, NumaLocality Numa, bool Preempts = false);
 
 [JsonConverter(typeof(NamedEnum<LeaseEnd>))]
 public enum LeaseEnd { Stop, Delete }
@@ -63,8 +65,9 @@ public sealed record LeaseRequest(int? TtlSeconds, LeaseEnd? OnExpiry);
 public sealed record LeaseView(DateTimeOffset ExpiresAt, LeaseEnd OnExpiry);
 
 /// <summary>Whether a node could take a sandbox now. <c>Fits</c>: one could, and <c>Node</c> is the one that would be chosen, or the one that the sandbox is on already. <c>Refusals</c>: why the
-/// others could not, by the first rule that refuses each, the most frequent first. <c>Nodes</c>: each node by itself; null for those who do not run the service, as is <c>Node</c>.</summary>
-public sealed record PlacementView(bool Fits, string? Node, string Message, IReadOnlyList<PlacementRefusal> Refusals, IReadOnlyList<NodePlacement>? Nodes);
+/// others could not, by the first rule that refuses each, the most frequent first. <c>Nodes</c>: each node by itself; null for those who do not run the service, as is <c>Node</c>.
+/// <c>Preempts</c>: how many sandboxes of lower priority would be ended for it (<see cref="PlacementRequest"/>); null when it does not ask for that, fits anyway, or nobody's end would do.</summary>
+public sealed record PlacementView(bool Fits, string? Node, string Message, IReadOnlyList<PlacementRefusal> Refusals, IReadOnlyList<NodePlacement>? Nodes, int? Preempts = null);
 
 /// <summary>A rule of placement that refuses so many nodes. <c>Message</c>: what it says; <c>Remedy</c>: what would help.</summary>
 public sealed record PlacementRefusal(string Reason, int Nodes, string Message, string Remedy);
@@ -77,7 +80,7 @@ public sealed record PhaseEntry(Phase Phase, DateTimeOffset At);
 
 /// <summary>A sandbox as the API answers it. <c>UserData</c> and keys are never returned, only whether there are any.
 /// <c>Incarnation</c> counts starts of the guest. <c>Generation</c> counts changes of what is desired.
-/// <c>Placement</c>: null when it was asked for without. <c>Origin</c> is that of its accelerators; null when it has none. <c>FaultStorm</c>: null when it has no storm policy, and then it has no condition of that name.</summary>
+/// <c>Placement</c>: null when it was asked for without. <c>PreemptAt</c>: when it is stopped for one of higher priority; null: it has no such notice. <c>Origin</c> is that of its accelerators; null when it has none. <c>FaultStorm</c>: null when it has no storm policy, and then it has no condition of that name.</summary>
 public sealed record SandboxView(
     Guid Id, string Name, string Image, int Vcpus, int MemoryMib, IReadOnlyList<AcceleratorCount> Accelerators, Viommu Viommu,
     LeaseView? Lease, IReadOnlyDictionary<string, string> Labels, bool HasUserData, int SshKeyCount,
@@ -86,7 +89,7 @@ public sealed record SandboxView(
     IReadOnlyList<Condition> Conditions, IReadOnlyList<PhaseEntry> Phases, Failure? Failure, Verdict? Verdict,
     GuestFacts? Guest, IReadOnlyList<ProbeResult>? Probe,
     DateTimeOffset? ExecAt, DateTimeOffset? GuestReadyAt, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt,
-    Vmm Vmm, string? WantedNode, StormPolicy? FaultStorm, int Priority, PlacementRules? Placement);
+    Vmm Vmm, string? WantedNode, StormPolicy? FaultStorm, int Priority, PlacementRules? Placement, DateTimeOffset? PreemptAt);
 
 /// <summary>Body of <c>PATCH /v1/sandboxes/{id}</c>, a JSON merge patch (RFC 7396): labels that are not named stay, null takes one away. <c>Priority</c>: as in <see cref="SandboxCreate"/>; null: 0.</summary>
 public sealed record SandboxPatch(IReadOnlyDictionary<string, string?>? Labels, int? Priority);
@@ -139,7 +142,7 @@ public sealed record ImageView(string Name, string Digest, string Architecture, 
 public sealed record Page<T>(IReadOnlyList<T> Items, string? Next);
 
 /// <summary>What happened in a project, numbered in it without gaps in the order in which it became visible. What concerns nodes, devices and images is of the project that operates the service.
-/// <c>Type</c>: sandbox.created, sandbox.phaseChanged, sandbox.conditionChanged, sandbox.desiredChanged, sandbox.labelsChanged, sandbox.priorityChanged, sandbox.leaseExpiring, sandbox.deleted,
+/// <c>Type</c>: sandbox.created, sandbox.phaseChanged, sandbox.conditionChanged, sandbox.desiredChanged, sandbox.labelsChanged, sandbox.priorityChanged, sandbox.leaseExpiring, sandbox.preempting, sandbox.deleted,
 /// node.joined, node.phaseChanged, node.machineRefused, device.phaseChanged, device.quarantineChanged, image.changed, webhook.endpointDisabled.
 /// <c>SubjectId</c>: the sandbox, node, device or webhook endpoint.</summary>
 public sealed record EventView(

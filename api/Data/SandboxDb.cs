@@ -131,6 +131,8 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
             e.HasIndex(s => new { s.ProjectId, s.Name }).IsUnique().HasDatabaseName("ix_sandboxes_project_name");
             e.HasIndex(s => s.NodeId);
             e.HasIndex(s => new { s.Phase, s.Id });
+            // No foreign key: the other may be deleted meanwhile.
+            e.HasIndex(s => s.PreemptedFor).HasFilter("preempted_for IS NOT NULL");
             e.ToTable(t => t.HasCheckConstraint("ck_sandboxes_priority", $"priority BETWEEN {SandboxValidation.MinPriority} AND {SandboxValidation.MaxPriority}"));
             e.HasOne<Project>().WithMany().HasForeignKey(s => s.ProjectId);
             e.HasOne<Node>().WithMany().HasForeignKey(s => s.NodeId).OnDelete(DeleteBehavior.Restrict);

@@ -8,13 +8,15 @@ namespace Api.Sandboxes;
 public static class FleetReading
 {
     public static Placement.Request RequestOf(Sandbox sandbox) =>
-        Request(sandbox.Id, sandbox.ProjectId, sandbox.Image, sandbox.Vcpus, sandbox.MemoryMib, sandbox.Viommu, sandbox.Accelerators, sandbox.Vmm, sandbox.WantedNode, sandbox.Labels, sandbox.Rules);
+        Request(sandbox.Id, sandbox.ProjectId, sandbox.Priority, sandbox.Image, sandbox.Vcpus, sandbox.MemoryMib, sandbox.Viommu, sandbox.Accelerators, sandbox.Vmm, sandbox.WantedNode, sandbox.Labels, sandbox.Rules);
 
-    private static Placement.Request Request(Guid id, Guid project, string image, int vcpus, int memoryMib, Viommu viommu, List<AcceleratorCount> accelerators, Vmm vmm, string? node, Dictionary<string, string> labels, PlacementRules? rules) =>
+    private static Placement.Request Request(Guid id, Guid project, int priority, string image, int vcpus, int memoryMib, Viommu viommu, List<AcceleratorCount> accelerators, Vmm vmm, string? node, Dictionary<string, string> labels, PlacementRules? rules) =>
         new(image, vcpus, memoryMib, viommu, accelerators, vmm, node)
         {
             Id = id,
             Project = project,
+            Priority = priority,
+            Preempts = rules?.Preempts == true && priority > 0,
             Labels = labels,
             Strategy = rules?.Strategy ?? PlacementStrategy.Spread,
             With = rules?.With,
@@ -76,10 +78,12 @@ public static class FleetReading
         return vmms;
     }
 
-    /// <summary>What only some ask for: who is on the nodes, and where in its host a device is.</summary>
+    /// <summary>For whom nodes are kept while others end, and what only some ask for: who is on the nodes, and where in its host a device is.</summary>
     public static async Task AddDetailsAsync(SandboxDb db, List<Placement.NodePicture> fleet, IReadOnlyList<Placement.Request> asking, CancellationToken ct)
     {
         var nodes = fleet.ToDictionary(n => n.Id);
+        foreach (var claim in await PreemptionNotices.ClaimsAsync(db, ct))
+            if (nodes.TryGetValue(claim.Node, out var kept)) kept.Reservation = new(claim.By, claim.Priority);
         var related = asking.Where(r => r.With is not null || r.ApartFrom is not null).Select(r => r.Project).Distinct().ToList();
         foreach (var s in await OnNodes(db).Where(s => s.Rules != null || related.Contains(s.ProjectId)).Select(s => new { s.Id, s.NodeId, s.ProjectId, s.Labels, s.Rules }).ToListAsync(ct))
             if (nodes.TryGetValue(s.NodeId!.Value, out var on)) on.Residents.Add(new(s.Id, s.ProjectId, s.Labels, s.Rules?.ApartFrom));
@@ -90,6 +94,16 @@ public static class FleetReading
             """).ToDictionaryAsync(p => p.Id, ct);
         foreach (var device in fleet.SelectMany(n => n.FreeDevices.Concat(n.HeldDevices)))
             device.NumaNode = places.TryGetValue(device.Id, out var place) ? place.NumaNode : null;
+    }
+
+    /// <summary>Those below a priority that could end for another, on the nodes as the picture shows them.</summary>
+    public static async Task<ILookup<Guid, Preemption.Guest>> ReadGuestsAsync(SandboxDb db, IReadOnlyList<Placement.NodePicture> fleet, int below, CancellationToken ct)
+    {
+        var guests = await OnNodes(db).Where(s => s.Priority < below && s.PreemptedFor == null && s.Desired == DesiredState.Running && s.Phase != Phase.Stopping && s.Phase != Phase.Lost)
+            .Select(s => new { s.Id, s.NodeId, s.Priority, s.Vcpus, s.MemoryMib }).ToListAsync(ct);
+        var held = (await db.Devices.AsNoTracking().Where(d => d.SandboxId != null).Select(d => new { d.Id, Holder = d.SandboxId!.Value }).ToListAsync(ct)).ToLookup(d => d.Holder, d => d.Id);
+        var devices = fleet.SelectMany(n => n.HeldDevices).ToDictionary(d => d.Id);
+        return guests.ConvertAll(g => new Preemption.Guest(g.Id, g.NodeId!.Value, g.Priority, g.Vcpus, g.MemoryMib, [.. held[g.Id].Where(devices.ContainsKey).Select(d => devices[d])])).ToLookup(g => g.Node);
     }
 
     private sealed record DevicePlace(Guid Id, int NumaNode);
@@ -110,7 +124,7 @@ public static class FleetReading
     public static async Task<List<Queued>> ReadWaitingAsync(IQueryable<Sandbox> waiting, CancellationToken ct) =>
         (await waiting.AsNoTracking().Select(s => new { s.Id, s.ProjectId, s.Priority, s.QueuedAt, s.Image, s.Vcpus, s.MemoryMib, s.Viommu, s.Accelerators, s.Vmm, s.WantedNode, s.Labels, s.Rules, s.RefusedReason }).ToListAsync(ct))
             .ConvertAll(s => new Queued(new(s.Id, s.ProjectId, s.Priority, s.QueuedAt,
-                Request(s.Id, s.ProjectId, s.Image, s.Vcpus, s.MemoryMib, s.Viommu, s.Accelerators, s.Vmm, s.WantedNode, s.Labels, s.Rules)), s.RefusedReason));
+                Request(s.Id, s.ProjectId, s.Priority, s.Image, s.Vcpus, s.MemoryMib, s.Viommu, s.Accelerators, s.Vmm, s.WantedNode, s.Labels, s.Rules)), s.RefusedReason));
 
     /// <summary><c>RefusedReason</c>: the stored one; null: it is new.</summary>
     public sealed record Queued(PlacementQueue.Waiting Waiting, string? RefusedReason);

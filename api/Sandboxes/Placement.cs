@@ -43,6 +43,9 @@ public static class Placement
     /// <summary>A sandbox on a node, as far as rules ask for it.</summary>
     public sealed record Resident(Guid Id, Guid Project, IReadOnlyDictionary<string, string> Labels, IReadOnlyDictionary<string, string>? ApartFrom);
 
+    /// <summary>A node is kept for a waiting sandbox, from others of its priority and lower ones.</summary>
+    public sealed record Reservation(Guid For, int Priority);
+
     public const string OtherNodeWanted = "OtherNodeWanted", NoNodes = "NoNodes", AffinityUnmet = "AffinityUnmet", AntiAffinity = "AntiAffinity";
 
     public sealed class NodePicture
@@ -64,8 +67,8 @@ public static class Placement
         public List<FreeDevice> HeldDevices { get; init; } = [];
         /// <summary>At least those of projects that ask for their own, and those that are to be apart from others.</summary>
         public List<Resident> Residents { get; } = [];
-        /// <summary>The waiting sandbox for which the node is kept from those behind it.</summary>
-        public Guid? ReservedFor { get; set; }
+        /// <summary>Null: nobody has it kept.</summary>
+        public Reservation? Reservation { get; set; }
     }
 
     public sealed record Request(string Image, int Vcpus, int MemoryMib, Viommu Viommu, IReadOnlyList<AcceleratorCount> Accelerators, Vmm Vmm = Vmm.Qemu, string? WantedNode = null)
@@ -74,6 +77,9 @@ public static class Placement
         public Guid Id { get; init; }
 
         public Guid Project { get; init; }
+        public int Priority { get; init; }
+        /// <summary>Whether others of lower priority may end for it.</summary>
+        public bool Preempts { get; init; }
         public IReadOnlyDictionary<string, string> Labels { get; init; } = new Dictionary<string, string>();
         public PlacementStrategy Strategy { get; init; }
         public IReadOnlyDictionary<string, string>? With { get; init; }
@@ -106,7 +112,7 @@ public static class Placement
         if (request.Numa == NumaLocality.Required && request.Accelerators.Count > 0 && Local(request, emptied ? [.. node.FreeDevices, .. node.HeldDevices] : node.FreeDevices) is null) return "NumaSplit";
         if (request.With is { } with && !node.Residents.Any(r => r.Project == request.Project && Carries(r.Labels, with))) return AffinityUnmet;
         if (!emptied && node.Residents.Any(r => r.Project == request.Project && IsApart(request, r))) return AntiAffinity;
-        return !emptied && node.ReservedFor is { } other && other != request.Id ? "NodeReserved" : null;
+        return !emptied && node.Reservation is { } kept && kept.For != request.Id && request.Priority <= kept.Priority ? "NodeReserved" : null;
     }
 
     public static bool Carries(IReadOnlyDictionary<string, string> labels, IReadOnlyDictionary<string, string> wanted)

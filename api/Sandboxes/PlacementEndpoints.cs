@@ -57,9 +57,10 @@ public static class PlacementEndpoints
             .OrderBy(g => g.Key == Placement.OtherNodeWanted).ThenByDescending(g => g.Count()).ThenBy(g => g.Key, StringComparer.Ordinal)
             .Select(g => new PlacementRefusal(g.Key, fleet.Count == 0 ? 0 : g.Count(), PlacementReasons.All[g.Key].Message, PlacementReasons.All[g.Key].Remedy)).ToList();
         var taking = nodes.Count(n => n.Refusal is null);
+        var victims = best is null && request.Preempts ? Preemption.Choose(request, fleet, await FleetReading.ReadGuestsAsync(db, fleet, request.Priority, ct))?.Victims.Count : null;
         return new PlacementView(best is not null, seesNodes ? best?.Name : null,
             best is null ? $"None of {fleet.Count} node(s) can take it now." : $"{taking} of {fleet.Count} node(s) can take it now.", refusals,
-            seesNodes ? nodes.Select(n => new NodePlacement(n.Node.Id, n.Node.Name, n.Refusal)).ToList() : null);
+            seesNodes ? nodes.Select(n => new NodePlacement(n.Node.Id, n.Node.Name, n.Refusal)).ToList() : null, victims);
     }
 
     private static async Task<List<PlacementQueue.Waiting>> ReadBeforeAsync(SandboxDb db, Sandbox sandbox, DateTimeOffset now, CancellationToken ct)

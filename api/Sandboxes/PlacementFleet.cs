@@ -13,6 +13,8 @@ public sealed class PlacementFleet
     private readonly Dictionary<string, Placement.Refused> refused = new(StringComparer.Ordinal);
     /// <summary>Projects some of whose sandboxes are to be apart from others of theirs: what their nodes answer depends on labels.</summary>
     private readonly HashSet<Guid> apart = [];
+    /// <summary>Those that nodes are kept for: they may take what others of their shape may not.</summary>
+    private readonly HashSet<Guid> keeping = [];
     private readonly HashSet<string> hopeless = new(StringComparer.Ordinal);
 
     private static readonly Comparer<(int Free, int Index)> FreestFirst = Comparer<(int Free, int Index)>.Create((a, b) => a.Free != b.Free ? b.Free.CompareTo(a.Free) : a.Index.CompareTo(b.Index));
@@ -25,6 +27,7 @@ public sealed class PlacementFleet
             if (!byName.TryGetValue(nodes[i].Name, out var same)) byName[nodes[i].Name] = same = [];
             same.Add(i);
             foreach (var of in ClassesOf(nodes[i])) Nodes(of).Add((nodes[i].FreeVcpus, i));
+            if (nodes[i].Reservation is { } kept) keeping.Add(kept.For);
             foreach (var resident in nodes[i].Residents)
                 if (resident.ApartFrom is not null) apart.Add(resident.Project);
         }
@@ -66,9 +69,10 @@ public sealed class PlacementFleet
         var shape = IsAlike(request) ? request.Shape : null;
         if (shape is not null && hopeless.Contains(shape)) return false;
         // The nearest is the same or a nearer one at the next look, whoever looks: what is kept for it comes nearer, or stays as near.
-        var nearest = nodes.Where(n => n.ReservedFor is null && Placement.Refusal(request, n, emptied: true) is null)
+        var nearest = nodes.Where(n => n.Reservation is null && Placement.Refusal(request, n, emptied: true) is null)
             .Select(n => (Lack: Placement.Lack(request, n), n.Id, Node: n)).OrderBy(n => n.Lack).ThenBy(n => n.Id).Take(most).ToList();
-        foreach (var (_, _, node) in nearest) node.ReservedFor = request.Id;
+        foreach (var (_, _, node) in nearest) node.Reservation = new(request.Id, request.Priority);
+        if (nearest.Count > 0) keeping.Add(request.Id);
         if (nearest.Count == 0 && shape is not null) hopeless.Add(shape);
         return nearest.Count > 0;
     }
@@ -93,7 +97,7 @@ public sealed class PlacementFleet
         request.With is { } with && Placement.Carries(request.Labels, with) && !nodes.Exists(n => n.Residents.Exists(r => r.Project == request.Project && Placement.Carries(r.Labels, with))) ? request with { With = null } : request;
 
     /// <summary>Whether all of its shape are answered alike.</summary>
-    private bool IsAlike(Placement.Request request) => request.With is null && request.ApartFrom is null && !apart.Contains(request.Project);
+    private bool IsAlike(Placement.Request request) => request.With is null && request.ApartFrom is null && !keeping.Contains(request.Id) && !apart.Contains(request.Project);
 
     /// <summary>The wanted class of which the fewest nodes have something free.</summary>
     private string Rarest(Placement.Request request)

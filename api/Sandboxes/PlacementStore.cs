@@ -42,6 +42,7 @@ public static class PlacementStore
         {
             var (sandbox, node) = (sandboxes[waiting.Id], placed[waiting.Id].Node);
             sandbox.ForgetGuest();
+            (sandbox.PreemptAt, sandbox.PreemptedFor) = (null, null);
             sandbox.NodeId = node.Id;
             sandbox.Incarnation++;
             sandbox.Set(new Condition(ConditionType.Placed, ConditionStatus.True, "Placed", $"Placed on {node.Name}.", now));

@@ -40,6 +40,10 @@ public sealed class Sandbox
     /// <summary>The node has reported this incarnation, so nobody may start it a second time.</summary>
     public bool Launched { get; set; }
     public Guid? NodeId { get; set; }
+    /// <summary>Until when it has notice to end for another; null: it has none, or its time has come.</summary>
+    public DateTimeOffset? PreemptAt { get; set; }
+    /// <summary>The waiting sandbox for which it ends or has ended, and for which its node is kept.</summary>
+    public Guid? PreemptedFor { get; set; }
     /// <summary>Since when it waits for a place, or has waited last.</summary>
     public DateTimeOffset QueuedAt { get; set; }
     /// <summary>Why the scheduler refused it last; null: not refused since it became pending.</summary>

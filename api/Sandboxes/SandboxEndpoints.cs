@@ -91,7 +91,7 @@ public static class SandboxEndpoints
             Vmm = create.Vmm ?? Vmm.Qemu,
             WantedNode = create.Node,
             Priority = create.Priority ?? 0,
-            Rules = create.Placement is { } rules ? new(rules.Strategy ?? PlacementStrategy.Spread, rules.With, rules.ApartFrom, rules.Numa ?? NumaLocality.Any) : null,
+            Rules = create.Placement is { } rules ? new(rules.Strategy ?? PlacementStrategy.Spread, rules.With, rules.ApartFrom, rules.Numa ?? NumaLocality.Any, rules.Preempts ?? false) : null,
             LeaseExpiresAt = create.Lease is { } lease ? now.AddSeconds(lease.TtlSeconds!.Value) : null,
             LeaseOnExpiry = create.Lease is null ? null : create.Lease.OnExpiry ?? LeaseEnd.Delete,
             Labels = create.Labels?.ToDictionary() ?? [],

@@ -61,7 +61,7 @@ public static partial class SandboxValidation
         if (create.Node is not null && !Name().IsMatch(create.Node)) refuse("node", "takes the name of a node (GET /v1/nodes)");
         if (!IsPriority(create.Priority ?? 0)) refuse("priority", $"takes {MinPriority} to {MaxPriority}, not {create.Priority}");
         CheckAccelerators(create.Accelerators, refuse);
-        CheckPlacement(create.Placement, refuse);
+        CheckPlacement(create.Placement, create.Priority ?? 0, refuse);
         CheckLease(create.Lease, "lease.", refuse);
         CheckLabels(create.Labels, refuse);
         if (create.UserData is { } data)
@@ -140,11 +140,12 @@ public static partial class SandboxValidation
         if (storm.Source is not null && !StormSources.All.Contains(storm.Source)) refuse($"{prefix}source", $"takes one of {string.Join(", ", StormSources.All)}");
     }
 
-    private static void CheckPlacement(PlacementRequest? placement, Action<string, string> refuse)
+    private static void CheckPlacement(PlacementRequest? placement, int priority, Action<string, string> refuse)
     {
         if (placement is null) return;
         if (placement.Strategy is { } strategy && !Enum.IsDefined(strategy)) refuse("placement.strategy", "takes spread or pack");
         if (placement.Numa is { } numa && !Enum.IsDefined(numa)) refuse("placement.numa", "takes any, preferred or required");
+        if (placement.Preempts == true && priority <= 0) refuse("placement.preempts", "takes true only with a priority above 0");
         foreach (var (field, labels) in new[] { ("placement.with", placement.With), ("placement.apartFrom", placement.ApartFrom) })
             if (labels is { Count: 0 }) refuse(field, $"takes 1 to {MaxPlacementLabels} labels");
             else CheckLabels(labels, refuse, field, MaxPlacementLabels);

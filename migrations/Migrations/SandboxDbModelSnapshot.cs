@@ -800,6 +800,14 @@ namespace Migrations.Migrations
                         .HasColumnType("jsonb")
                         .HasColumnName("phases");
 
+                    b.Property<DateTimeOffset?>("PreemptAt")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("preempt_at");
+
+                    b.Property<Guid?>("PreemptedFor")
+                        .HasColumnType("uuid")
+                        .HasColumnName("preempted_for");
+
                     b.Property<int>("Priority")
                         .HasColumnType("integer")
                         .HasColumnName("priority");
@@ -877,6 +885,10 @@ namespace Migrations.Migrations
 
                     b.HasIndex("NodeId")
                         .HasDatabaseName("ix_sandboxes_node_id");
+
+                    b.HasIndex("PreemptedFor")
+                        .HasDatabaseName("ix_sandboxes_preempted_for")
+                        .HasFilter("preempted_for IS NOT NULL");
 
                     b.HasIndex("Phase", "Id")
                         .HasDatabaseName("ix_sandboxes_phase_id");
