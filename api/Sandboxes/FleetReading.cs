@@ -96,14 +96,15 @@ public static class FleetReading
             device.NumaNode = places.TryGetValue(device.Id, out var place) ? place.NumaNode : null;
     }
 
-    /// <summary>Those below a priority that could end for another, on the nodes as the picture shows them.</summary>
+    /// <summary>Those below a priority that could end for another, and those of any that end anyway, on the nodes as the picture shows them.</summary>
     public static async Task<ILookup<Guid, Preemption.Guest>> ReadGuestsAsync(SandboxDb db, IReadOnlyList<Placement.NodePicture> fleet, int below, CancellationToken ct)
     {
-        var guests = await OnNodes(db).Where(s => s.Priority < below && s.PreemptedFor == null && s.Desired == DesiredState.Running && s.Phase != Phase.Stopping && s.Phase != Phase.Lost)
-            .Select(s => new { s.Id, s.NodeId, s.Priority, s.Vcpus, s.MemoryMib }).ToListAsync(ct);
+        var guests = await OnNodes(db).Where(s => s.Phase != Phase.Lost)
+            .Select(s => new { s.Id, s.NodeId, s.Priority, s.Vcpus, s.MemoryMib, Leaves = s.Desired != DesiredState.Running || s.Phase == Phase.Stopping, Noticed = s.PreemptedFor != null })
+            .Where(s => s.Leaves || s.Priority < below && !s.Noticed).ToListAsync(ct);
         var held = (await db.Devices.AsNoTracking().Where(d => d.SandboxId != null).Select(d => new { d.Id, Holder = d.SandboxId!.Value }).ToListAsync(ct)).ToLookup(d => d.Holder, d => d.Id);
         var devices = fleet.SelectMany(n => n.HeldDevices).ToDictionary(d => d.Id);
-        return guests.ConvertAll(g => new Preemption.Guest(g.Id, g.NodeId!.Value, g.Priority, g.Vcpus, g.MemoryMib, [.. held[g.Id].Where(devices.ContainsKey).Select(d => devices[d])])).ToLookup(g => g.Node);
+        return guests.ConvertAll(g => new Preemption.Guest(g.Id, g.NodeId!.Value, g.Priority, g.Vcpus, g.MemoryMib, [.. held[g.Id].Where(devices.ContainsKey).Select(d => devices[d])], g.Leaves)).ToLookup(g => g.Node);
     }
 
     private sealed record DevicePlace(Guid Id, int NumaNode);

@@ -20,7 +20,7 @@ public static class PlacementReasons
         ["NumaSplit"] = ("No NUMA node of the host has all the devices, or the host does not say where they are.", "Ask for numa preferred, for fewer devices, or wait until others end."),
         ["AffinityUnmet"] = ("No sandbox of the project that carries the labels of placement.with is on the node.", "Start one that does first, or leave placement.with out."),
         ["AntiAffinity"] = ("A sandbox of the project is on the node from which this one, or which from this one, is to be apart.", "Join another node, wait until that one ends, or leave placement.apartFrom out."),
-        ["NodeReserved"] = ("The node is kept for a sandbox that has waited longer and needs more of it.", "Wait, or ask with a higher priority."),
+        ["NodeReserved"] = ("The node is kept for another sandbox: one that was passed over for long, or one for which others end.", "Wait, or ask with a higher priority."),
         ["NoFreeDevice"] = ("Too few devices of the class are free on the node.", "Wait until others end, or ask for fewer."),
     };
 }

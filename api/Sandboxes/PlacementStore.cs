@@ -56,6 +56,7 @@ public static class PlacementStore
     private static async Task RoomAsync(SandboxDb db, Dictionary<Guid, Placement.Placed> placed, CancellationToken ct)
     {
         var nodes = placed.Values.Select(p => p.Node).DistinctBy(n => n.Id).ToDictionary(n => n.Id);
+        if (await db.Nodes.CountAsync(n => nodes.Keys.Contains(n.Id) && n.Phase == NodePhase.Ready, ct) < nodes.Count) throw new DbUpdateConcurrencyException("a node takes nothing new any more");
         var asked = await db.Sandboxes.AsNoTracking().Where(s => placed.Keys.Contains(s.Id)).Select(s => new { s.Id, s.Vcpus, s.MemoryMib }).ToListAsync(ct);
         var used = await FleetReading.OnNodes(db).Where(s => nodes.Keys.Contains(s.NodeId!.Value))
             .GroupBy(s => s.NodeId!.Value).Select(g => new { g.Key, Vcpus = g.Sum(s => s.Vcpus), Mib = g.Sum(s => (long)s.MemoryMib) }).ToDictionaryAsync(g => g.Key, ct);

@@ -2,11 +2,11 @@ namespace Api.Sandboxes;
 
 /// <summary>Who ends so that one of higher priority has a place. Pure.
 /// Guarantees: only guests of lower priority; on one node; together enough, and none of them could be spared; no more than needed where that can be told by looking at all sets of up to three,
-/// then those of the lowest priority. Nobody when it fits already, or when no node would do without all of its lower guests.</summary>
+/// then those of the lowest priority. Nobody when it fits already or will once those have ended that end anyway, or when no node would do without all of its lower guests.</summary>
 public static class Preemption
 {
-    /// <summary>One that could end. <c>Devices</c>: what it would give back.</summary>
-    public sealed record Guest(Guid Id, Guid Node, int Priority, int Vcpus, int MemoryMib, IReadOnlyList<Placement.FreeDevice> Devices);
+    /// <summary>One that could end, or that ends anyway (<c>Leaves</c>). <c>Devices</c>: what it gives back then.</summary>
+    public sealed record Guest(Guid Id, Guid Node, int Priority, int Vcpus, int MemoryMib, IReadOnlyList<Placement.FreeDevice> Devices, bool Leaves = false);
 
     public sealed record Choice(Placement.NodePicture Node, IReadOnlyList<Guest> Victims);
 
@@ -17,9 +17,10 @@ public static class Preemption
         var choices = new List<Choice>();
         foreach (var node in nodes)
         {
-            if (Placement.Refusal(request, node) is null) return null;
-            var lower = guests[node.Id].Where(g => g.Priority < request.Priority).OrderBy(g => g.Priority).ThenByDescending(g => g.Id).ToList();
-            if (lower.Count > 0 && Fits(request, node, lower)) choices.Add(new(node, Fewest(request, node, lower)));
+            var soon = Without(node, [.. guests[node.Id].Where(g => g.Leaves)]);
+            if (Placement.Refusal(request, soon) is null) return null;
+            var lower = guests[node.Id].Where(g => !g.Leaves && g.Priority < request.Priority).OrderBy(g => g.Priority).ThenByDescending(g => g.Id).ToList();
+            if (lower.Count > 0 && Fits(request, soon, lower)) choices.Add(new(node, Fewest(request, soon, lower)));
         }
         return choices.OrderBy(c => c.Victims.Count).ThenBy(c => Cost(c.Victims)).ThenBy(c => c.Node.Id).FirstOrDefault();
     }

@@ -71,6 +71,8 @@ public sealed class PreemptionNotices(IServiceScopeFactory scopes, NodePlans pla
         sandbox.PreemptAt = null;
         if (!holds)
         {
+            // One that waits still may ask others.
+            await db.Sandboxes.Where(s => s.Id == sandbox.PreemptedFor && s.Phase == Phase.Pending).ExecuteUpdateAsync(u => u.SetProperty(s => s.RefusedReason, (string?)null), ct);
             sandbox.PreemptedFor = null;
             if (noticed && runs) db.Events.Add(Event.Of(sandbox, EventType.SandboxPreempting, "PreemptionCancelled", $"{sandbox.Name} goes on: its place is not needed any more.", now));
         }

@@ -2,8 +2,10 @@ using System.Net;
 using System.Net.Http.Json;
 using System.Text;
 using System.Text.Json;
+using Api.Sandboxes;
 using Contracts;
 using Microsoft.AspNetCore.SignalR.Client;
+using Microsoft.EntityFrameworkCore;
 using Testing;
 using Xunit;
 
@@ -121,6 +123,33 @@ public sealed class PlacementOrderTests(ServiceFixture service) : IClassFixture<
         Assert.Equal(Phase.Pending, (await many.FindAsync(longer))!.Phase);
         await EndAsync(many, node, b, longer);
         await EndAsync(none, node, later);
+    }
+
+    /// <summary>Two replicas may have decided by the same picture.</summary>
+    [Fact]
+    public async Task Store_OfWhatAnotherHasTakenMeanwhile_StoresNothing()
+    {
+        await using var node = await service.NodeAsync();
+        using var client = service.Client();
+        // Nobody else places them.
+        var ids = new List<Guid>();
+        foreach (var name in (string[])["big-1", "big-2", "edu-1", "edu-2"])
+            ids.Add((await CreateAsync(client, new { name, image = "guest", vcpus = name[0] == 'b' ? 40 : 1, node = "nowhere", accelerators = name[0] == 'b' ? [] : new[] { new { @class = "edu", count = 1 } } })).Id);
+        await using var db = Migrations.Database.Open(service.ConnectionString);
+        var waiting = (await FleetReading.ReadWaitingAsync(FleetReading.Waiting(db), Ct)).ToDictionary(q => q.Waiting.Id, q => q.Waiting);
+        var picture = (await FleetReading.ReadFleetAsync(db, Ct)).Single();
+        Task PlaceAsync(params Guid[] placed) => PlacementStore.PlaceAsync(db, [.. placed.Select(id => new PlacementRound.Decision(waiting[id],
+            new Placement.Placed(picture, [.. picture.FreeDevices.Take(waiting[id].Request.Accelerators.Count)])))], TimeProvider.System.GetUtcNow(), Ct);
+        await PlaceAsync(ids[0], ids[2]);
+        foreach (var late in (Guid[][])[[ids[1]], [ids[3]], [ids[0]]])
+            await Assert.ThrowsAsync<DbUpdateConcurrencyException>(() => PlaceAsync(late));
+        Assert.Equal([Phase.Scheduled, Phase.Pending, Phase.Scheduled, Phase.Pending], await Task.WhenAll(ids.Select(async id => (await client.FindAsync(id))!.Phase)));
+        (await client.PostAsync($"/v1/nodes/{picture.Id}/cordon", null, Ct)).EnsureSuccessStatusCode().Dispose();
+        await EndAsync(client, node, ids[2]);
+        await Assert.ThrowsAsync<DbUpdateConcurrencyException>(() => PlaceAsync(ids[3]));
+        (await client.PostAsync($"/v1/nodes/{picture.Id}/uncordon", null, Ct)).EnsureSuccessStatusCode().Dispose();
+        await PlaceAsync(ids[3]);
+        await EndAsync(client, node, ids[0], ids[1], ids[3]);
     }
 
     [Fact]

@@ -61,6 +61,9 @@ public sealed class PreemptionTests(ServiceFixture service) : IClassFixture<Serv
         Assert.Equal("-", Victims(Choose(Wants(4, 0, 5), Node(1, NodePhase.Cordoned, (0, 8, 0)))));
         Assert.Equal("-", Victims(Choose(Wants(4, 1, 5), Node(1, NodePhase.Ready, (0, 8, 0)))));
         Assert.Equal("-", Victims(Choose(Wants(4, 0, 5), Node(1, NodePhase.Ready, (0, 8, 0)), Node(2, NodePhase.Ready, (0, 4, 0)))));
+        // Not when somebody ends anyway whose place will do.
+        var (node, guests) = Node(1, NodePhase.Ready, (0, 4, 0), (9, 4, 0));
+        Assert.Equal("-", Victims(Choose(Wants(4, 0, 5), (node, [guests[0], guests[1] with { Leaves = true }]))));
         // A node that is kept for another of that priority.
         var kept = Node(1, NodePhase.Ready, (0, 8, 0));
         kept.Node.Reservation = new(Number(7), 5);
