@@ -59,7 +59,7 @@ public static class FleetReading
         }).ToList();
 
         List<Placement.FreeDevice> Devices(Guid node, bool free) => devices[node].Where(d => d.IsFree == free)
-            .Select(d => new Placement.FreeDevice(d.Id, d.Class, d.Viommus.ToHashSet(), d.FitsKvmtool) 
+            .Select(d => new Placement.FreeDevice(d.Id, d.Class, d.Viommus.ToHashSet(), d.FitsKvmtool)
             {
                 IsSimulated = d.Origin == Origin.Simulated,
                 VendorId = d.VendorId,

@@ -99,6 +99,16 @@ public sealed class PlacementQueueTests
             }
         });
 
+    [Theory]
+    [InlineData(9, false)]
+    [InlineData(60, false)]
+    [InlineData(240, true)]
+    public void Queue_LetsWhoHasMoreGoFirst_OnceItHasWaitedLong(double minutes, bool first)
+    {
+        var (more, less) = (Wants(0, 1), Wants(1, 1, sinceMinutes: minutes));
+        Assert.Equal(first ? more.Id : less.Id, Decide([Node(1, 8, 2)], [more, less], minutes, (0, 4), (1, 2))[0].Waiting.Id);
+    }
+
     /// <summary>However small ones come and go, and whoever has more: one of the highest priority that an empty node would take is placed at last.</summary>
     [Fact]
     public void Rounds_UnderAnyStreamOfSmallOnes_PlaceTheBigOneAtLast() =>
@@ -106,18 +116,17 @@ public sealed class PlacementQueueTests
         {
             var big = Wants(0, Math.Min(wanted, sizes.Max()));
             var running = new List<(Guid Node, int Project, int Vcpus, double Until)>();
-            // A share that its project has elsewhere, for good.
             var (minute, turn) = (0.0, 0);
             var waiting = new List<PlacementQueue.Waiting> { big };
-            // More of them than there is room for, for ever, each for 0.1 to 4 minutes, of projects that have less.
-            for (; waiting.Contains(big); minute += 0.1)
+            // In each half minute three more, of projects that have less of the fleet (what the big one's has, it has for good), while a dozen of their priority at most wait; each runs for up to 20 minutes.
+            for (; waiting.Contains(big); minute += 0.5)
             {
-                Assert.True(minute < 24 * 60, "a day has passed");
+                Assert.True(minute < 2 * 24 * 60, "two days have passed");
                 running.RemoveAll(r => r.Until <= minute);
-                while (waiting.Count < 12)
+                for (var more = 0; more < 3; more++)
                 {
                     var (project, vcpus, priority, _) = stream[turn++ % stream.Length];
-                    waiting.Add(Wants(project, vcpus, priority, minute));
+                    if (waiting.Count(w => w.Priority == priority) < 12) waiting.Add(Wants(project, vcpus, priority, minute));
                 }
                 var fleet = sizes.Select((size, i) => Node(i, size, size)).ToList();
                 foreach (var node in fleet) node.FreeVcpus -= running.Where(r => r.Node == node.Id).Sum(r => r.Vcpus);
@@ -125,8 +134,8 @@ public sealed class PlacementQueueTests
                 {
                     if (result is not Placement.Placed placed) continue;
                     waiting.Remove(next);
-                    running.Add((placed.Node.Id, Array.IndexOf(_projects, next.Project), next.Request.Vcpus, minute + stream[turn++ % stream.Length].Item4 * 0.1));
+                    running.Add((placed.Node.Id, Array.IndexOf(_projects, next.Project), next.Request.Vcpus, minute + stream[turn++ % stream.Length].Item4 * 0.5));
                 }
             }
-        }, iter: 30);
+        }, iter: 12);
 }
