@@ -63,7 +63,9 @@ builder.Services.AddSingleton(EventSettings.Read(builder.Configuration)).AddSing
 AddHosted<EventSignal>();
 AddHosted<EventRetention>();
 AddHosted<SandboxSignal>();
+builder.Services.AddSingleton(PlacementSettings.Read(builder.Configuration));
 AddHosted<SandboxScheduler>();
+AddHosted<PreemptionNotices>();
 AddHosted<LeaseExpiry>();
 AddHosted<IdempotencyRetention>();
 AddHosted<ConnectionWatch>();

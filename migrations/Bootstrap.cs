@@ -1,6 +1,7 @@
 using Api.Data;
 using Api.Nodes;
 using Api.Projects;
+using Api.Sandboxes;
 using Contracts;
 using Microsoft.EntityFrameworkCore;
 
@@ -18,7 +19,7 @@ public static class Bootstrap
     public static async Task RunAsync(SandboxDb db, string? adminKeyFile, string? nodeTokenFile, string nodeName, TimeProvider time, CancellationToken ct)
     {
         var project = await db.Projects.SingleOrDefaultAsync(p => p.Name == DefaultProject, ct);
-        if (project is null) db.Projects.Add(project = new Project { Id = Guid.CreateVersion7(), Name = DefaultProject, MaxSandboxes = DefaultMaxSandboxes, Operates = true, CreatedAt = time.GetUtcNow() });
+        if (project is null) db.Projects.Add(project = new Project { Id = Guid.CreateVersion7(), Name = DefaultProject, MaxSandboxes = DefaultMaxSandboxes, MaxPriority = SandboxValidation.MaxPriority, Operates = true, CreatedAt = time.GetUtcNow() });
         if (adminKeyFile is not null)
         {
             var secret = ReadOrCreate(adminKeyFile, Secret.ApiKeyPrefix);

@@ -24,7 +24,7 @@ public static class AuditViews
     {
         [typeof(Sandbox)] = Of<Sandbox>(s => new("sandbox", s.Id.ToString(), s.Name, new
         {
-            s.Name, s.Image, s.Vcpus, s.MemoryMib, s.Accelerators, s.Viommu, s.Vmm, s.WantedNode, s.Labels, s.LeaseExpiresAt, s.LeaseOnExpiry,
+            s.Name, s.Image, s.Vcpus, s.MemoryMib, s.Accelerators, s.Viommu, s.Vmm, s.WantedNode, s.Priority, Placement = s.Rules, s.Labels, s.LeaseExpiresAt, s.LeaseOnExpiry,
             HasUserData = s.UserData is not null, SshKeyCount = s.SshKeys.Count, s.FaultStorm, s.Desired, s.Phase, s.Generation,
         })),
         [typeof(Project)] = Of<Project>(p => new("project", p.Id.ToString(), p.Name, new { p.Name, p.Operates, p.Quotas })),

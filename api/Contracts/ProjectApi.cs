@@ -9,8 +9,9 @@ public enum Role { Viewer, Operator, Admin }
 
 /// <summary>The most that a project may have at once. <c>MaxSandboxes</c>: 0 to 1000000, whatever their phase.
 /// The others count sandboxes that are neither Stopped nor Failed, whether they have what they asked for or wait for it; null: no limit.
-/// <c>MaxVcpus</c> and <c>MaxMemoryMib</c>: 0 to 1000000000. <c>MaxDevices</c>: 0 to 1000000 devices of a class by its name, at most 64 classes; a class that is not named has no limit.</summary>
-public sealed record ProjectQuotas(int MaxSandboxes, int? MaxVcpus, long? MaxMemoryMib, IReadOnlyDictionary<string, int> MaxDevices);
+/// <c>MaxVcpus</c> and <c>MaxMemoryMib</c>: 0 to 1000000000. <c>MaxDevices</c>: 0 to 1000000 devices of a class by its name, at most 64 classes; a class that is not named has no limit.
+/// <c>MaxPriority</c>: 0 to 100, the highest priority of its sandboxes; 0 unless whoever runs the service says otherwise.</summary>
+public sealed record ProjectQuotas(int MaxSandboxes, int? MaxVcpus, long? MaxMemoryMib, IReadOnlyDictionary<string, int> MaxDevices, int MaxPriority = 0);
 
 /// <summary>What of the quotas is in use. <c>Devices</c>: by class, of those that are asked for.</summary>
 public sealed record ProjectUse(int Sandboxes, int Vcpus, long MemoryMib, IReadOnlyDictionary<string, int> Devices);
@@ -25,7 +26,7 @@ public sealed record ProjectCreate(string? Name, QuotasPatch? Quotas);
 public sealed record ProjectPatch(QuotasPatch? Quotas);
 
 /// <summary>As <see cref="ProjectQuotas"/>.</summary>
-public sealed record QuotasPatch(int? MaxSandboxes, int? MaxVcpus, long? MaxMemoryMib, IReadOnlyDictionary<string, int?>? MaxDevices);
+public sealed record QuotasPatch(int? MaxSandboxes, int? MaxVcpus, long? MaxMemoryMib, IReadOnlyDictionary<string, int?>? MaxDevices, int? MaxPriority = null);
 
 /// <summary>Body of <c>POST /v1/keys</c>. <c>Name</c>: 1 to 63 characters, none of them control characters. <c>ExpiresAt</c>: a time to come; null: never.</summary>
 public sealed record KeyCreate(string? Name, Role? Role, DateTimeOffset? ExpiresAt);

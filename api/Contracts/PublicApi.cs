@@ -16,15 +16,42 @@ namespace Contracts;
 /// <param name="Vmm">qemu (default); kvmtool, which gives a guest no IOMMU: it takes viommu none only; or simulated, which runs no guest but a model of one: it takes
 /// classes of simulated devices, at least one, viommu smmuv3 or virtio, and as <c>UserData</c> a JSON document that says what is simulated.</param>
 /// <param name="Node">Name of the only node that may run it; null: any.</param>
+/// <param name="Priority">-100 to 100, default 0: who has a higher one is placed before others. Above 0 at most what the project's quotas allow (<c>maxPriority</c>).</param>
+/// <param name="Placement">Beside whom and how tightly it is placed; null: with the most free vCPUs, beside anybody.</param>
 /// <param name="FaultStorm">From what rate of faults on it is in a storm, and what happens then; null: nobody judges.</param>
 public sealed record SandboxCreate(
     string? Name, string? Image, int? Vcpus, int? MemoryMib, IReadOnlyList<AcceleratorRequest>? Accelerators, Viommu? Viommu,
     LeaseRequest? Lease, IReadOnlyDictionary<string, string>? Labels, string? UserData, IReadOnlyList<string>? SshKeys, Vmm? Vmm, string? Node,
-    StormPolicyRequest? FaultStorm = null);
+    StormPolicyRequest? FaultStorm = null, int? Priority = null, PlacementRequest? Placement = null);
 
 /// <param name="Class">Name of a device class.</param>
 /// <param name="Count">1 to 8.</param>
-public sealed record AcceleratorRequest(string? Class, int? Count);
+/// <param name="VendorId">Only devices of that PCI vendor, four hexadecimal digits; null: of any.</param>
+/// <param name="DeviceId">Only devices of that PCI device id, four hexadecimal digits; null: of any.</param>
+/// <param name="MinVerdict">Only devices that their node judges at least so good: guestSvaDeviceFaults, guestSvaPrefaultOnly or passthroughOnly, from the best down; null: any that the class has.
+/// A verdict may be of an emulated or simulated device: its origin says so.</param>
+public sealed record AcceleratorRequest(string? Class, int? Count, string? VendorId = null, string? DeviceId = null, VerdictClass? MinVerdict = null);
+
+/// <summary>Which of the nodes that could take a sandbox is chosen. <c>Spread</c>: the one with the most free vCPUs; <c>Pack</c>: the one with the fewest.</summary>
+[JsonConverter(typeof(NamedEnum<PlacementStrategy>))]
+public enum PlacementStrategy { Spread, Pack }
+
+/// <summary>Whether a sandbox's devices are to be on one NUMA node of the host. <c>Preferred</c>: where the chosen node has that; <c>Required</c>: only where the node says so of each device.
+/// Of devices alone: vCPUs and memory are not bound to a NUMA node.</summary>
+[JsonConverter(typeof(NamedEnum<NumaLocality>))]
+public enum NumaLocality { Any, Preferred, Required }
+
+/// <summary>Field <c>placement</c> of <c>POST /v1/sandboxes</c>. Unknown fields are refused.</summary>
+/// <param name="Strategy">Default spread.</param>
+/// <param name="With">1 to 8 labels: only on a node on which a sandbox of the project is that carries all of them. The first that carries them itself may go anywhere.</param>
+/// <param name="ApartFrom">1 to 8 labels: on no node on which a sandbox of the project is that carries all of them; and none that carries them is placed beside it later.</param>
+/// <param name="Numa">Default any.</param>
+/// <param name="Preempts">Whether, when it fits nowhere, sandboxes of lower priority, of any project, are ended for it: as few as will do, after a notice (event <c>sandbox.preempting</c>; 30 seconds unless whoever runs
+/// the service says otherwise). True only with a priority above 0; default false.</param>
+public sealed record PlacementRequest(PlacementStrategy? Strategy, IReadOnlyDictionary<string, string>? With, IReadOnlyDictionary<string, string>? ApartFrom, NumaLocality? Numa, bool? Preempts = null);
+
+/// <summary>As <see cref="PlacementRequest"/>, with its defaults. Null maps: anywhere.</summary>
+public sealed record PlacementRules(PlacementStrategy Strategy, IReadOnlyDictionary<string, string>? With, IReadOnlyDictionary<string, string>? ApartFrom, NumaLocality Numa, bool Preempts = false);
 
 [JsonConverter(typeof(NamedEnum<LeaseEnd>))]
 public enum LeaseEnd { Stop, Delete }
@@ -38,8 +65,9 @@ public sealed record LeaseRequest(int? TtlSeconds, LeaseEnd? OnExpiry);
 public sealed record LeaseView(DateTimeOffset ExpiresAt, LeaseEnd OnExpiry);
 
 /// <summary>Whether a node could take a sandbox now. <c>Fits</c>: one could, and <c>Node</c> is the one that would be chosen, or the one that the sandbox is on already. <c>Refusals</c>: why the
-/// others could not, by the first rule that refuses each, the most frequent first. <c>Nodes</c>: each node by itself; null for those who do not run the service, as is <c>Node</c>.</summary>
-public sealed record PlacementView(bool Fits, string? Node, string Message, IReadOnlyList<PlacementRefusal> Refusals, IReadOnlyList<NodePlacement>? Nodes);
+/// others could not, by the first rule that refuses each, the most frequent first. <c>Nodes</c>: each node by itself; null for those who do not run the service, as is <c>Node</c>.
+/// <c>Preempts</c>: how many sandboxes of lower priority would be ended for it (<see cref="PlacementRequest"/>); null when it does not ask for that, fits anyway, or nobody's end would do.</summary>
+public sealed record PlacementView(bool Fits, string? Node, string Message, IReadOnlyList<PlacementRefusal> Refusals, IReadOnlyList<NodePlacement>? Nodes, int? Preempts = null);
 
 /// <summary>A rule of placement that refuses so many nodes. <c>Message</c>: what it says; <c>Remedy</c>: what would help.</summary>
 public sealed record PlacementRefusal(string Reason, int Nodes, string Message, string Remedy);
@@ -52,7 +80,7 @@ public sealed record PhaseEntry(Phase Phase, DateTimeOffset At);
 
 /// <summary>A sandbox as the API answers it. <c>UserData</c> and keys are never returned, only whether there are any.
 /// <c>Incarnation</c> counts starts of the guest. <c>Generation</c> counts changes of what is desired.
-/// <c>Origin</c> is that of its accelerators; null when it has none. <c>FaultStorm</c>: null when it has no storm policy, and then it has no condition of that name.</summary>
+/// <c>Placement</c>: null when it was asked for without. <c>PreemptAt</c>: when it is stopped for one of higher priority; null: it has no such notice. <c>Origin</c> is that of its accelerators; null when it has none. <c>FaultStorm</c>: null when it has no storm policy, and then it has no condition of that name.</summary>
 public sealed record SandboxView(
     Guid Id, string Name, string Image, int Vcpus, int MemoryMib, IReadOnlyList<AcceleratorCount> Accelerators, Viommu Viommu,
     LeaseView? Lease, IReadOnlyDictionary<string, string> Labels, bool HasUserData, int SshKeyCount,
@@ -61,16 +89,16 @@ public sealed record SandboxView(
     IReadOnlyList<Condition> Conditions, IReadOnlyList<PhaseEntry> Phases, Failure? Failure, Verdict? Verdict,
     GuestFacts? Guest, IReadOnlyList<ProbeResult>? Probe,
     DateTimeOffset? ExecAt, DateTimeOffset? GuestReadyAt, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt,
-    Vmm Vmm, string? WantedNode, StormPolicy? FaultStorm);
+    Vmm Vmm, string? WantedNode, StormPolicy? FaultStorm, int Priority, PlacementRules? Placement, DateTimeOffset? PreemptAt);
 
-/// <summary>Body of <c>PATCH /v1/sandboxes/{id}</c>, a JSON merge patch (RFC 7396): labels that are not named stay, null takes one away.</summary>
-public sealed record SandboxPatch(IReadOnlyDictionary<string, string?>? Labels);
+/// <summary>Body of <c>PATCH /v1/sandboxes/{id}</c>, a JSON merge patch (RFC 7396): labels that are not named stay, null takes one away. <c>Priority</c>: as in <see cref="SandboxCreate"/>; null: 0.</summary>
+public sealed record SandboxPatch(IReadOnlyDictionary<string, string?>? Labels, int? Priority);
 
 /// <summary>Answer to a deletion by label. <c>Deleted</c>: how many are on their way out. <c>Next</c> is the cursor for <c>?after=</c>; null when there are no more.</summary>
 public sealed record SandboxesDeleted(int Deleted, string? Next);
 
-/// <summary>So many devices of a class.</summary>
-public sealed record AcceleratorCount(string Class, int Count);
+/// <summary>So many devices of a class; of that vendor and device and at least that verdict, where they are not null.</summary>
+public sealed record AcceleratorCount(string Class, int Count, string? VendorId = null, string? DeviceId = null, VerdictClass? MinVerdict = null);
 
 /// <summary>A device that a sandbox has. <c>Address</c>: its name on its node, a PCI address for a physical function.</summary>
 public sealed record AssignedDevice(Guid Id, string Class, string Address, Origin Origin);
@@ -114,7 +142,7 @@ public sealed record ImageView(string Name, string Digest, string Architecture, 
 public sealed record Page<T>(IReadOnlyList<T> Items, string? Next);
 
 /// <summary>What happened in a project, numbered in it without gaps in the order in which it became visible. What concerns nodes, devices and images is of the project that operates the service.
-/// <c>Type</c>: sandbox.created, sandbox.phaseChanged, sandbox.conditionChanged, sandbox.desiredChanged, sandbox.labelsChanged, sandbox.leaseExpiring, sandbox.deleted,
+/// <c>Type</c>: sandbox.created, sandbox.phaseChanged, sandbox.conditionChanged, sandbox.desiredChanged, sandbox.labelsChanged, sandbox.priorityChanged, sandbox.leaseExpiring, sandbox.preempting, sandbox.deleted,
 /// node.joined, node.phaseChanged, node.machineRefused, device.phaseChanged, device.quarantineChanged, image.changed, webhook.endpointDisabled.
 /// <c>SubjectId</c>: the sandbox, node, device or webhook endpoint.</summary>
 public sealed record EventView(

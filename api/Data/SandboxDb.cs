@@ -6,6 +6,7 @@ using Api.Http;
 using Api.Images;
 using Api.Nodes;
 using Api.Projects;
+using Api.Sandboxes;
 using Api.Webhooks;
 using Contracts;
 using Microsoft.AspNetCore.DataProtection.EntityFrameworkCore;
@@ -130,6 +131,9 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
             e.HasIndex(s => new { s.ProjectId, s.Name }).IsUnique().HasDatabaseName("ix_sandboxes_project_name");
             e.HasIndex(s => s.NodeId);
             e.HasIndex(s => new { s.Phase, s.Id });
+            // No foreign key: the other may be deleted meanwhile.
+            e.HasIndex(s => s.PreemptedFor).HasFilter("preempted_for IS NOT NULL");
+            e.ToTable(t => t.HasCheckConstraint("ck_sandboxes_priority", $"priority BETWEEN {SandboxValidation.MinPriority} AND {SandboxValidation.MaxPriority}"));
             e.HasOne<Project>().WithMany().HasForeignKey(s => s.ProjectId);
             e.HasOne<Node>().WithMany().HasForeignKey(s => s.NodeId).OnDelete(DeleteBehavior.Restrict);
             e.Property(s => s.Version).IsRowVersion();
@@ -145,6 +149,7 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
             Json(e.Property(s => s.Guest));
             Json(e.Property(s => s.Probe));
             Json(e.Property(s => s.FaultStorm));
+            Json(e.Property(s => s.Rules));
             e.ToTable(t => t.HasCheckConstraint("ck_sandboxes_phase",
                 $"phase IN ({string.Join(", ", Enum.GetNames<Phase>().Select(n => $"'{n}'"))})"));
             e.ToTable(t => t.HasCheckConstraint("ck_sandboxes_desired",
@@ -180,6 +185,7 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
             e.Property(d => d.Version).IsRowVersion();
             Json(e.Property(d => d.Quarantine));
             Json(e.Property(d => d.Verdict));
+            e.Property(d => d.VerdictClass).HasComputedColumnSql("verdict ->> 'class'", stored: true);
             Json(e.Property(d => d.OperatorQuarantine));
             Json(e.Property(d => d.Viommus));
             // In ticks: the node compares it with its own, and a timestamp of the database would round it to microseconds.

@@ -24,6 +24,8 @@ public sealed class Device
     public List<Viommu> Viommus { get; set; } = [];
     public bool FitsKvmtool { get; set; }
     public Verdict? Verdict { get; set; }
+    /// <summary>The database's, of the verdict's class: placement reads it of all devices, the verdict is the most of a row.</summary>
+    public string? VerdictClass { get; private set; }
     /// <summary>In the node's last report. A device that went missing keeps its row, and its tenant while that may run.</summary>
     public bool Present { get; set; }
     public uint Version { get; set; }

@@ -64,8 +64,11 @@ public static class EventType
     public const string SandboxCondition = "sandbox.conditionChanged";
     public const string SandboxDesired = "sandbox.desiredChanged";
     public const string SandboxLabels = "sandbox.labelsChanged";
+    public const string SandboxPriority = "sandbox.priorityChanged";
     /// <summary>Its lease ends in five minutes or less.</summary>
     public const string SandboxLeaseExpiring = "sandbox.leaseExpiring";
+    /// <summary>It is stopped soon, for one of higher priority; or is not after all.</summary>
+    public const string SandboxPreempting = "sandbox.preempting";
     public const string SandboxDeleted = "sandbox.deleted";
     public const string NodeJoined = "node.joined";
     public const string NodePhase = "node.phaseChanged";

@@ -12,12 +12,13 @@ public static class OpenApiExamples
 
     private static readonly Dictionary<Type, object> Values = new object[]
     {
-        new SandboxCreate("train-1", "guest", 2, 1024, [new("edu", 1)], Viommu.Smmuv3, new(3600, LeaseEnd.Delete), new Dictionary<string, string> { ["app"] = "train" }, "#!/bin/sh\necho ready\n", null, Vmm.Qemu, null),
-        new SandboxPatch(new Dictionary<string, string?> { ["app"] = "serve", ["old"] = null }),
+        new SandboxCreate("train-1", "guest", 2, 1024, [new("edu", 1, "1234", null, VerdictClass.PassthroughOnly)], Viommu.Smmuv3, new(3600, LeaseEnd.Delete), new Dictionary<string, string> { ["app"] = "train" }, "#!/bin/sh\necho ready\n", null, Vmm.Qemu, null, Priority: 0,
+            Placement: new(PlacementStrategy.Pack, null, new Dictionary<string, string> { ["app"] = "train" }, NumaLocality.Preferred)),
+        new SandboxPatch(new Dictionary<string, string?> { ["app"] = "serve", ["old"] = null }, 10),
         new SandboxesDeleted(100, Id.ToString()),
-        new ProjectCreate("vision", new(20, 64, 131_072, new Dictionary<string, int?> { ["edu"] = 4 })),
+        new ProjectCreate("vision", new(20, 64, 131_072, new Dictionary<string, int?> { ["edu"] = 4 }, 10)),
         new ProjectPatch(new(null, 128, null, null)),
-        new ProjectView(Id, "vision", false, new(20, 64, 131_072, new Dictionary<string, int> { ["edu"] = 4 }), new(3, 6, 3072, new Dictionary<string, int> { ["edu"] = 1 }), At),
+        new ProjectView(Id, "vision", false, new(20, 64, 131_072, new Dictionary<string, int> { ["edu"] = 4 }, 10), new(3, 6, 3072, new Dictionary<string, int> { ["edu"] = 1 }), At),
         new KeyCreate("ci", Role.Operator, At.AddYears(1)),
         new KeyRotate(3600),
         new KeyView(Id, "ci", Role.Operator, "sbx_Hq3vT0aZ", At, At.AddYears(1), At.AddDays(1), null),
@@ -37,7 +38,7 @@ public static class OpenApiExamples
 
     private static readonly HashSet<Type> Bodies =
     [
-        typeof(SandboxCreate), typeof(SandboxPatch), typeof(AcceleratorRequest), typeof(LeaseRequest), typeof(ProjectCreate), typeof(ProjectPatch), typeof(QuotasPatch),
+        typeof(SandboxCreate), typeof(SandboxPatch), typeof(AcceleratorRequest), typeof(PlacementRequest), typeof(LeaseRequest), typeof(ProjectCreate), typeof(ProjectPatch), typeof(QuotasPatch),
         typeof(KeyCreate), typeof(KeyRotate), typeof(SessionCreate), typeof(DeviceQuarantine), typeof(JoinTokenCreate), typeof(NodeJoin),
         typeof(WebhookCreate), typeof(WebhookPatch), typeof(WebhookRotate), typeof(WebhookRedeliver),
     ];

@@ -12,13 +12,15 @@ public sealed class Project
     public int? MaxVcpus { get; set; }
     public long? MaxMemoryMib { get; set; }
     public Dictionary<string, int> MaxDevices { get; set; } = [];
+    /// <summary>The highest priority of its sandboxes.</summary>
+    public int MaxPriority { get; set; }
     /// <summary>Whether it is the project of those who run the service: nodes, devices and other projects are theirs. There is one.</summary>
     public bool Operates { get; init; }
     public DateTimeOffset CreatedAt { get; init; }
     public uint Version { get; set; }
 
-    public ProjectQuotas Quotas => new(MaxSandboxes, MaxVcpus, MaxMemoryMib, MaxDevices);
+    public ProjectQuotas Quotas => new(MaxSandboxes, MaxVcpus, MaxMemoryMib, MaxDevices, MaxPriority);
 
     public void Limit(ProjectQuotas quotas) =>
-        (MaxSandboxes, MaxVcpus, MaxMemoryMib, MaxDevices) = (quotas.MaxSandboxes, quotas.MaxVcpus, quotas.MaxMemoryMib, quotas.MaxDevices?.ToDictionary() ?? []);
+        (MaxSandboxes, MaxVcpus, MaxMemoryMib, MaxDevices, MaxPriority) = (quotas.MaxSandboxes, quotas.MaxVcpus, quotas.MaxMemoryMib, quotas.MaxDevices?.ToDictionary() ?? [], quotas.MaxPriority);
 }

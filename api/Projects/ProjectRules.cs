@@ -13,7 +13,7 @@ public static class ProjectRules
     {
         var asked = create.Quotas;
         quotas = new(asked?.MaxSandboxes ?? DefaultMaxSandboxes, asked?.MaxVcpus, asked?.MaxMemoryMib,
-            asked?.MaxDevices?.Where(d => d.Value is not null).ToDictionary(d => d.Key, d => d.Value!.Value) ?? []);
+            asked?.MaxDevices?.Where(d => d.Value is not null).ToDictionary(d => d.Key, d => d.Value!.Value) ?? [], asked?.MaxPriority ?? 0);
         var errors = Check(quotas);
         if (create.Name is null || !SandboxValidation.Name().IsMatch(create.Name)) errors["name"] = ["takes 1 to 63 of a-z, 0-9 and -, beginning and ending with a letter or digit"];
         return errors;
@@ -25,6 +25,7 @@ public static class ProjectRules
         if (quotas.MaxSandboxes is < 0 or > MaxCount) errors["quotas.maxSandboxes"] = [$"takes 0 to {MaxCount}"];
         if (quotas.MaxVcpus is < 0 or > MaxUnits) errors["quotas.maxVcpus"] = [$"takes 0 to {MaxUnits}, or null for no limit"];
         if (quotas.MaxMemoryMib is < 0 or > MaxUnits) errors["quotas.maxMemoryMib"] = [$"takes 0 to {MaxUnits}, or null for no limit"];
+        if (quotas.MaxPriority is < 0 or > SandboxValidation.MaxPriority) errors["quotas.maxPriority"] = [$"takes 0 to {SandboxValidation.MaxPriority}"];
         if (quotas.MaxDevices is { Count: > MaxClasses }) errors["quotas.maxDevices"] = [$"takes at most {MaxClasses} classes"];
         else
             foreach (var (name, most) in quotas.MaxDevices ?? new Dictionary<string, int>())

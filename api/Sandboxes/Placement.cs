@@ -2,13 +2,20 @@ using Contracts;
 
 namespace Api.Sandboxes;
 
-/// <summary>Which node takes a sandbox, and which devices. Pure: it sees a picture of the fleet and changes only that picture.</summary>
+/// <summary>Which rules let a node take a sandbox, and which devices it takes there. Pure: it sees a picture of the fleet and changes only that picture.
+/// <see cref="PlacementFleet"/> finds the node, <see cref="PlacementQueue"/> says whose turn it is.</summary>
 public static class Placement
 {
     /// <summary><c>Viommus</c>: what QEMU can put it behind. A simulated device and the VMM that simulates it are for each other only.</summary>
     public sealed record FreeDevice(Guid Id, string Class, IReadOnlySet<Viommu> Viommus, bool FitsKvmtool)
     {
         public bool IsSimulated { get; init; }
+        /// <summary>Hexadecimal.</summary>
+        public string VendorId { get; init; } = "";
+        public string DeviceId { get; init; } = "";
+        public VerdictClass Verdict { get; init; } = VerdictClass.Unknown;
+        /// <summary>Of the host; null: it does not say, or nobody asked.</summary>
+        public int? NumaNode { get; set; }
 
         public bool Suits(Request request) => request.Vmm switch
         {
@@ -16,9 +23,30 @@ public static class Placement
             Vmm.Kvmtool => !IsSimulated && FitsKvmtool,
             _ => !IsSimulated && Viommus.Contains(request.Viommu),
         };
+
+        public bool IsOfKind(AcceleratorCount wanted) => (wanted.VendorId is null || wanted.VendorId == VendorId) && (wanted.DeviceId is null || wanted.DeviceId == DeviceId);
+
+        public bool IsJudged(AcceleratorCount wanted) => wanted.MinVerdict is not { } least || Level(Verdict) >= Level(least);
+
+        public bool Serves(Request request, AcceleratorCount wanted) => Class == wanted.Class && IsOfKind(wanted) && IsJudged(wanted) && Suits(request);
+
+        // To a guest, a device that only processes of the host share addresses with is passed through like others.
+        private static int Level(VerdictClass verdict) => verdict switch
+        {
+            VerdictClass.GuestSvaDeviceFaults => 3,
+            VerdictClass.GuestSvaPrefaultOnly => 2,
+            VerdictClass.HostSvaStall or VerdictClass.PassthroughOnly => 1,
+            _ => 0,
+        };
     }
 
-    public const string OtherNodeWanted = "OtherNodeWanted", NoNodes = "NoNodes";
+    /// <summary>A sandbox on a node, as far as rules ask for it.</summary>
+    public sealed record Resident(Guid Id, Guid Project, IReadOnlyDictionary<string, string> Labels, IReadOnlyDictionary<string, string>? ApartFrom);
+
+    /// <summary>A node is kept for a waiting sandbox, from others of its priority and lower ones.</summary>
+    public sealed record Reservation(Guid For, int Priority);
+
+    public const string OtherNodeWanted = "OtherNodeWanted", NoNodes = "NoNodes", AffinityUnmet = "AffinityUnmet", AntiAffinity = "AntiAffinity";
 
     public sealed class NodePicture
     {
@@ -29,12 +57,38 @@ public static class Placement
         /// <summary>QEMU's.</summary>
         public required IReadOnlySet<Viommu> Viommus { get; init; }
         public required IReadOnlySet<string> Images { get; init; }
+        /// <summary>All that it offers, in use or not.</summary>
+        public required int VcpuCapacity { get; init; }
+        public required long MemoryCapacityMib { get; init; }
         public required int FreeVcpus { get; set; }
         public required long FreeMemoryMib { get; set; }
         public required List<FreeDevice> FreeDevices { get; init; }
+        /// <summary>Those that a sandbox has, or that are being cleaned after one.</summary>
+        public List<FreeDevice> HeldDevices { get; init; } = [];
+        /// <summary>At least those of projects that ask for their own, and those that are to be apart from others.</summary>
+        public List<Resident> Residents { get; } = [];
+        /// <summary>Null: nobody has it kept.</summary>
+        public Reservation? Reservation { get; set; }
     }
 
-    public sealed record Request(string Image, int Vcpus, int MemoryMib, Viommu Viommu, IReadOnlyList<AcceleratorCount> Accelerators, Vmm Vmm = Vmm.Qemu, string? WantedNode = null);
+    public sealed record Request(string Image, int Vcpus, int MemoryMib, Viommu Viommu, IReadOnlyList<AcceleratorCount> Accelerators, Vmm Vmm = Vmm.Qemu, string? WantedNode = null)
+    {
+        /// <summary>The sandbox's; empty of one that there might be.</summary>
+        public Guid Id { get; init; }
+
+        public Guid Project { get; init; }
+        public int Priority { get; init; }
+        /// <summary>Whether others of lower priority may end for it.</summary>
+        public bool Preempts { get; init; }
+        public IReadOnlyDictionary<string, string> Labels { get; init; } = new Dictionary<string, string>();
+        public PlacementStrategy Strategy { get; init; }
+        public IReadOnlyDictionary<string, string>? With { get; init; }
+        public IReadOnlyDictionary<string, string>? ApartFrom { get; init; }
+        public NumaLocality Numa { get; init; }
+
+        /// <summary>The same for all that every node answers alike, but for rules about others on it.</summary>
+        public string Shape => $"{Image} {Vcpus} {MemoryMib} {Viommu} {Vmm} {WantedNode} {Numa == NumaLocality.Required} {string.Join(' ', Accelerators.Select(a => $"{a.Count}*{a.Class}/{a.VendorId}/{a.DeviceId}/{a.MinVerdict}"))}";
+    }
 
     public abstract record Result;
     public sealed record Placed(NodePicture Node, IReadOnlyList<FreeDevice> Devices) : Result;
@@ -42,39 +96,8 @@ public static class Placement
     /// <param name="Message">The rules with how many nodes each refused.</param>
     public sealed record Refused(string Reason, string Message) : Result;
 
-    /// <summary>Picks the node with the most free vCPUs among those that every rule accepts, and takes its capacity in the picture.</summary>
-    public static Result Choose(Request request, IReadOnlyList<NodePicture> nodes)
-    {
-        if (nodes.Count == 0) return new Refused(NoNodes, "No node has joined yet.");
-        var refusals = new List<string>();
-        NodePicture? best = null;
-        foreach (var node in nodes)
-        {
-            if (Refusal(request, node) is { } reason) refusals.Add(reason);
-            else if (best is null || IsBetter(node, best)) best = node;
-        }
-        if (best is null) return Explain(refusals);
-
-        var taken = new List<FreeDevice>();
-        foreach (var wanted in request.Accelerators)
-            taken.AddRange(best.FreeDevices.Where(d => d.Class == wanted.Class && d.Suits(request)).Take(wanted.Count));
-        best.FreeDevices.RemoveAll(taken.Contains);
-        best.FreeVcpus -= request.Vcpus;
-        best.FreeMemoryMib -= request.MemoryMib;
-        return new Placed(best, taken);
-    }
-
-    /// <summary>What <see cref="Choose"/> would do, node by node, without taking anything.</summary>
-    public static (NodePicture? Best, IReadOnlyList<(NodePicture Node, string? Refusal)> Nodes) Judge(Request request, IReadOnlyList<NodePicture> nodes)
-    {
-        var judged = nodes.Select(node => (Node: node, Refusal: Refusal(request, node))).ToList();
-        return (judged.Where(n => n.Refusal is null).Select(n => n.Node).Aggregate((NodePicture?)null, (best, node) => best is null || IsBetter(node, best) ? node : best), judged);
-    }
-
-    private static bool IsBetter(NodePicture node, NodePicture best) => node.FreeVcpus > best.FreeVcpus;
-
-    /// <summary>The first rule that refuses the node, or null.</summary>
-    public static string? Refusal(Request request, NodePicture node)
+    /// <summary>The first rule that refuses the node, or null. <paramref name="emptied"/>: as if nothing ran on it and nobody had it reserved.</summary>
+    public static string? Refusal(Request request, NodePicture node, bool emptied = false)
     {
         if (request.WantedNode is not null && node.Name != request.WantedNode) return OtherNodeWanted;
         if (node.Phase == NodePhase.Cordoned) return "NodeCordoned";
@@ -82,25 +105,90 @@ public static class Placement
         if (!node.Images.Contains(request.Image)) return "ImageNotOnNode";
         if (!node.Vmms.Contains(request.Vmm)) return "VmmNotOnNode";
         if (request.Vmm == Vmm.Qemu && !node.Viommus.Contains(request.Viommu)) return "ViommuUnsupported";
-        if (node.FreeVcpus < request.Vcpus) return "NotEnoughVcpus";
-        if (node.FreeMemoryMib < request.MemoryMib) return "NotEnoughMemory";
-        return request.Accelerators.Select(wanted => RefusalOfDevices(request, wanted, node)).FirstOrDefault(reason => reason is not null);
+        if ((emptied ? node.VcpuCapacity : node.FreeVcpus) < request.Vcpus) return "NotEnoughVcpus";
+        if ((emptied ? node.MemoryCapacityMib : node.FreeMemoryMib) < request.MemoryMib) return "NotEnoughMemory";
+        for (var i = 0; i < request.Accelerators.Count; i++)
+            if (RefusalOfDevices(request, request.Accelerators[i], node, emptied) is { } reason) return reason;
+        if (request.Numa == NumaLocality.Required && request.Accelerators.Count > 0 && Local(request, emptied ? [.. node.FreeDevices, .. node.HeldDevices] : node.FreeDevices) is null) return "NumaSplit";
+        if (request.With is { } with && !node.Residents.Any(r => r.Project == request.Project && Carries(r.Labels, with))) return AffinityUnmet;
+        if (!emptied && node.Residents.Any(r => r.Project == request.Project && IsApart(request, r))) return AntiAffinity;
+        return !emptied && node.Reservation is { } kept && kept.For != request.Id && request.Priority <= kept.Priority ? "NodeReserved" : null;
     }
 
-    // That more become free helps only where one of them could suit.
-    private static string? RefusalOfDevices(Request request, AcceleratorCount wanted, NodePicture node)
+    public static bool Carries(IReadOnlyDictionary<string, string> labels, IReadOnlyDictionary<string, string> wanted)
     {
-        var free = node.FreeDevices.Where(d => d.Class == wanted.Class).ToList();
-        var suitable = free.Count(d => d.Suits(request));
-        if (suitable >= wanted.Count) return null;
-        return free.Count > 0 && (suitable == 0 || free.Count >= wanted.Count) ? "NoSuitableDevice" : "NoFreeDevice";
+        foreach (var (key, value) in wanted)
+            if (!labels.TryGetValue(key, out var has) || has != value) return false;
+        return true;
     }
 
-    private static Refused Explain(List<string> refusals)
+    private static bool IsApart(Request request, Resident resident) =>
+        request.ApartFrom is { } apart && Carries(resident.Labels, apart) || resident.ApartFrom is { } from && Carries(request.Labels, from);
+
+    // What is told is the first step that leaves too few: that more become free helps only where one of them could do.
+    private static string? RefusalOfDevices(Request request, AcceleratorCount wanted, NodePicture node, bool emptied)
+    {
+        var (free, kind, judged, suitable) = (0, 0, 0, 0);
+        Count(node.FreeDevices);
+        if (emptied) Count(node.HeldDevices);
+        if (suitable >= wanted.Count) return null;
+        if (Ends(free, kind)) return "NoDeviceOfThatKind";
+        if (Ends(kind, judged)) return "VerdictTooLow";
+        return Ends(judged, suitable) ? "NoSuitableDevice" : "NoFreeDevice";
+
+        bool Ends(int before, int after) => before > 0 && after < wanted.Count && (after == 0 || before >= wanted.Count);
+
+        void Count(List<FreeDevice> devices)
+        {
+            foreach (var device in devices)
+            {
+                if (device.Class != wanted.Class) continue;
+                free++;
+                if (!device.IsOfKind(wanted)) continue;
+                kind++;
+                if (!device.IsJudged(wanted)) continue;
+                judged++;
+                if (device.Suits(request)) suitable++;
+            }
+        }
+    }
+
+    /// <summary>The devices, all of one NUMA node: the one that would have the fewest left; null: none has them.</summary>
+    private static List<FreeDevice>? Local(Request request, List<FreeDevice> free) => free.Where(d => d.NumaNode is not null).GroupBy(d => d.NumaNode).OrderBy(g => g.Count()).ThenBy(g => g.Key)
+        .Select(g => Pick(request, g)).FirstOrDefault(picked => picked.Count == request.Accelerators.Sum(a => a.Count));
+
+    private static List<FreeDevice> Pick(Request request, IEnumerable<FreeDevice> free) =>
+        request.Accelerators.SelectMany(wanted => free.Where(d => d.Serves(request, wanted)).Take(wanted.Count)).ToList();
+
+    /// <summary>Takes the node's capacity and devices in the picture. Of a node that does not refuse it.</summary>
+    public static Placed Take(Request request, NodePicture node)
+    {
+        var taken = request.Accelerators.Count == 0 ? [] : (request.Numa == NumaLocality.Any ? null : Local(request, node.FreeDevices)) ?? Pick(request, node.FreeDevices);
+        if (taken.Count > 0)
+        {
+            node.FreeDevices.RemoveAll(taken.Contains);
+            node.HeldDevices.AddRange(taken);
+        }
+        node.FreeVcpus -= request.Vcpus;
+        node.FreeMemoryMib -= request.MemoryMib;
+        node.Residents.Add(new(request.Id, request.Project, request.Labels, request.ApartFrom));
+        return new Placed(node, taken);
+    }
+
+    /// <summary>How far the node is from taking it, 0 when its capacity would do. It never grows while the node is given nothing.</summary>
+    public static double Lack(Request request, NodePicture node)
+    {
+        var lack = Math.Max(0, request.Vcpus - node.FreeVcpus) / (double)request.Vcpus + Math.Max(0, request.MemoryMib - node.FreeMemoryMib) / (double)request.MemoryMib;
+        foreach (var wanted in request.Accelerators)
+            lack += Math.Max(0, wanted.Count - node.FreeDevices.Count(d => d.Serves(request, wanted))) / (double)wanted.Count;
+        return lack;
+    }
+
+    public static Refused Explain(IEnumerable<string> refusals)
     {
         // That the other nodes are not the wanted one says nothing of why the wanted one refuses.
         var groups = refusals.GroupBy(r => r).OrderBy(g => g.Key == OtherNodeWanted).ThenByDescending(g => g.Count()).ThenBy(g => g.Key, StringComparer.Ordinal).ToList();
         var counts = string.Join(", ", groups.Select(g => $"{g.Key} on {g.Count()}"));
-        return new Refused(groups[0].Key, $"No node can take it now: {counts} of {refusals.Count} node(s).");
+        return new Refused(groups[0].Key, $"No node can take it now: {counts} of {groups.Sum(g => g.Count())} node(s).");
     }
 }

@@ -9,6 +9,8 @@ namespace Api.Sandboxes;
 public static class PlacementEndpoints
 {
     private const string DryRunName = "dry-run";
+    /// <summary>Of those who wait longer, how many are looked at.</summary>
+    private const int MostBefore = 200;
 
     public static void MapPlacements(this IEndpointRouteBuilder routes)
     {
@@ -18,34 +20,53 @@ public static class PlacementEndpoints
             .Produces<PlacementView>().ProducesProblem(404);
     }
 
-    private static async Task<IResult> TryAsync(SandboxCreate? create, HttpContext http, SandboxDb db, CancellationToken ct)
+    private static async Task<IResult> TryAsync(SandboxCreate? create, HttpContext http, SandboxDb db, TimeProvider time, CancellationToken ct)
     {
         if (create is null) return ApiProblem.Of(400, "invalid_request", "A JSON object is expected.");
         create = create with { Name = create.Name ?? DryRunName };
         if (SandboxValidation.Check(create) is { Count: > 0 } errors) return ApiProblem.Validation(errors);
-        return Results.Ok(await JudgeAsync(db, SandboxEndpoints.From(create, http.User.ProjectId(), DateTimeOffset.UnixEpoch), http.User.Operates(), ct));
+        if (await SandboxPriorities.RefusalAsync(db, http.User.ProjectId(), create.Priority ?? 0, ct) is { } refusal) return refusal;
+        return Results.Ok(await JudgeAsync(db, SandboxEndpoints.From(create, http.User.ProjectId(), time.GetUtcNow()), http.User.Operates(), time.GetUtcNow(), ct));
     }
 
-    private static async Task<IResult> GetAsync(Guid id, HttpContext http, SandboxDb db, CancellationToken ct)
+    private static async Task<IResult> GetAsync(Guid id, HttpContext http, SandboxDb db, TimeProvider time, CancellationToken ct)
     {
         var project = http.User.ProjectId();
         if (await db.Sandboxes.AsNoTracking().SingleOrDefaultAsync(s => s.Id == id && s.ProjectId == project, ct) is not { } sandbox) return ApiProblem.SandboxNotFound();
-        if (sandbox.NodeId is not { } on || sandbox.Phase == Phase.Pending) return Results.Ok(await JudgeAsync(db, sandbox, http.User.Operates(), ct));
+        if (sandbox.NodeId is not { } on || sandbox.Phase == Phase.Pending) return Results.Ok(await JudgeAsync(db, sandbox, http.User.Operates(), time.GetUtcNow(), ct));
         var node = await db.Nodes.Where(n => n.Id == on).Select(n => n.Name).SingleOrDefaultAsync(ct);
         return Results.Ok(new PlacementView(true, http.User.Operates() ? node : null, $"It was placed; it is {sandbox.Phase}.", [], null));
     }
 
-    private static async Task<PlacementView> JudgeAsync(SandboxDb db, Sandbox sandbox, bool seesNodes, CancellationToken ct)
+    private static async Task<PlacementView> JudgeAsync(SandboxDb db, Sandbox sandbox, bool seesNodes, DateTimeOffset now, CancellationToken ct)
     {
-        var request = SandboxScheduler.RequestOf(sandbox);
-        var fleet = await SandboxScheduler.ReadFleetAsync(db, ct);
-        var (best, nodes) = Placement.Judge(request, fleet);
+        var request = FleetReading.RequestOf(sandbox);
+        var before = await ReadBeforeAsync(db, sandbox, now, ct);
+        var fleet = await FleetReading.ReadFleetAsync(db, ct);
+        await FleetReading.AddDetailsAsync(db, fleet, [request, .. before.Select(w => w.Request)], ct);
+        var indexed = new PlacementFleet(fleet);
+        if (before.Count > 0)
+        {
+            // What stands before it and has waited long is placed, or has nodes kept for it.
+            var self = new PlacementQueue.Waiting(sandbox.Id, sandbox.ProjectId, sandbox.Priority, sandbox.QueuedAt, request);
+            var queue = new PlacementQueue(before.Append(self), await FleetReading.ReadSharesAsync(db, fleet, ct), now);
+            foreach (var _ in new PlacementRound(indexed, queue, now).Decide(until: sandbox.Id)) { }
+        }
+        var (best, nodes) = indexed.Judge(request);
         var refusals = (fleet.Count == 0 ? [Placement.NoNodes] : nodes.Select(n => n.Refusal).OfType<string>()).GroupBy(r => r)
             .OrderBy(g => g.Key == Placement.OtherNodeWanted).ThenByDescending(g => g.Count()).ThenBy(g => g.Key, StringComparer.Ordinal)
             .Select(g => new PlacementRefusal(g.Key, fleet.Count == 0 ? 0 : g.Count(), PlacementReasons.All[g.Key].Message, PlacementReasons.All[g.Key].Remedy)).ToList();
         var taking = nodes.Count(n => n.Refusal is null);
+        var victims = best is null && request.Preempts ? Preemption.Choose(request, fleet, await FleetReading.ReadGuestsAsync(db, fleet, request.Priority, ct))?.Victims.Count : null;
         return new PlacementView(best is not null, seesNodes ? best?.Name : null,
             best is null ? $"None of {fleet.Count} node(s) can take it now." : $"{taking} of {fleet.Count} node(s) can take it now.", refusals,
-            seesNodes ? nodes.Select(n => new NodePlacement(n.Node.Id, n.Node.Name, n.Refusal)).ToList() : null);
+            seesNodes ? nodes.Select(n => new NodePlacement(n.Node.Id, n.Node.Name, n.Refusal)).ToList() : null, victims);
+    }
+
+    private static async Task<List<PlacementQueue.Waiting>> ReadBeforeAsync(SandboxDb db, Sandbox sandbox, DateTimeOffset now, CancellationToken ct)
+    {
+        var since = now - PlacementRound.ReserveAfter;
+        var before = FleetReading.Waiting(db).Where(s => s.QueuedAt <= since && s.Priority >= sandbox.Priority && s.Id != sandbox.Id).OrderByDescending(s => s.Priority).ThenBy(s => s.QueuedAt).Take(MostBefore);
+        return (await FleetReading.ReadWaitingAsync(before, ct)).ConvertAll(q => q.Waiting);
     }
 }

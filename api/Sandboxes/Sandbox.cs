@@ -16,6 +16,10 @@ public sealed class Sandbox
     public Vmm Vmm { get; init; }
     /// <summary>Name of the only node that may run it; null: any.</summary>
     public string? WantedNode { get; init; }
+    /// <summary>The higher, the earlier it is placed: see <see cref="PlacementQueue"/>.</summary>
+    public int Priority { get; set; }
+    /// <summary>Null: none.</summary>
+    public PlacementRules? Rules { get; init; }
     public DateTimeOffset? LeaseExpiresAt { get; set; }
     public LeaseEnd? LeaseOnExpiry { get; set; }
     /// <summary>That this lease ends soon has been told.</summary>
@@ -36,6 +40,12 @@ public sealed class Sandbox
     /// <summary>The node has reported this incarnation, so nobody may start it a second time.</summary>
     public bool Launched { get; set; }
     public Guid? NodeId { get; set; }
+    /// <summary>Until when it has notice to end for another; null: it has none, or its time has come.</summary>
+    public DateTimeOffset? PreemptAt { get; set; }
+    /// <summary>The waiting sandbox for which it ends or has ended, and for which its node is kept.</summary>
+    public Guid? PreemptedFor { get; set; }
+    /// <summary>Since when it waits for a place, or has waited last.</summary>
+    public DateTimeOffset QueuedAt { get; set; }
     /// <summary>Why the scheduler refused it last; null: not refused since it became pending.</summary>
     public string? RefusedReason { get; set; }
 
@@ -58,6 +68,7 @@ public sealed class Sandbox
     {
         if (Phase == phase && Phases.Count > 0) return false;
         Phase = phase;
+        if (phase == Phase.Pending) QueuedAt = at;
         Phases = [.. Phases.TakeLast(MaxPhases - 1), new PhaseEntry(phase, at)];
         UpdatedAt = at;
         return true;

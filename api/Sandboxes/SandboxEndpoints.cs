@@ -20,7 +20,7 @@ public static class SandboxEndpoints
             .Produces<Page<SandboxView>>().ProducesProblem(422);
         group.MapDelete("/", SandboxListing.DeleteMany).Requires(Role.Operator).WithSummary("Delete what carries labels: at most 100 at once; next goes on with after until it is null.")
             .Produces<SandboxesDeleted>().ProducesProblem(422);
-        group.MapPatch("/{id:guid}", SandboxPatching.Patch).Requires(Role.Operator).WithSummary("Change labels, by JSON merge patch: null takes one away. Needs If-Match.")
+        group.MapPatch("/{id:guid}", SandboxPatching.Patch).Requires(Role.Operator).WithSummary("Change labels and priority, by JSON merge patch: null takes a label away. Needs If-Match.")
             .Accepts<SandboxPatch>(MergePatch.ContentType, "application/json").Produces<SandboxView>().ProducesProblem(400).ProducesProblem(404).ProducesProblem(409).ProducesProblem(412).ProducesProblem(422).ProducesProblem(428);
         group.MapGet("/{id:guid}", SandboxReading.Get).Requires(Role.Viewer).WithSummary("One sandbox. waitFor holds the answer until a phase or a true condition is reached, or timeoutSeconds (1 to 60) have passed.")
             .Produces<SandboxView>().Produces(204).ProducesProblem(404).ProducesProblem(422);
@@ -59,6 +59,7 @@ public static class SandboxEndpoints
         await using var transaction = await db.BeginAsync(ct);
         if (await Quotas.LockAsync(db, project, ct) is not { } tenant) return ProjectEndpoints.NotFound();
         var sandbox = From(create, project, time.GetUtcNow());
+        if (SandboxPriorities.Refusal(tenant, sandbox.Priority) is { } tooHigh) return tooHigh;
         if (await Quotas.ProblemAsync(db, tenant, new(1, sandbox.Vcpus, sandbox.MemoryMib, sandbox.Accelerators), ct) is { } over) return ApiProblem.QuotaExceeded(over);
         db.Sandboxes.Add(sandbox);
         db.Events.Add(Event.Of(sandbox, EventType.SandboxCreated, "Created", $"{sandbox.Name} was asked for by {http.User.Identity!.Name}.", sandbox.CreatedAt));
@@ -85,10 +86,12 @@ public static class SandboxEndpoints
             Image = create.Image!,
             Vcpus = create.Vcpus ?? 1,
             MemoryMib = create.MemoryMib ?? SandboxValidation.DefaultMemoryMib,
-            Accelerators = (create.Accelerators ?? []).Select(a => new AcceleratorCount(a.Class!, a.Count ?? 1)).ToList(),
+            Accelerators = (create.Accelerators ?? []).Select(a => new AcceleratorCount(a.Class!, a.Count ?? 1, a.VendorId?.ToLowerInvariant(), a.DeviceId?.ToLowerInvariant(), a.MinVerdict)).ToList(),
             Viommu = create.Viommu ?? SandboxValidation.DefaultViommu(create.Vmm),
             Vmm = create.Vmm ?? Vmm.Qemu,
             WantedNode = create.Node,
+            Priority = create.Priority ?? 0,
+            Rules = create.Placement is { } rules ? new(rules.Strategy ?? PlacementStrategy.Spread, rules.With, rules.ApartFrom, rules.Numa ?? NumaLocality.Any, rules.Preempts ?? false) : null,
             LeaseExpiresAt = create.Lease is { } lease ? now.AddSeconds(lease.TtlSeconds!.Value) : null,
             LeaseOnExpiry = create.Lease is null ? null : create.Lease.OnExpiry ?? LeaseEnd.Delete,
             Labels = create.Labels?.ToDictionary() ?? [],

@@ -1,19 +1,20 @@
 using Api.Data;
-using Api.Events;
 using Api.Nodes;
 using Api.Reconciliation;
-using Contracts;
 using Microsoft.EntityFrameworkCore;
 
 namespace Api.Sandboxes;
 
-/// <summary>Gives pending sandboxes a node and devices.
-/// Guarantees: a device is given to one sandbox only (one nullable column, xmin on both rows); what is refused is stored with its reason.
-/// Assumes: several replicas may run it at once; the loser of a race changes nothing and runs again. On a crash: each sandbox is one transaction.</summary>
-public sealed class SandboxScheduler(IServiceScopeFactory scopes, NodePlans plans, TimeProvider time, ILogger<SandboxScheduler> log)
+/// <summary>Gives pending sandboxes a node and devices, in rounds (<see cref="PlacementRound"/>) over all that wait.
+/// Guarantees: what <see cref="PlacementStore"/> does; what is refused is stored with its reason, again only when that is another one: its counts are of the first time.
+/// Assumes: several replicas may run it at once; the loser of a race changes nothing and runs again. On a crash: each batch is one transaction.</summary>
+public sealed class SandboxScheduler(IServiceScopeFactory scopes, NodePlans plans, PlacementSettings settings, TimeProvider time, ILogger<SandboxScheduler> log)
     : Reconciler(time, TimeSpan.FromSeconds(5), log)
 {
-    private const int BatchRows = 200;
+    private const int BatchRows = 64;
+    /// <summary>So many placements, then another look: who comes meanwhile with a higher priority waits for no more.</summary>
+    private const int MostPlaced = 1024;
+    private const int MostPreempting = 16;
     private readonly TimeProvider clock = time;
     private string lastFleet = "";
 
@@ -21,128 +22,96 @@ public sealed class SandboxScheduler(IServiceScopeFactory scopes, NodePlans plan
     {
         await using var scope = scopes.CreateAsyncScope();
         var db = scope.ServiceProvider.GetRequiredService<SandboxDb>();
-        var waiting = db.Sandboxes.Where(s => s.Phase == Phase.Pending && s.Desired == DesiredState.Running);
-        if (!await waiting.AnyAsync(ct)) return;
-        var fleet = await ReadFleetAsync(db, ct);
+        if (!await FleetReading.Waiting(db).AnyAsync(ct)) return;
+        var nodes = await FleetReading.ReadFleetAsync(db, ct);
 
         // Those refused before are tried again only when the fleet has changed: a long queue costs nothing while nothing moves.
-        var picture = Describe(fleet);
-        var onlyNew = picture == lastFleet;
-        var after = Guid.Empty;
-        var changedNodes = new HashSet<Guid>();
-        var interrupted = false;
-        while (true)
-        {
-            db.ChangeTracker.Clear();
-            var batch = await waiting.Where(s => s.Id > after && (!onlyNew || s.RefusedReason == null)).OrderBy(s => s.Id).Take(BatchRows).ToListAsync(ct);
-            foreach (var sandbox in batch)
-            {
-                try
-                {
-                    if (await PlaceAsync(db, sandbox, fleet, ct) is not { } node) continue;
-                    changedNodes.Add(node);
-                    await plans.ChangedAsync(node, ct);
-                }
-                catch (DbUpdateConcurrencyException)
-                {
-                    log.LogInformation("Sandbox {SandboxId} or a device changed meanwhile; placing it again", sandbox.Id);
-                    interrupted = true;
-                    Wake();
-                    db.ChangeTracker.Clear();
-                    fleet = await ReadFleetAsync(db, ct);
-                    break;
-                }
-            }
-            if (batch.Count < BatchRows) break;
-            after = batch[^1].Id;
-        }
-        lastFleet = changedNodes.Count == 0 && !interrupted ? picture : "";
-    }
-
-    /// <summary>One sandbox, one transaction. Returns the node it went to.</summary>
-    private async Task<Guid?> PlaceAsync(SandboxDb db, Sandbox sandbox, List<Placement.NodePicture> fleet, CancellationToken ct)
-    {
+        var picture = Describe(nodes);
+        if (picture == lastFleet && !await FleetReading.Waiting(db).AnyAsync(s => s.RefusedReason == null, ct)) return;
+        var queued = (await FleetReading.ReadWaitingAsync(FleetReading.Waiting(db), ct)).ToDictionary(q => q.Waiting.Id);
+        await FleetReading.AddDetailsAsync(db, nodes, [.. queued.Values.Select(q => q.Waiting.Request)], ct);
+        var shares = await FleetReading.ReadSharesAsync(db, nodes, ct);
         var now = clock.GetUtcNow();
-        switch (Placement.Choose(RequestOf(sandbox), fleet))
+        var round = new PlacementRound(new(nodes), new(queued.Values.Select(q => q.Waiting), shares, now), now);
+        var (placed, refused, unplaced) = (new List<PlacementRound.Decision>(), new List<PlacementRound.Decision>(), new List<Placement.Request>());
+        foreach (var decision in round.Decide())
         {
-            case Placement.Placed placed:
-                var ids = placed.Devices.Select(d => d.Id).ToList();
-                foreach (var device in await db.Devices.Where(d => ids.Contains(d.Id) || d.SandboxId == sandbox.Id).ToListAsync(ct))
-                {
-                    if (device.SandboxId == sandbox.Id)
-                    {
-                        // Of its last guest, and not yet clean.
-                        device.SandboxId = null;
-                        device.Phase = DevicePhase.Cleaning;
-                        continue;
-                    }
-                    if (device.SandboxId is not null || device.Phase != DevicePhase.Available) throw new DbUpdateConcurrencyException($"device {device.Id} was taken");
-                    device.SandboxId = sandbox.Id;
-                    device.Phase = DevicePhase.Assigned;
-                }
-                sandbox.ForgetGuest();
-                sandbox.NodeId = placed.Node.Id;
-                sandbox.Incarnation++;
-                sandbox.Set(new Condition(ConditionType.Placed, ConditionStatus.True, "Placed", $"Placed on {placed.Node.Name}.", now));
-                sandbox.Enter(Phase.Scheduled, now);
-                db.Events.Add(Event.Of(sandbox, EventType.SandboxPhase, "Placed", $"{sandbox.Name} was placed on {placed.Node.Name}.", now));
-                await db.SaveChangesAsync(ct);
-                return placed.Node.Id;
-            case Placement.Refused refused:
-                var changed = sandbox.RefusedReason != refused.Reason;
-                sandbox.RefusedReason = refused.Reason;
-                if (sandbox.Set(new Condition(ConditionType.Placed, ConditionStatus.False, refused.Reason, refused.Message, now)) || changed)
-                    db.Events.Add(Event.Of(sandbox, EventType.SandboxCondition, refused.Reason, refused.Message, now));
-                await db.SaveChangesAsync(ct);
-                return null;
-            case var other:
-                throw new InvalidOperationException($"no such placement: {other}");
+            if (decision.Result is Placement.Placed) placed.Add(decision);
+            else if (decision.Result is Placement.Refused r && r.Reason != queued[decision.Waiting.Id].RefusedReason) refused.Add(decision);
+            if (decision.Result is Placement.Refused && decision.Waiting.Request.Preempts) unplaced.Add(decision.Waiting.Request);
+            if (placed.Count == MostPlaced) break;
+        }
+        var (settled, all) = (placed.Count == 0, true);
+        foreach (var batch in placed.Chunk(BatchRows)) all &= await PlaceAsync(db, batch, now, ct);
+        foreach (var batch in refused.Chunk(BatchRows)) all &= await RefuseAsync(db, batch, now, ct);
+        if (all) all = await PreemptAsync(db, nodes, unplaced, now, ct);
+        if (!all || placed.Count == MostPlaced) Wake();
+        lastFleet = settled && all ? picture : "";
+    }
+
+    /// <summary>False: not all of them. One that has changed keeps none of the others back.</summary>
+    private async Task<bool> PlaceAsync(SandboxDb db, PlacementRound.Decision[] batch, DateTimeOffset now, CancellationToken ct)
+    {
+        try
+        {
+            await PlacementStore.PlaceAsync(db, batch, now, ct);
+        }
+        catch (DbUpdateConcurrencyException) when (batch.Length > 1)
+        {
+            var all = true;
+            foreach (var decision in batch) all &= await PlaceAsync(db, [decision], now, ct);
+            return all;
+        }
+        catch (DbUpdateConcurrencyException e)
+        {
+            log.LogInformation("Sandbox {SandboxId}, its node or a device changed meanwhile; placing it again: {Change}", batch[0].Waiting.Id, e.Message);
+            return false;
+        }
+        foreach (var node in batch.Select(d => ((Placement.Placed)d.Result).Node.Id).Distinct()) await plans.ChangedAsync(node, ct);
+        return true;
+    }
+
+    private async Task<bool> RefuseAsync(SandboxDb db, PlacementRound.Decision[] batch, DateTimeOffset now, CancellationToken ct)
+    {
+        try
+        {
+            await PlacementStore.RefuseAsync(db, batch, now, ct);
+            return true;
+        }
+        catch (DbUpdateConcurrencyException)
+        {
+            log.LogInformation("A sandbox of {Count} that wait changed meanwhile; the next pass tells why they wait", batch.Length);
+            return false;
         }
     }
 
-    public static Placement.Request RequestOf(Sandbox sandbox) =>
-        new(sandbox.Image, sandbox.Vcpus, sandbox.MemoryMib, sandbox.Viommu, sandbox.Accelerators, sandbox.Vmm, sandbox.WantedNode);
-
-    public static async Task<List<Placement.NodePicture>> ReadFleetAsync(SandboxDb db, CancellationToken ct)
+    /// <summary>Gives notice to others for those that may ask for it and have nobody under notice yet. False: one of those others has changed.</summary>
+    private async Task<bool> PreemptAsync(SandboxDb db, List<Placement.NodePicture> nodes, List<Placement.Request> unplaced, DateTimeOffset now, CancellationToken ct)
     {
-        var nodes = await db.Nodes.AsNoTracking().Where(n => n.Facts != null).OrderBy(n => n.Id).ToListAsync(ct);
-        if (nodes.Count == 0) return [];
-        var used = await db.Sandboxes.AsNoTracking()
-            .Where(s => s.NodeId != null && s.Phase != Phase.Stopped && s.Phase != Phase.Failed && s.Phase != Phase.Pending)
-            .GroupBy(s => s.NodeId!.Value).Select(g => new { g.Key, Vcpus = g.Sum(s => s.Vcpus), Mib = g.Sum(s => (long)s.MemoryMib) })
-            .ToDictionaryAsync(g => g.Key, ct);
-        var devices = (await db.Devices.AsNoTracking()
-            .Where(d => d.SandboxId == null && d.Phase == DevicePhase.Available && d.Present).OrderBy(d => d.Address)
-            // Not its verdict, which is the most of a row: a pass reads all of the fleet.
-            .Select(d => new { d.Id, d.NodeId, d.Class, d.Viommus, d.FitsKvmtool, d.Origin }).ToListAsync(ct)).ToLookup(d => d.NodeId);
-        var simulating = (await db.Devices.AsNoTracking().Where(d => d.Present && d.Origin == Origin.Simulated).Select(d => d.NodeId).Distinct().ToListAsync(ct)).ToHashSet();
-        var images = (await db.NodeImages.AsNoTracking().ToListAsync(ct)).ToLookup(i => i.NodeId, i => i.Name);
-        return nodes.Select(n => new Placement.NodePicture
+        if (unplaced.Count == 0) return true;
+        var waits = (await PreemptionNotices.ClaimsAsync(db, ct)).Where(c => c.IsOpen).Select(c => c.By).ToHashSet();
+        var asking = unplaced.Where(r => !waits.Contains(r.Id)).Take(MostPreempting).ToList();
+        if (asking.Count == 0) return true;
+        var guests = await FleetReading.ReadGuestsAsync(db, nodes, asking.Max(r => r.Priority), ct);
+        foreach (var request in asking)
         {
-            Id = n.Id,
-            Name = n.Name,
-            Phase = n.Phase,
-            Vmms = Vmms(n.Facts!, simulating.Contains(n.Id)),
-            Viommus = n.Facts!.Viommus.ToHashSet(),
-            Images = images[n.Id].ToHashSet(),
-            FreeVcpus = n.Facts.VcpuCapacity - (used.TryGetValue(n.Id, out var u) ? u.Vcpus : 0),
-            FreeMemoryMib = n.Facts.MemoryCapacityMib - (u?.Mib ?? 0),
-            FreeDevices = devices[n.Id].Select(d => new Placement.FreeDevice(d.Id, d.Class, d.Viommus.ToHashSet(), d.FitsKvmtool) { IsSimulated = d.Origin == Origin.Simulated }).ToList(),
-        }).ToList();
+            if (Preemption.Choose(request, nodes, guests) is not { } choice) continue;
+            try
+            {
+                await PreemptionNotices.GiveAsync(db, request.Id, choice, now, settings.PreemptionNotice, ct);
+            }
+            catch (DbUpdateConcurrencyException)
+            {
+                log.LogInformation("Those who were to end for sandbox {SandboxId} changed meanwhile; another pass looks again", request.Id);
+                return false;
+            }
+            choice.Node.Reservation = new(request.Id, request.Priority);
+        }
+        return true;
     }
 
-    /// <summary>Every worker can simulate; one that offers devices for it wants to.</summary>
-    private static HashSet<Vmm> Vmms(NodeFacts facts, bool simulates)
-    {
-        var vmms = new HashSet<Vmm>();
-        if (facts.VmmVersion is not null) vmms.Add(Vmm.Qemu);
-        if (facts.KvmtoolVersion is not null) vmms.Add(Vmm.Kvmtool);
-        if (simulates) vmms.Add(Vmm.Simulated);
-        return vmms;
-    }
+    private static string Describe(IEnumerable<Placement.NodePicture> fleet) => string.Join(';', fleet.Select(n =>
+        $"{n.Id}:{n.Phase}:{n.VcpuCapacity}:{n.FreeVcpus}:{n.MemoryCapacityMib}:{n.FreeMemoryMib}:{n.HeldDevices.Count}:{string.Join(',', n.FreeDevices.Select(Describe))}:{string.Join(',', n.Images.Order(StringComparer.Ordinal))}:{string.Join(',', n.Viommus.Order())}:{string.Join(',', n.Vmms.Order())}"));
 
-    private static string Describe(List<Placement.NodePicture> fleet) => string.Join(';', fleet.Select(n =>
-        $"{n.Id}:{n.Phase}:{n.FreeVcpus}:{n.FreeMemoryMib}:{string.Join(',', n.FreeDevices.Select(Describe))}:{string.Join(',', n.Images.Order(StringComparer.Ordinal))}:{string.Join(',', n.Viommus.Order())}:{string.Join(',', n.Vmms.Order())}"));
-
-    private static string Describe(Placement.FreeDevice device) => $"{device.Id}/{string.Join('+', device.Viommus.Order())}/{device.FitsKvmtool}/{device.IsSimulated}";
+    private static string Describe(Placement.FreeDevice device) => $"{device.Id}/{device.VendorId}/{device.DeviceId}/{device.Verdict}/{string.Join('+', device.Viommus.Order())}/{device.FitsKvmtool}/{device.IsSimulated}";
 }

@@ -9,13 +9,15 @@ public static partial class SandboxValidation
 {
     public const int MaxVcpus = 64, MinMemoryMib = 128, MaxMemoryMib = 1_048_576, DefaultMemoryMib = 512;
     public const int MaxAcceleratorEntries = 8, MaxDevices = 8;
-    public const int MaxLabels = 32, MaxLabelValue = 255, MaxUserDataBytes = 16_384, MaxSshKeys = 16, MaxSshKey = 1024;
+    public const int MaxLabels = 32, MaxPlacementLabels = 8, MaxLabelValue = 255, MaxUserDataBytes = 16_384, MaxSshKeys = 16, MaxSshKey = 1024;
+    public const int MinPriority = -100, MaxPriority = 100;
     public const int MinTtlSeconds = 60, MaxTtlSeconds = 31_536_000;
     public const int MinStormWindowSeconds = 5, MaxStormWindowSeconds = 3600;
     public const double MaxStormPerSecond = 1e9;
 
     [GeneratedRegex(@"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\z")] public static partial Regex Name();
     [GeneratedRegex(@"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?\z")] private static partial Regex LabelKey();
+    [GeneratedRegex(@"^[0-9A-Fa-f]{4}\z")] private static partial Regex PciId();
     [GeneratedRegex(@"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-ssh-ed25519@openssh\.com|sk-ecdsa-sha2-nistp256@openssh\.com) [A-Za-z0-9+/]+={0,3}( [\x20-\x7e]*)?\z")]
     private static partial Regex SshKey();
 
@@ -57,7 +59,9 @@ public static partial class SandboxValidation
             if (create.Accelerators is null or []) refuse("accelerators", "takes at least one with vmm simulated, which is a model of a device's DMA");
         }
         if (create.Node is not null && !Name().IsMatch(create.Node)) refuse("node", "takes the name of a node (GET /v1/nodes)");
+        if (!IsPriority(create.Priority ?? 0)) refuse("priority", $"takes {MinPriority} to {MaxPriority}, not {create.Priority}");
         CheckAccelerators(create.Accelerators, refuse);
+        CheckPlacement(create.Placement, create.Priority ?? 0, refuse);
         CheckLease(create.Lease, "lease.", refuse);
         CheckLabels(create.Labels, refuse);
         if (create.UserData is { } data)
@@ -71,6 +75,8 @@ public static partial class SandboxValidation
                 refuse($"sshKeys[{i}]", $"takes an OpenSSH public key of at most {MaxSshKey} characters on one line");
         CheckStorm(create.FaultStorm, "faultStorm.", refuse);
     }
+
+    public static bool IsPriority(int priority) => priority is >= MinPriority and <= MaxPriority;
 
     public static Viommu DefaultViommu(Vmm? vmm) => vmm == Vmm.Kvmtool ? Viommu.None : Viommu.Smmuv3;
 
@@ -88,6 +94,10 @@ public static partial class SandboxValidation
             if (accelerators[i] is not { } entry) { refuse($"accelerators[{i}]", "takes an object"); continue; }
             if (entry.Class is null || !Name().IsMatch(entry.Class)) refuse($"accelerators[{i}].class", "takes the name of a device class (GET /v1/device-classes)");
             else if (!seen.Add(entry.Class)) refuse($"accelerators[{i}].class", "is named twice; use count");
+            if (entry.VendorId is { } vendor && !PciId().IsMatch(vendor)) refuse($"accelerators[{i}].vendorId", "takes four hexadecimal digits");
+            if (entry.DeviceId is { } device && !PciId().IsMatch(device)) refuse($"accelerators[{i}].deviceId", "takes four hexadecimal digits");
+            if (entry.MinVerdict is { } verdict and not (VerdictClass.GuestSvaDeviceFaults or VerdictClass.GuestSvaPrefaultOnly or VerdictClass.PassthroughOnly))
+                refuse($"accelerators[{i}].minVerdict", "takes guestSvaDeviceFaults, guestSvaPrefaultOnly or passthroughOnly");
             if (entry.Count is { } count and (< 1 or > MaxDevices)) refuse($"accelerators[{i}].count", $"takes 1 to {MaxDevices}, not {count}");
         }
         if (accelerators.Sum(a => (long)(a?.Count ?? 1)) > MaxDevices) refuse("accelerators", $"takes at most {MaxDevices} devices in all");
@@ -130,14 +140,25 @@ public static partial class SandboxValidation
         if (storm.Source is not null && !StormSources.All.Contains(storm.Source)) refuse($"{prefix}source", $"takes one of {string.Join(", ", StormSources.All)}");
     }
 
-    public static void CheckLabels(IReadOnlyDictionary<string, string>? labels, Action<string, string> refuse)
+    private static void CheckPlacement(PlacementRequest? placement, int priority, Action<string, string> refuse)
+    {
+        if (placement is null) return;
+        if (placement.Strategy is { } strategy && !Enum.IsDefined(strategy)) refuse("placement.strategy", "takes spread or pack");
+        if (placement.Numa is { } numa && !Enum.IsDefined(numa)) refuse("placement.numa", "takes any, preferred or required");
+        if (placement.Preempts == true && priority <= 0) refuse("placement.preempts", "takes true only with a priority above 0");
+        foreach (var (field, labels) in new[] { ("placement.with", placement.With), ("placement.apartFrom", placement.ApartFrom) })
+            if (labels is { Count: 0 }) refuse(field, $"takes 1 to {MaxPlacementLabels} labels");
+            else CheckLabels(labels, refuse, field, MaxPlacementLabels);
+    }
+
+    public static void CheckLabels(IReadOnlyDictionary<string, string>? labels, Action<string, string> refuse, string field = "labels", int most = MaxLabels)
     {
         if (labels is null) return;
-        if (labels.Count > MaxLabels) { refuse("labels", $"takes at most {MaxLabels} labels"); return; }
+        if (labels.Count > most) { refuse(field, $"takes at most {most} labels"); return; }
         foreach (var (key, value) in labels)
         {
-            if (!LabelKey().IsMatch(key)) refuse("labels", "takes keys of 1 to 63 of A-Za-z0-9._/-, beginning and ending with a letter or digit");
-            else if (value is null || value.Length > MaxLabelValue || value.Any(char.IsControl)) refuse($"labels.{key}", $"takes at most {MaxLabelValue} characters, none of them control characters");
+            if (!LabelKey().IsMatch(key)) refuse(field, "takes keys of 1 to 63 of A-Za-z0-9._/-, beginning and ending with a letter or digit");
+            else if (value is null || value.Length > MaxLabelValue || value.Any(char.IsControl)) refuse($"{field}.{key}", $"takes at most {MaxLabelValue} characters, none of them control characters");
         }
     }
 }

@@ -29,6 +29,6 @@ public static class SandboxViews
             s.LeaseExpiresAt is { } at ? new LeaseView(at, s.LeaseOnExpiry!.Value) : null, s.Labels, s.UserData is not null, s.SshKeys.Count,
             s.Desired, s.Phase, s.Generation, s.Incarnation,
             s.NodeId, node?.Name, node?.Facts?.Acceleration, assigned, s.Verdict?.Origin ?? (assigned.Count == 0 ? null : assigned.Max(d => d.Origin)),
-            s.Conditions, s.Phases, s.Failure, s.Verdict, s.Guest, s.Probe, s.ExecAt, s.GuestReadyAt, s.CreatedAt, s.UpdatedAt, s.Vmm, s.WantedNode, s.FaultStorm);
+            s.Conditions, s.Phases, s.Failure, s.Verdict, s.Guest, s.Probe, s.ExecAt, s.GuestReadyAt, s.CreatedAt, s.UpdatedAt, s.Vmm, s.WantedNode, s.FaultStorm, s.Priority, s.Rules, s.PreemptAt);
     }
 }

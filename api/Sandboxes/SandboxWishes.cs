@@ -86,6 +86,7 @@ public sealed class SandboxWishes(SandboxDb db, NodePlans plans, SandboxSchedule
     {
         s.Desired = DesiredState.Running;
         s.ForgetGuest();
+        (s.PreemptAt, s.PreemptedFor) = (null, null);
         s.Enter(Phase.Pending, now);
     }
 

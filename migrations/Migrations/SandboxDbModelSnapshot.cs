@@ -166,6 +166,12 @@ namespace Migrations.Migrations
                         .HasColumnType("jsonb")
                         .HasColumnName("verdict");
 
+                    b.Property<string>("VerdictClass")
+                        .ValueGeneratedOnAddOrUpdate()
+                        .HasColumnType("text")
+                        .HasColumnName("verdict_class")
+                        .HasComputedColumnSql("verdict ->> 'class'", true);
+
                     b.Property<uint>("Version")
                         .IsConcurrencyToken()
                         .ValueGeneratedOnAddOrUpdate()
@@ -589,6 +595,10 @@ namespace Migrations.Migrations
                         .HasColumnType("bigint")
                         .HasColumnName("max_memory_mib");
 
+                    b.Property<int>("MaxPriority")
+                        .HasColumnType("integer")
+                        .HasColumnName("max_priority");
+
                     b.Property<int>("MaxSandboxes")
                         .HasColumnType("integer")
                         .HasColumnName("max_sandboxes");
@@ -790,6 +800,18 @@ namespace Migrations.Migrations
                         .HasColumnType("jsonb")
                         .HasColumnName("phases");
 
+                    b.Property<DateTimeOffset?>("PreemptAt")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("preempt_at");
+
+                    b.Property<Guid?>("PreemptedFor")
+                        .HasColumnType("uuid")
+                        .HasColumnName("preempted_for");
+
+                    b.Property<int>("Priority")
+                        .HasColumnType("integer")
+                        .HasColumnName("priority");
+
                     b.Property<string>("Probe")
                         .HasColumnType("jsonb")
                         .HasColumnName("probe");
@@ -798,9 +820,17 @@ namespace Migrations.Migrations
                         .HasColumnType("uuid")
                         .HasColumnName("project_id");
 
+                    b.Property<DateTimeOffset>("QueuedAt")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("queued_at");
+
                     b.Property<string>("RefusedReason")
                         .HasColumnType("text")
                         .HasColumnName("refused_reason");
+
+                    b.Property<string>("Rules")
+                        .HasColumnType("jsonb")
+                        .HasColumnName("rules");
 
                     b.Property<string>("SshKeys")
                         .IsRequired()
@@ -856,6 +886,10 @@ namespace Migrations.Migrations
                     b.HasIndex("NodeId")
                         .HasDatabaseName("ix_sandboxes_node_id");
 
+                    b.HasIndex("PreemptedFor")
+                        .HasDatabaseName("ix_sandboxes_preempted_for")
+                        .HasFilter("preempted_for IS NOT NULL");
+
                     b.HasIndex("Phase", "Id")
                         .HasDatabaseName("ix_sandboxes_phase_id");
 
@@ -870,6 +904,8 @@ namespace Migrations.Migrations
                             t.HasCheckConstraint("ck_sandboxes_phase", "phase IN ('Pending', 'Scheduled', 'Preparing', 'Booting', 'Running', 'Stopping', 'Stopped', 'Failed', 'Lost', 'Deleting')");
 
                             t.HasCheckConstraint("ck_sandboxes_placed", "phase IN ('Pending', 'Stopped', 'Deleting') OR node_id IS NOT NULL");
+
+                            t.HasCheckConstraint("ck_sandboxes_priority", "priority BETWEEN -100 AND 100");
                         });
                 });
 

@@ -37,6 +37,7 @@ public sealed class MigrationTests
             // The name itself: an empty text would be read as the first member, too.
             Assert.Equal("Qemu", (await db.Database.SqlQuery<string>($"SELECT vmm AS \"Value\" FROM sandboxes").ToListAsync(TestContext.Current.CancellationToken)).Single());
             Assert.Equal((Vmm.Qemu, null), (sandbox.Vmm, sandbox.WantedNode));
+            Assert.Equal((0, null, sandbox.UpdatedAt), (sandbox.Priority, sandbox.Rules, sandbox.QueuedAt));
             Assert.Equal((0, false, null, null), (device.Viommus.Count, device.FitsKvmtool, device.OperatorQuarantine, device.LiftQuarantineOf));
             Assert.Null(node.Installation);
         }

@@ -17,6 +17,8 @@ public sealed class PlacementTests
         Vmms = (vmms ?? [Vmm.Qemu]).ToHashSet(),
         Viommus = new HashSet<Viommu> { Viommu.None },
         Images = new HashSet<string> { "guest" },
+        VcpuCapacity = vcpus,
+        MemoryCapacityMib = 10_000,
         FreeVcpus = vcpus,
         FreeMemoryMib = 10_000,
         FreeDevices = [.. devices],
@@ -32,7 +34,8 @@ public sealed class PlacementTests
     {
         var devices = suits.Select(s => Edu(viommus: s ? Viommu.None : Viommu.Virtio)).ToList();
         var node = Node(vcpus: vcpus, devices: [.. devices]);
-        var given = Enumerable.Range(0, requests).Select(_ => Placement.Choose(Wants(wantDevices, vcpus: wantVcpus), [node])).OfType<Placement.Placed>().ToList();
+        var fleet = new PlacementFleet([node]);
+        var given = Enumerable.Range(0, requests).Select(_ => fleet.Choose(Wants(wantDevices, vcpus: wantVcpus))).OfType<Placement.Placed>().ToList();
         Assert.True(given.Count * wantVcpus <= vcpus);
         var taken = given.SelectMany(g => g.Devices).ToList();
         Assert.Equal(taken.Count, taken.Select(d => d.Id).Distinct().Count());
@@ -49,7 +52,7 @@ public sealed class PlacementTests
     [InlineData("guest", Viommu.None, 1, 40_000, 0, "NotEnoughMemory")]
     [InlineData("guest", Viommu.None, 1, 128, 2, "NoFreeDevice")]
     public void Choose_WhenARuleRefuses_SaysWhich(string image, Viommu viommu, int vcpus, int mib, int edu, string reason) =>
-        Assert.Equal(reason, ReasonOf(Placement.Choose(Wants(edu, viommu: viommu, vcpus: vcpus) with { Image = image, MemoryMib = mib }, [Node(devices: Edu(viommus: Viommu.None))])));
+        Assert.Equal(reason, ReasonOf(new PlacementFleet([Node(devices: Edu(viommus: Viommu.None))]).Choose(Wants(edu, viommu: viommu, vcpus: vcpus) with { Image = image, MemoryMib = mib })));
 
     [Theory]
     [InlineData(Vmm.Qemu, true, false, null)]
@@ -62,7 +65,7 @@ public sealed class PlacementTests
 
     [Fact]
     public void Refusal_OfKvmtool_DoesNotAskWhichIommusQemuHas() =>
-        Assert.Null(Placement.Refusal(Wants(0, Vmm.Kvmtool), new Placement.NodePicture { Id = Guid.Empty, Name = "n", Phase = NodePhase.Ready, Vmms = new HashSet<Vmm> { Vmm.Kvmtool }, Viommus = new HashSet<Viommu>(), Images = new HashSet<string> { "guest" }, FreeVcpus = 1, FreeMemoryMib = 128, FreeDevices = [] }));
+        Assert.Null(Placement.Refusal(Wants(0, Vmm.Kvmtool), new Placement.NodePicture { Id = Guid.Empty, Name = "n", Phase = NodePhase.Ready, Vmms = new HashSet<Vmm> { Vmm.Kvmtool }, Viommus = new HashSet<Viommu>(), Images = new HashSet<string> { "guest" }, VcpuCapacity = 1, MemoryCapacityMib = 128, FreeVcpus = 1, FreeMemoryMib = 128, FreeDevices = [] }));
 
     /// <summary>Devices: one letter each. q: QEMU without an IOMMU; s: QEMU behind an SMMUv3; k: kvmtool; m: simulated, whatever else it says that it fits.</summary>
     [Theory]
@@ -87,7 +90,7 @@ public sealed class PlacementTests
     {
         var devices = free.Select(f => f switch { 'q' => Edu(viommus: Viommu.None), 's' => Edu(viommus: Viommu.Smmuv3), 'm' => Edu(true, Viommu.None, Viommu.Smmuv3) with { IsSimulated = true }, _ => Edu(fitsKvmtool: true) }).ToArray();
         var request = Wants(wanted, vmm);
-        var result = Placement.Choose(request, [Node(vmms: [Vmm.Qemu, Vmm.Kvmtool, Vmm.Simulated], devices: devices)]);
+        var result = new PlacementFleet([Node(vmms: [Vmm.Qemu, Vmm.Kvmtool, Vmm.Simulated], devices: devices)]).Choose(request);
         if (reason is not null) Assert.Equal(reason, ReasonOf(result));
         else Assert.All(Assert.IsType<Placement.Placed>(result).Devices, d => Assert.True(d.Suits(request)));
     }
@@ -96,14 +99,14 @@ public sealed class PlacementTests
     public void Choose_WhenANodeIsWanted_TakesNoOther()
     {
         var (big, wanted) = (Node("big", vcpus: 64), Node("wanted"));
-        Assert.Equal("wanted", Assert.IsType<Placement.Placed>(Placement.Choose(Wants(0, node: "wanted"), [big, wanted])).Node.Name);
-        Assert.Equal("OtherNodeWanted", ReasonOf(Placement.Choose(Wants(0, node: "elsewhere"), [big, wanted])));
+        Assert.Equal("wanted", Assert.IsType<Placement.Placed>(new PlacementFleet([big, wanted]).Choose(Wants(0, node: "wanted"))).Node.Name);
+        Assert.Equal("OtherNodeWanted", ReasonOf(new PlacementFleet([big, wanted]).Choose(Wants(0, node: "elsewhere"))));
     }
 
     [Fact]
     public void Choose_WhenTheWantedNodeRefuses_SaysWhyIt_NotThatTheOthersAreOthers()
     {
-        var refused = Assert.IsType<Placement.Refused>(Placement.Choose(Wants(0, node: "wanted"), [Node("a"), Node("b"), Node("wanted", phase: NodePhase.Unreachable)]));
+        var refused = Assert.IsType<Placement.Refused>(new PlacementFleet([Node("a"), Node("b"), Node("wanted", phase: NodePhase.Unreachable)]).Choose(Wants(0, node: "wanted")));
         Assert.Equal("NodeNotReady", refused.Reason);
         Assert.Contains("OtherNodeWanted on 2", refused.Message, StringComparison.Ordinal);
     }

@@ -12,6 +12,7 @@ var benchmarks = new (string Name, Func<Report, Task> Run)[]
     ("faults", FaultHistory.RunAsync),
     ("simulation", Simulation.RunAsync),
     ("fleet", Fleet.RunAsync),
+    ("placement", PlacementRates.RunAsync),
     ("webhooks", WebhookRates.RunAsync),
 };
 if (args is ["bare-endpoint", var connectionFile, var url])

@@ -35,7 +35,12 @@ export const stormSources: readonly string[] = [
 export interface VerdictLink { link: VerdictLinkName; status: LinkStatus; reason: string; message: string; remedy: string | null }
 export interface Verdict { class: VerdictClass; reason: string; message: string; origin: Origin; links: VerdictLink[] }
 export interface PhaseEntry { phase: Phase; at: string }
-export interface AcceleratorCount { class: string; count: number }
+export interface AcceleratorCount { class: string; count: number; vendorId?: string | null; deviceId?: string | null; minVerdict?: VerdictClass | null }
+export type PlacementStrategy = "Spread" | "Pack";
+export type NumaLocality = "Any" | "Preferred" | "Required";
+export interface PlacementRules {
+  strategy: PlacementStrategy; with: Record<string, string> | null; apartFrom: Record<string, string> | null; numa: NumaLocality; preempts: boolean;
+}
 export interface AssignedDevice { id: string; class: string; address: string; origin: Origin }
 export interface GuestFacts { agentVersion: string; kernel: string; bootId: string; cpus: number | null; memoryKib: number | null }
 
@@ -55,12 +60,13 @@ export interface SandboxView {
   guest: GuestFacts | null; probe: ProbeResult[] | null;
   execAt: string | null; guestReadyAt: string | null; createdAt: string; updatedAt: string;
   vmm: Vmm; wantedNode: string | null; faultStorm: StormPolicy | null;
+  priority: number; placement: PlacementRules | null; preemptAt: string | null;
 }
 
 export interface SandboxCreate {
   name: string; image: string; vcpus?: number; memoryMib?: number; accelerators?: AcceleratorCount[]; viommu?: Viommu;
   lease?: { ttlSeconds: number; onExpiry: LeaseEnd }; labels?: Record<string, string>; userData?: string; sshKeys?: string[];
-  vmm?: Vmm; node?: string; faultStorm?: StormPolicyRequest;
+  vmm?: Vmm; node?: string; faultStorm?: StormPolicyRequest; priority?: number; placement?: Partial<PlacementRules>;
 }
 
 export interface NodeFacts {

@@ -16,7 +16,7 @@ import { ProbePanel } from "./ProbePanel";
 import { RowActions } from "./RowActions";
 import { StormPolicyDialog } from "./StormPolicyDialog";
 import { VerdictChain } from "./VerdictChain";
-import { runByOf, runsGuest, stormPolicyWords, stormWords, viommuWords, vmmWords } from "./words";
+import { placementWords, runByOf, runsGuest, stormPolicyWords, stormWords, viommuWords, vmmWords } from "./words";
 
 export function SandboxPage({ id }: { id: string }) {
   const query = useQuery({
@@ -108,6 +108,9 @@ function Facts({ sandbox }: { sandbox: SandboxView }) {
         <div><dt>IOMMU</dt><dd>{viommuWords[sandbox.viommu]}</dd></div>
         <div data-testid="vmm"><dt>VMM</dt><dd>{vmmWords[sandbox.vmm]}</dd></div>
         <div><dt>Node</dt><dd>{sandbox.nodeName ?? "not placed"}{sandbox.wantedNode && sandbox.wantedNode !== sandbox.nodeName ? `, wants ${sandbox.wantedNode}` : ""}</dd></div>
+        {sandbox.priority !== 0 && <div><dt>Priority</dt><dd className="num">{sandbox.priority}</dd></div>}
+        {sandbox.placement && <div><dt>Placement</dt><dd>{placementWords(sandbox.placement)}</dd></div>}
+        {sandbox.preemptAt && <div data-testid="preempt-at"><dt>Ends</dt><dd>on <FullTime at={sandbox.preemptAt} />, for one of higher priority</dd></div>}
         {runBy && <div data-testid="run-by"><dt>Guest run by</dt><dd>{runBy === "Kvm" ? "KVM" : <span className="origin Emulated">TCG, emulated</span>}</dd></div>}
         {sandbox.devices.map((device) => (
           <div key={device.id} data-testid="device"><dt>Device</dt><dd className="row">{device.class} <code>{device.address}</code> <OriginBadge origin={device.origin} /></dd></div>

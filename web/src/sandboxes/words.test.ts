@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Acceleration, ConditionStatus, SandboxView, Vmm } from "../contracts";
-import { runByOf, runsGuest, stormPolicyWords, stormWords } from "./words";
+import { placementWords, runByOf, runsGuest, stormPolicyWords, stormWords } from "./words";
 
 const since = "2026-01-01T00:00:00Z";
 const sandbox = (status: ConditionStatus | null, reason: string | null): Pick<SandboxView, "conditions" | "failure"> => ({
@@ -9,6 +9,14 @@ const sandbox = (status: ConditionStatus | null, reason: string | null): Pick<Sa
     ...(status ? [{ type: "FaultStorm" as const, status, reason: "R", message: "It was 500 a second.", since }] : []),
   ],
   failure: reason ? { reason, message: "Stopped.", remedy: "", at: since } : null,
+});
+
+describe("what is said of placement", () => {
+  it("names the rules that there are", () => {
+    expect(placementWords({ strategy: "Spread", with: null, apartFrom: null, numa: "Any", preempts: false })).toBe("spread");
+    expect(placementWords({ strategy: "Pack", with: { app: "db" }, apartFrom: { app: "web", tier: "1" }, numa: "Required", preempts: true }))
+      .toBe("packed; with app=db; apart from app=web, tier=1; devices on one NUMA node (required); may end others of lower priority");
+  });
 });
 
 describe("what is said of a storm", () => {

@@ -1,4 +1,4 @@
-import type { SandboxView, StormAction, StormPolicy, VerdictClass, VerdictLinkName, Viommu, Vmm } from "../contracts";
+import type { PlacementRules, SandboxView, StormAction, StormPolicy, VerdictClass, VerdictLinkName, Viommu, Vmm } from "../contracts";
 
 export const verdictWords: Record<VerdictClass, string> = {
   GuestSvaDeviceFaults: "Guest SVA, device faults",
@@ -40,4 +40,16 @@ export function stormWords({ conditions, failure }: Pick<SandboxView, "condition
 
 export function acceleratorWords(sandbox: Pick<SandboxView, "accelerators">): string {
   return sandbox.accelerators.map((one) => (one.count === 1 ? one.class : `${one.count} × ${one.class}`)).join(", ");
+}
+
+const labelsWords = (labels: Record<string, string>): string => Object.entries(labels).map(([key, value]) => `${key}=${value}`).join(", ");
+
+export function placementWords(rules: PlacementRules): string {
+  return [
+    rules.strategy === "Pack" ? "packed" : "spread",
+    rules.with && `with ${labelsWords(rules.with)}`,
+    rules.apartFrom && `apart from ${labelsWords(rules.apartFrom)}`,
+    rules.numa !== "Any" && `devices on one NUMA node (${rules.numa.toLowerCase()})`,
+    rules.preempts && "may end others of lower priority",
+  ].filter(Boolean).join("; ");
 }
