@@ -19,6 +19,8 @@ public static class FaultEndpoints
                 + "one-minute rollups answer. A step is told by its last sample: values are counters, so nothing is lost between steps but the moment. source: repeated for several; all unless given.")
             .Produces<FaultHistoryView>().ProducesProblem(404).ProducesProblem(422);
 
+    private static TimeSpan Beyond(FaultResolution resolution) => TimeSpan.FromSeconds(3L * resolution.StepSeconds);
+
     private static async Task<IResult> ListAsync(Guid id, HttpContext http, SandboxDb db, NpgsqlDataSource store, FaultRetention retention, TimeProvider time, CancellationToken ct,
         DateTimeOffset? from = null, DateTimeOffset? to = null, DateTimeOffset? after = null, int? step = null, int limit = 900, string[]? source = null)
     {
@@ -36,9 +38,11 @@ public static class FaultEndpoints
         if (!await db.Sandboxes.AnyAsync(s => s.Id == id && s.ProjectId == project, ct)) return ApiProblem.SandboxNotFound();
         var resolution = FaultResolution.Choose(since, until, step, retention.OldestSample(now));
         var history = new FaultHistory(store, id, resolution, source);
-        var samples = await history.ReadAsync(since, until, after, limit + 1, ct);
+        // Beyond the end too: what lies there may tell that a step is over what others have.
+        var rows = await history.ReadAsync(since, until + Beyond(resolution), after, limit + 1, ct);
+        var samples = rows.FindAll(sample => sample.At < until);
         var before = samples.Count == 0 ? [] : await history.BeforeAsync(samples[0].At, after, ct);
-        var items = FaultIncrease.Of(before, [.. samples.Take(limit)], samples.ElementAtOrDefault(limit)).ToList();
+        var items = FaultIncrease.Of(before, [.. samples.Take(limit)], [.. rows.Skip(Math.Min(limit, samples.Count))]).ToList();
         return new FaultHistoryAnswer(new FaultHistoryView(items, samples.Count > limit ? items[^1].At.UtcDateTime.ToString("O") : null, resolution.StepSeconds));
     }
 }

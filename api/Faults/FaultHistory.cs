@@ -37,12 +37,12 @@ public sealed class FaultHistory(NpgsqlDataSource store, Guid sandbox, FaultReso
         return await AllAsync(command, ct);
     }
 
-    /// <summary>What the first sample's increase is told from: the last two rows, oldest first, of the steps before its own, or of what was read before, if they are not far.</summary>
+    /// <summary>What the first sample's increase is told from: the last few rows, oldest first, of the steps before its own, or of what was read before, if they are not far.</summary>
     public async Task<List<StoredSample>> BeforeAsync(DateTimeOffset first, DateTimeOffset? after, CancellationToken ct)
     {
         var at = IsStepped || resolution.FromMinutes ? new DateTimeOffset(first.UtcTicks - (first.UtcTicks - DateTimeOffset.UnixEpoch.Ticks) % (resolution.StepSeconds * TimeSpan.TicksPerSecond), TimeSpan.Zero) : first;
         if (after >= at) at = after.Value.AddTicks(TimeSpan.TicksPerMicrosecond);
-        await using var command = store.CreateCommand($"{rows} ORDER BY at DESC LIMIT 2");
+        await using var command = store.CreateCommand($"{rows} ORDER BY at DESC LIMIT 4");
         Add(command, at - TimeSpan.FromSeconds(Math.Max(3600, 2 * resolution.StepSeconds)), at);
         var before = await AllAsync(command, ct);
         before.Reverse();

@@ -6,38 +6,68 @@ namespace Api.Faults;
 public sealed record StoredSample(DateTimeOffset At, int Incarnation, IReadOnlyList<SourceReading> Readings);
 
 // Pure: counters to what was added between two samples. Within one incarnation only; what cannot be told is null, never 0 and never negative.
-// Samples lie in the order of their node's clock. One that was set back puts newer samples between older ones, where a count rises and falls by turns: what grew there is
-// not known, so the steps beside one that goes back tell nothing either.
+// Samples lie in the order of their node's clock. One that was set back puts newer samples between older ones: a step between the two is over counts that other samples have, and
+// tells nothing. By minutes, of which one sample is kept, that shows only where the samples of both times are.
 public static class FaultIncrease
 {
-    /// <param name="before">The samples before the first, oldest first, as far as they are known; they are not in the answer. Two are enough.</param>
+    /// <param name="before">The samples before the first, oldest first, as far as they are known; they are not in the answer.</param>
     /// <param name="samples">Oldest first.</param>
-    /// <param name="after">The one after the last, where it is known.</param>
-    public static IEnumerable<FaultSampleView> Of(IReadOnlyList<StoredSample> before, IReadOnlyList<StoredSample> samples, StoredSample? after = null)
+    /// <param name="after">Those after the last, as far as they are known.</param>
+    public static IEnumerable<FaultSampleView> Of(IReadOnlyList<StoredSample> before, IReadOnlyList<StoredSample> samples, IReadOnlyList<StoredSample> after)
     {
-        StoredSample[] all = [.. before, .. samples, .. after is null ? (StoredSample[])[] : [after]];
+        StoredSample[] all = [.. before, .. samples, .. after];
+        var counts = CountsOf(all);
         for (var index = before.Count; index < before.Count + samples.Count; index++)
         {
-            var at = index;
-            var sample = all[at];
-            yield return new FaultSampleView(sample.At, sample.Incarnation, [.. sample.Readings.Select(r => Of(
-                GoesBack(all, at - 1, r.Source) || GoesBack(all, at + 1, r.Source) ? null : all.ElementAtOrDefault(at - 1), sample, r))]);
+            var (sample, earlier) = (all[index], index > 0 && all[index - 1].Incarnation == all[index].Incarnation ? all[index - 1] : null);
+            var readings = new FaultReadingView[sample.Readings.Count];
+            for (var reading = 0; reading < readings.Length; reading++)
+            {
+                var now = sample.Readings[reading];
+                var past = earlier is null ? null : ReadingOf(earlier, now.Source, reading);
+                readings[reading] = Of(past?.Value is { } from && now.Value is { } to && IsOver(counts[(sample.Incarnation, now.Source)], from, to) ? null : past, earlier?.At, sample.At, now);
+            }
+            yield return new FaultSampleView(sample.At, sample.Incarnation, readings);
         }
     }
 
-    /// <summary>Whether the source's count at an index is below the one before it.</summary>
-    private static bool GoesBack(StoredSample[] all, int index, string source) =>
-        index > 0 && index < all.Length && all[index].Incarnation == all[index - 1].Incarnation && ValueOf(all[index], source) < ValueOf(all[index - 1], source);
-
-    private static long? ValueOf(StoredSample sample, string source) => sample.Readings.FirstOrDefault(r => r.Source == source)?.Value;
-
-    private static FaultReadingView Of(StoredSample? before, StoredSample sample, SourceReading now)
+    /// <summary>What samples of an incarnation have counted of a source, the lowest first.</summary>
+    private static Dictionary<(int, string), List<long>> CountsOf(StoredSample[] all)
     {
-        if (before?.Incarnation != sample.Incarnation)
-            before = null;
-        var earlier = before?.Readings.FirstOrDefault(r => r.Source == now.Source);
+        var counts = new Dictionary<(int, string), List<long>>();
+        foreach (var sample in all)
+            foreach (var reading in sample.Readings)
+            {
+                if (reading.Value is not { } value) continue;
+                if (!counts.TryGetValue((sample.Incarnation, reading.Source), out var of)) counts[(sample.Incarnation, reading.Source)] = of = [];
+                if (of.Count == 0 || of[^1] != value) of.Add(value);
+            }
+        foreach (var of in counts.Values) of.Sort();
+        return counts;
+    }
+
+    /// <summary>Whether there is one strictly between the two.</summary>
+    private static bool IsOver(List<long> counts, long from, long to)
+    {
+        if (to <= from + 1) return false;
+        var at = counts.BinarySearch(from + 1);
+        at = at < 0 ? ~at : at;
+        return at < counts.Count && counts[at] < to;
+    }
+
+    /// <summary>As a rule at the same place in each sample.</summary>
+    private static SourceReading? ReadingOf(StoredSample sample, string source, int place)
+    {
+        if (place < sample.Readings.Count && sample.Readings[place].Source == source) return sample.Readings[place];
+        foreach (var reading in sample.Readings)
+            if (reading.Source == source) return reading;
+        return null;
+    }
+
+    private static FaultReadingView Of(SourceReading? earlier, DateTimeOffset? before, DateTimeOffset at, SourceReading now)
+    {
         var increase = now.Value - earlier?.Value is >= 0 and var grown ? grown : (long?)null;
-        var seconds = before is null ? 0 : (sample.At - before.At).TotalSeconds;
+        var seconds = before is null ? 0 : (at - before.Value).TotalSeconds;
         var latency = increase is not null && now.Latency is { } latencies && earlier?.Latency is { } past ? latencies.Since(past) : null;
         return new FaultReadingView(now.Source, now.Value, now.NullReason, now.LowerBound, now.Origin, now.Latency, increase,
             increase is { } events && seconds > 0 ? events / seconds : null,

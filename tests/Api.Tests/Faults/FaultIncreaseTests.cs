@@ -12,7 +12,7 @@ public sealed class FaultIncreaseTests
     private static StoredSample Sample(int second, long? value, int incarnation = 1, bool lowerBound = false, LatencyHistogram? latency = null) =>
         new(_start.AddSeconds(second), incarnation, [new SourceReading("a", value, value is null ? "AgentSilent" : null, lowerBound, Origin.Simulated, latency)]);
 
-    private static FaultReadingView Second(StoredSample first, StoredSample second) => FaultIncrease.Of([], [first, second]).Last().Readings.Single();
+    private static FaultReadingView Second(StoredSample first, StoredSample second) => FaultIncrease.Of([], [first, second], []).Last().Readings.Single();
 
     public static TheoryData<string, StoredSample, StoredSample, long?, double?> Pairs() => new()
     {
@@ -35,21 +35,26 @@ public sealed class FaultIncreaseTests
 
     [Fact]
     public void Of_TheFirst_IsToldFromTheOneBefore() =>
-        Assert.Equal(5, FaultIncrease.Of([Sample(-1, 5)], [Sample(0, 10)]).Single().Readings.Single().Increase);
+        Assert.Equal(5, FaultIncrease.Of([Sample(-1, 5)], [Sample(0, 10)], []).Single().Readings.Single().Increase);
 
-    [Fact]
-    public void Of_AClockThatWasSetBack_TellsNothingWhereOldAndNewSamplesLieMixed_OnWhicheverPage()
+    // At 60 s the node's clock is set back; the count grows by one a second all the time. Whole seconds, with the sampling's jitter; and a reading that is missing here and there.
+    [Theory]
+    [InlineData(40.5, 0, 0)]
+    [InlineData(40, 4, 0)]
+    [InlineData(40, 4, 7)]
+    [InlineData(3.25, 200, 5)]
+    public void Of_AClockThatWasSetBack_TellsNothingThatWasNot_OnWhicheverPage(double secondsBack, int jitterMilliseconds, int missing)
     {
-        // At 60 s the node's clock is set back by 40.5 s; the count grows by one a second all the time.
-        List<StoredSample> all = [.. Enumerable.Range(0, 61).Select(second => (At: (double)second, Value: second)).Concat(Enumerable.Range(61, 60).Select(second => (At: second - 40.5, Value: second)))
-            .OrderBy(s => s.At).Select(s => Sample(0, s.Value) with { At = _start.AddSeconds(s.At) })];
-        for (var page = 1; page < 20; page++)
+        var random = new Random(7);
+        List<StoredSample> all = [.. Enumerable.Range(0, 121).Select(second => (At: second - (second > 60 ? secondsBack : 0) + (random.Next(-jitterMilliseconds, jitterMilliseconds + 1) / 1000.0), Value: second))
+            .OrderBy(s => s.At).Select(s => Sample(0, missing > 0 && s.Value % missing == 3 ? null : s.Value) with { At = _start.AddSeconds(s.At) })];
+        foreach (var page in (int[])[5, 10, 50, 200])
         {
             var seen = new List<FaultReadingView>();
             for (var from = 0; from < all.Count; from += page)
-                seen.AddRange(FaultIncrease.Of(all[Math.Max(0, from - 2)..from], all[from..Math.Min(all.Count, from + page)], all.ElementAtOrDefault(from + page)).Select(v => v.Readings.Single()));
-            Assert.All(seen, reading => Assert.True(reading.Increase is null or 1, $"{reading.Value}: {reading.Increase}"));
-            Assert.InRange(seen.Count(reading => reading.Increase == 1), 35, 40);
+                seen.AddRange(FaultIncrease.Of(all[Math.Max(0, from - 4)..from], all[from..Math.Min(all.Count, from + page)], all[Math.Min(all.Count, from + page)..Math.Min(all.Count, from + page + 4)]).Select(v => v.Readings.Single()));
+            Assert.All(seen, reading => Assert.True(reading.Increase is null or 1, $"{page}: {reading.Value}: {reading.Increase}"));
+            Assert.True(seen.Count(reading => reading.Increase == 1) > 20);
         }
     }
 
@@ -73,8 +78,12 @@ public sealed class FaultIncreaseTests
     public void Of_AnySamples_NeverGoesBackAndIsTheGrowth() => Gen.Select(Gen.Long[-200, 1000].Select(v => v < 0 ? (long?)null : v), Gen.Int[1, 3], (value, incarnation) => (value, incarnation)).Array[1, 30].Sample(seen =>
     {
         var samples = seen.Select((s, second) => Sample(second, s.value, s.incarnation)).ToList();
-        var all = FaultIncrease.Of([], samples).Select(v => v.Readings.Single()).ToList();
-        return all.All(r => r.Increase is null or >= 0 && r.PerSecond is null or >= 0)
+        var all = FaultIncrease.Of([], samples, []).Select(v => v.Readings.Single()).ToList();
+        bool IsBetween(int incarnation, long? from, long? to) => seen.Any(other => other.incarnation == incarnation && other.value > from && other.value < to);
+        // Nothing is null without a cause.
+        return all.Skip(1).Select((r, i) => (r, From: seen[i], To: seen[i + 1])).All(p =>
+                p.r.Increase is not null == (p.From.incarnation == p.To.incarnation && p.To.value >= p.From.value && !IsBetween(p.To.incarnation, p.From.value, p.To.value)))
+            && all.All(r => r.Increase is null or >= 0 && r.PerSecond is null or >= 0)
             && all.Skip(1).Select((r, i) => (r.Increase, Before: samples[i], Now: samples[i + 1])).All(p =>
                 p.Increase is null || (p.Before.Incarnation == p.Now.Incarnation && p.Increase == p.Now.Readings[0].Value - p.Before.Readings[0].Value));
     });

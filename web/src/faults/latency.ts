@@ -1,7 +1,7 @@
 // Latencies are counted by powers of two. What a time added is the sum of what each of its samples added; a part that is not known is left out,
 // and the sum is then a lower bound, or not known at all. A quantile is known only by the bounds of its bucket, and no more is said.
 import type { FaultSample, LatencyHistogram, Origin, SourceReading } from "../contracts";
-import { gapMilliseconds, readingOf } from "./rates";
+import { countsOf, gapMilliseconds, isOver, readingOf } from "./rates";
 
 export const bucketCount = 22;
 
@@ -42,17 +42,22 @@ function stateOf({ source, origin }: SourceReading, shown: readonly FaultSample[
   const oldest = base ?? shown[0];
   let incarnation = oldest?.incarnation;
   let before = base && wholeCounts(base, source, origin);
+  // Whether the incarnation began in the time shown, and nothing of it was added yet.
+  let begun = false;
   let sum: number[] | null = null;
   // What the last sample does not tell came after the last that did.
   let lowerBound = shown.length > 0 && !isWhole(readingOf(shown.at(-1), source)?.latency);
-  let wentBack = false;
-  for (const [index, sample] of shown.entries()) {
+  const totals = countsOf(shown, (sample) => totalOf(wholeCounts(sample, source, origin)));
+  const seen = new Set([incarnation]);
+  for (const sample of shown) {
+    const isFirstOf = !seen.has(sample.incarnation);
+    seen.add(sample.incarnation);
     if (sample.incarnation !== incarnation) {
       // What the guest before did after its last sample was never told.
       lowerBound = true;
       incarnation = sample.incarnation;
       before = null;
-      wentBack = false;
+      begun = isFirstOf;
     }
     const reading = readingOf(sample, source);
     lowerBound ||= reading?.lowerBound ?? false;
@@ -60,16 +65,12 @@ function stateOf({ source, origin }: SourceReading, shown: readonly FaultSample[
     let added: readonly number[] | null = null;
     if (reading.origin === origin) {
       const increase = trustIncrease && sample === shown[0] ? reading.latencyIncrease?.histogram : null;
-      const next = shown[index + 1];
-      const goesBack = next?.incarnation === sample.incarnation && isBelow(wholeCounts(next, source, origin), reading.latency.counts);
-      // Beside one that goes back old and new samples lie mixed (rates.ts): what grew there is not known.
-      if (before) {
-        added = wentBack || goesBack ? null : difference(reading.latency.counts, before);
-        wentBack = isBelow(reading.latency.counts, before);
-      }
-      else if (sample.incarnation !== oldest?.incarnation) added = reading.latency.counts;
+      // A step over what others have counted lies between old and new samples (rates.ts): what grew there is not known.
+      if (before) added = isOver(totals.get(sample.incarnation), totalOf(before) ?? 0, totalOf(reading.latency.counts) ?? 0) ? null : difference(reading.latency.counts, before);
+      else if (begun) added = reading.latency.counts;
       else if (isWhole(increase)) added = increase.counts;
     }
+    begun = false;
     before = wholeCounts(sample, source, origin);
     if (added) sum = added.map((count, bucket) => count + (sum?.[bucket] ?? 0));
     else lowerBound = true;
@@ -82,9 +83,7 @@ function wholeCounts(sample: FaultSample, source: string, origin: Origin): reado
   return reading?.origin === origin && isWhole(reading.latency) ? reading.latency.counts : null;
 }
 
-function isBelow(after: readonly number[] | null, before: readonly number[]): boolean {
-  return after !== null && difference(after, before) === null;
-}
+const totalOf = (counts: readonly number[] | null) => counts && counts.reduce((all, count) => all + count, 0);
 
 /** Null when a count went back: then nothing is known of the time between the two. */
 function difference(after: readonly number[], before: readonly number[]): number[] | null {

@@ -1,6 +1,6 @@
 // Counters come once a second and grow within one incarnation of the guest. A rate is the growth between two consecutive samples
-// of the same incarnation. Where it cannot be known (no reading, a new incarnation, a counter that went back, or does so in the step
-// before or after: the node's clock was set back, and old and new samples lie mixed) it is null, a gap in the chart, and never 0 or negative.
+// of the same incarnation. Where it cannot be known (no reading, a new incarnation, a counter that went back, a step over counts that
+// other samples have: the node's clock was set back, and old and new samples lie mixed) it is null, a gap in the chart, and never 0 or negative.
 import type { FaultSample, Origin, SourceReading } from "../contracts";
 
 /** Two samples a second apart that are further apart than this leave a visible gap instead of an average over it. */
@@ -58,24 +58,47 @@ export function rateBetween(before: FaultSample | undefined, after: FaultSample,
   return ((to - from) * 1000) / milliseconds;
 }
 
-/** Whether the count of the sample at an index is below the one before it. */
-function goesBack(samples: readonly FaultSample[], index: number, source: string): boolean {
-  const [before, after] = [samples[index - 1], samples[index]];
-  const from = before && readingOf(before, source)?.value;
-  const to = after && readingOf(after, source)?.value;
-  return before?.incarnation === after?.incarnation && typeof from === "number" && typeof to === "number" && to < from;
+/** What the samples of each incarnation have counted, the lowest first. */
+export function countsOf(samples: readonly FaultSample[], count: (sample: FaultSample) => number | null): Map<number, number[]> {
+  const counts = new Map<number, number[]>();
+  for (const sample of samples) {
+    const value = count(sample);
+    if (value === null) continue;
+    const of = counts.get(sample.incarnation);
+    if (!of) counts.set(sample.incarnation, [value]);
+    else if (of.at(-1) !== value) of.push(value);
+  }
+  for (const of of counts.values()) of.sort((a, b) => a - b);
+  return counts;
 }
 
+/** Whether another sample has a count strictly between the two. */
+export function isOver(counts: readonly number[] | undefined, from: number, to: number): boolean {
+  if (!counts || to <= from) return false;
+  let [low, high] = [0, counts.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((counts[middle] ?? Infinity) > from) high = middle;
+    else low = middle + 1;
+  }
+  return (counts[low] ?? Infinity) < to;
+}
+
+const valueOf = (source: string) => (sample: FaultSample) => readingOf(sample, source)?.value ?? null;
+
 /** The rate of the step that ends with the sample at an index. */
-function rateAt(samples: readonly FaultSample[], index: number, source: string, gap = gapMilliseconds): number | null {
+function rateAt(samples: readonly FaultSample[], index: number, source: string, counts: ReadonlyMap<number, number[]>, gap = gapMilliseconds): number | null {
   const [before, after] = [samples[index - 1], samples[index]];
-  if (!after || goesBack(samples, index - 1, source) || goesBack(samples, index + 1, source)) return null;
+  if (!before || !after) return null;
+  const [from, to] = [valueOf(source)(before), valueOf(source)(after)];
+  if (from !== null && to !== null && isOver(counts.get(after.incarnation), from, to)) return null;
   return rateBetween(before, after, source, gap);
 }
 
 export function chartData(samples: readonly FaultSample[], sources: readonly string[], gap = gapMilliseconds): ChartData {
   const seconds: number[] = [];
   const rates: (number | null)[][] = sources.map(() => []);
+  const counts = sources.map((source) => countsOf(samples, valueOf(source)));
   samples.forEach((sample, index) => {
     const before = samples[index - 1];
     const at = timeOf(sample) / 1000;
@@ -84,7 +107,7 @@ export function chartData(samples: readonly FaultSample[], sources: readonly str
       for (const row of rates) row.push(null);
     }
     seconds.push(at);
-    sources.forEach((source, row) => rates[row]?.push(rateAt(samples, index, source, gap)));
+    sources.forEach((source, row) => rates[row]?.push(rateAt(samples, index, source, counts[row] ?? new Map(), gap)));
   });
   return { seconds, rates };
 }
@@ -93,13 +116,15 @@ export function chartData(samples: readonly FaultSample[], sources: readonly str
 export function presentState(samples: readonly FaultSample[]): SourceState[] {
   const last = samples.at(-1);
   if (!last) return [];
+  // Where old and new samples lie mixed they do so second by second.
+  const lately = samples.slice(-30);
   return last.readings.map((reading) => ({
     source: reading.source,
     origin: reading.origin,
     value: reading.value,
     nullReason: reading.nullReason,
     lowerBound: reading.lowerBound,
-    ratePerSecond: rateAt(samples, samples.length - 1, reading.source),
+    ratePerSecond: rateAt(lately, lately.length - 1, reading.source, countsOf(lately, valueOf(reading.source))),
   }));
 }
 
