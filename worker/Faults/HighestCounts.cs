@@ -7,7 +7,8 @@ namespace Worker.Faults;
 
 // What was told of each source of one VM so far. Guarantees: no count and no latency goes back within an incarnation. One that does was reset or is a lie: the highest that was
 // told is told on, as a lower bound for good, for nobody knows what was counted before the reset; and what was a lower bound once lacks the same for ever.
-// What is told was stored before, in a file of the VM's directory, so the next worker goes on from there.
+// Stored in a file of the VM's directory, every ten seconds and at once when a count becomes a lower bound, so the next worker goes on from there: one that went back while no
+// worker looked is known by what was told up to ten seconds before. Not each second, for the sampling of all guests would wait for the disk.
 // A simulation's are held in memory alone: its own process counts from its beginning on, whichever worker asks.
 // Assumes: one reader at a time. On a crash: the file is the old or the new one, whole; where there is none although the guest has begun, every count is a lower bound.
 internal sealed class HighestCounts
@@ -19,7 +20,10 @@ internal sealed class HighestCounts
     private readonly bool _late;
     private readonly RareWarning? _trouble;
     private readonly Dictionary<string, SourceReading> _shown = new(StringComparer.Ordinal);
-    private bool _changed;
+    private static readonly TimeSpan Period = TimeSpan.FromSeconds(10);
+    private readonly TimeProvider _time = TimeProvider.System;
+    private bool _changed, _isUrgent;
+    private long? _storedAt;
 
     private HighestCounts()
     {
@@ -33,7 +37,7 @@ internal sealed class HighestCounts
     public HighestCounts(RuntimeDirectory directory, int incarnation, bool adopted, TimeProvider time, ILogger log)
     {
         (_path, _sandbox, _incarnation) = (Path.Combine(directory.FullPath, "faults.state"), directory.Id, incarnation);
-        _trouble = new RareWarning(time, log, _path);
+        (_time, _trouble) = (time, new RareWarning(time, log, _path));
         if (adopted && Load(_path) is { } kept)
             foreach (var reading in kept)
                 _shown[reading.Source] = reading;
@@ -50,31 +54,34 @@ internal sealed class HighestCounts
         var held = reading with { LowerBound = reading.LowerBound || _late };
         if (_shown.TryGetValue(reading.Source, out var before))
         {
-            var isLatencyBack = before.Latency is { } past && reading.Latency?.Since(past) is null;
+            // Latencies that are not told now were not taken back.
+            var isLatencyBack = before.Latency is { } past && reading.Latency is { } latency && latency.Since(past) is null;
             held = held with
             {
                 Value = Math.Max(value, before.Value!.Value),
-                Latency = isLatencyBack ? before.Latency : reading.Latency,
+                Latency = isLatencyBack || reading.Latency is null ? before.Latency : reading.Latency,
                 LowerBound = held.LowerBound || before.LowerBound || value < before.Value || isLatencyBack,
             };
         }
         else if (_shown.Count == MaxSources)
             return held with { LowerBound = true };
         _changed |= held != before;
+        _isUrgent |= held.LowerBound && before?.LowerBound != true;
         return _shown[reading.Source] = held;
     }
 
     /// <summary>Writes what has changed. What a full file system does not take is held in memory: only a restart of the worker would lose it.</summary>
     public void Store()
     {
-        if (!_changed || _path is null)
+        if (!_changed || _path is null || (!_isUrgent && _storedAt is { } last && _time.GetElapsedTime(last) < Period))
             return;
+        _storedAt = _time.GetTimestamp();
         try
         {
             var samples = _shown.Values.Where(FaultSamplesEncoding.IsWellFormed).Chunk(FaultSamplesEncoding.MaxReadings).Select(part => new FaultSample(_sandbox, _incarnation, DateTimeOffset.UnixEpoch, part));
             File.WriteAllBytes(_path + ".new", FaultSamplesEncoding.Batches(samples).FirstOrDefault() ?? []);
             File.Move(_path + ".new", _path, overwrite: true);
-            _changed = false;
+            _changed = _isUrgent = false;
         }
         catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
         {

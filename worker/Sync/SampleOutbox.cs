@@ -16,6 +16,7 @@ public sealed class SampleOutbox(TimeProvider time, ILogger<SampleOutbox> log)
     private TaskCompletionSource _arrived = New();
     private int _bytes;
     private long _samplesLost;
+    private byte[]? _handedOut, _leftUnderWay;
 
     /// <summary>Samples of batches that left for newer ones.</summary>
     public long SamplesLost => Interlocked.Read(ref _samplesLost);
@@ -31,7 +32,11 @@ public sealed class SampleOutbox(TimeProvider time, ILogger<SampleOutbox> log)
             {
                 var lost = _batches.Dequeue();
                 _bytes -= lost.Length;
-                Interlocked.Add(ref _samplesLost, SamplesOf(lost));
+                // The one that is under way leaves first, and may be taken in all the same.
+                if (ReferenceEquals(lost, _handedOut))
+                    _leftUnderWay = lost;
+                else
+                    Interlocked.Add(ref _samplesLost, SamplesOf(lost));
                 _lost.Add("samples are lost: none has been taken in for too long");
             }
             (arrived, _arrived) = (_arrived, New());
@@ -48,21 +53,27 @@ public sealed class SampleOutbox(TimeProvider time, ILogger<SampleOutbox> log)
             lock (_lock)
             {
                 if (_batches.TryPeek(out var first))
-                    return first;
+                {
+                    if (_leftUnderWay is { } left)
+                        Interlocked.Add(ref _samplesLost, SamplesOf(left));
+                    _leftUnderWay = null;
+                    return _handedOut = first;
+                }
                 arrived = _arrived.Task;
             }
             await arrived.WaitAsync(ct);
         }
     }
 
-    /// <summary>It was taken in. It may have left meanwhile, for newer ones.</summary>
+    /// <summary>It was taken in. It may have left meanwhile, for newer ones: then it was not lost.</summary>
     public void Remove(byte[] batch)
     {
         lock (_lock)
         {
-            if (!_batches.TryPeek(out var first) || !ReferenceEquals(first, batch))
-                return;
-            _bytes -= _batches.Dequeue().Length;
+            if (_batches.TryPeek(out var first) && ReferenceEquals(first, batch))
+                _bytes -= _batches.Dequeue().Length;
+            else if (ReferenceEquals(_leftUnderWay, batch))
+                _leftUnderWay = null;
         }
     }
 

@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using System.Threading.Channels;
 using Contracts;
 using Microsoft.Extensions.Logging;
+using Worker.Channels;
 using Worker.Console;
 
 namespace Worker.Vms;
@@ -22,6 +23,7 @@ public sealed class VmManager(string runtimeRoot, VmSurroundings around) : IAsyn
     private readonly Channel<bool> _changed = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
     private NodePlan _plan = new(0, [], [], []);
     private readonly ConcurrentDictionary<string, Task> _lifting = new(StringComparer.Ordinal);
+    private readonly ConcurrentDictionary<Guid, RareWarning> _samplingWarnings = [];
     private ITimer? _timer;
 
     /// <summary>One item or none: something has changed since it was last taken.</summary>
@@ -116,7 +118,8 @@ public sealed class VmManager(string runtimeRoot, VmSurroundings around) : IAsyn
         }
         catch (Exception problem)
         {
-            around.Log.LogError(problem, "Sandbox {Sandbox}: its faults could not be sampled; the next second tries again", runner.Id);
+            var warning = _samplingWarnings.GetOrAdd(runner.Id, id => new RareWarning(around.Time, around.Log, $"Sandbox {id}"));
+            warning.Add($"its faults could not be sampled; the next second tries again: {problem}");
             return null;
         }
     }
@@ -199,6 +202,7 @@ public sealed class VmManager(string runtimeRoot, VmSurroundings around) : IAsyn
         lock (_lock)
             if (!_end.IsCancellationRequested)
                 _runners.Remove(runner.Id);
+        _samplingWarnings.TryRemove(runner.Id, out _);
         OnPublished(runner);
     }
 

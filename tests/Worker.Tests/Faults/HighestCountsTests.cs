@@ -1,6 +1,7 @@
 using Contracts;
 using CsCheck;
 using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Time.Testing;
 using Worker.Faults;
 using Worker.Vms;
 using Xunit;
@@ -18,6 +19,7 @@ public sealed class HighestCountsTests : IDisposable
     private static LatencyHistogram Answered(long count) => new([count, .. new long[LatencyHistogram.Buckets - 1]], 0);
 
     private readonly TemporaryDirectory _root = new();
+    private readonly FakeTimeProvider _time = new();
 
     public void Dispose() => _root.Dispose();
 
@@ -25,11 +27,13 @@ public sealed class HighestCountsTests : IDisposable
     {
         var directory = RuntimeDirectory.Of(_root.FullPath, Guid.Empty);
         directory.Create();
-        return new HighestCounts(directory, incarnation, adopted, TimeProvider.System, NullLogger.Instance);
+        return new HighestCounts(directory, incarnation, adopted, _time, NullLogger.Instance);
     }
 
-    private static SourceReading Told(HighestCounts counts, SourceReading reading)
+    /// <summary>Ten seconds later.</summary>
+    private SourceReading Told(HighestCounts counts, SourceReading reading)
     {
+        _time.Advance(TimeSpan.FromSeconds(10));
         var told = counts.Hold(reading);
         counts.Store();
         return told;
@@ -53,6 +57,33 @@ public sealed class HighestCountsTests : IDisposable
         counts.Hold(Reading(10, Answered(9)));
         Assert.Equal(Reading(11, Answered(9)) with { LowerBound = true }, counts.Hold(Reading(11, Answered(2))));
         Assert.Equal(Reading(12, Answered(10)) with { LowerBound = true }, counts.Hold(Reading(12, Answered(10))));
+    }
+
+    [Fact]
+    public void Store_IsSeldom_ButAtOnceWhenACountBecomesALowerBound()
+    {
+        var counts = Open(adopted: false);
+        Told(counts, Reading(10));
+        var file = Path.Combine(RuntimeDirectory.Of(_root.FullPath, Guid.Empty).FullPath, "faults.state");
+        var first = File.ReadAllBytes(file);
+        _time.Advance(TimeSpan.FromSeconds(9));
+        counts.Hold(Reading(11));
+        counts.Store();
+        Assert.Equal(first, File.ReadAllBytes(file));
+        counts.Hold(Reading(2));
+        counts.Store();
+        Assert.Equal(Reading(11) with { LowerBound = true }, Open(adopted: true).Hold(Reading(3)));
+        Told(counts, Reading(12));
+        Assert.Equal(Reading(12) with { LowerBound = true }, Open(adopted: true).Hold(Reading(3)));
+    }
+
+    [Fact]
+    public void Hold_OfLatenciesThatAreNotToldOnce_KeepsThemAndMarksNothing()
+    {
+        var counts = Open(adopted: false);
+        counts.Hold(Reading(10, Answered(9)));
+        Assert.Equal(Reading(11, Answered(9)), counts.Hold(Reading(11)));
+        Assert.Equal(Reading(12, Answered(10)), counts.Hold(Reading(12, Answered(10))));
     }
 
     [Fact]
@@ -101,7 +132,7 @@ public sealed class HighestCountsTests : IDisposable
             if (shown.Value is null)
                 continue;
             var before = shownBefore.GetValueOrDefault(told.Source);
-            var wentBack = told.Value < before?.Value || (before?.Latency is { } past && told.Latency?.Since(past) is null);
+            var wentBack = told.Value < before?.Value || (before?.Latency is { } past && told.Latency is { } now && now.Since(past) is null);
             Assert.True(shown.Value >= told.Value && shown.Value >= (before?.Value ?? 0));
             Assert.Equal(told.LowerBound || wentBack || before?.LowerBound == true, shown.LowerBound);
             if (before?.Latency is { } latency)

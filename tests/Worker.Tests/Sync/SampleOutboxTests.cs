@@ -52,6 +52,23 @@ public sealed class SampleOutboxTests
         Assert.Equal(6, _outbox.SamplesLost);
     }
 
+    [Theory]
+    [InlineData(true, 0)]
+    [InlineData(false, 3)]
+    public async Task Add_WhenTheBatchUnderWayLeaves_ItIsLostOnlyIfItIsNotTakenIn(bool isTaken, int lost)
+    {
+        FaultSample Sample() => new(Guid.NewGuid(), 1, DateTimeOffset.UnixEpoch, []);
+        for (var second = 0; second < SampleOutbox.MaxBatches; second++)
+            _outbox.Add(FaultSamplesEncoding.Batches([Sample(), Sample(), Sample()]).Single());
+        var underWay = await FirstAsync();
+        _outbox.Add([1]);
+        Assert.Equal(0, _outbox.SamplesLost);
+        if (isTaken)
+            _outbox.Remove(underWay);
+        await FirstAsync();
+        Assert.Equal(lost, _outbox.SamplesLost);
+    }
+
     [Fact]
     public async Task Add_WhenTooManyBytesWait_LosesTheOldestButNotTheLast()
     {

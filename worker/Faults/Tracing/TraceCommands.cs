@@ -45,7 +45,7 @@ internal static class TraceCommands
     /// <summary>Whether a trigger that the kernel shows is one that was written: it adds defaults, and the variable is in no other.</summary>
     public static bool IsSame(string shown, string written) =>
         written.Split(':') is [var kind, var keys, var variable, ..] && shown.Split(':') is [var shownKind, var shownKeys, .. var rest] && (shownKind.Trim(), shownKeys) == (kind, keys)
-        && rest.Any(part => part.Split('=')[0] == variable.Split('=')[0]);
+        && rest.Any(part => part.Split(',').Any(one => one.StartsWith(variable.Split('=')[0] + "=", StringComparison.Ordinal)));
 
     public static readonly IReadOnlyList<string> LatencyKeys = ["label", "microseconds.log2"];
     public const string LatencySum = "microseconds";

@@ -31,7 +31,7 @@ internal static class TraceKeeper
         await using var output = System.Console.OpenStandardOutput();
         try
         {
-            return await RunAsync(stateDirectory, files, input, output, System.Console.Error, time, stop.Token);
+            return await RunAsync(stateDirectory, files, () => TraceFiles.Mounted() is not null, input, output, System.Console.Error, time, stop.Token);
         }
         finally
         {
@@ -39,8 +39,8 @@ internal static class TraceKeeper
         }
     }
 
-    // files: Null where tracefs is not mounted.
-    internal static async Task<int> RunAsync(string stateDirectory, ITraceFiles? files, Stream input, Stream output, TextWriter errors, TimeProvider time, CancellationToken ct)
+    // files: Null where tracefs is not mounted. isMounted: Whether it is now; then another keeper finds it.
+    internal static async Task<int> RunAsync(string stateDirectory, ITraceFiles? files, Func<bool> isMounted, Stream input, Stream output, TextWriter errors, TimeProvider time, CancellationToken ct)
     {
         using var held = await StateLock.TakeAsync(stateDirectory, LockLimit, "trace.lock");
         if (held is null)
@@ -53,7 +53,7 @@ internal static class TraceKeeper
         if (files is null)
         {
             Say(errors, Failed, "tracefs is not mounted");
-            return plan.Tables.Count == 0 ? Failed : await TellUntilEndAsync(() => new TraceReport(time.GetTimestamp(), Unavailable(plan)), () => false);
+            return plan.Tables.Count == 0 ? Failed : await TellUntilEndAsync(() => new TraceReport(time.GetTimestamp(), Unavailable(plan)), isMounted);
         }
         var session = new TraceSession(files, NameOf(stateDirectory));
         try
@@ -64,7 +64,10 @@ internal static class TraceKeeper
             session.SetUp(plan);
             foreach (var said in session.Said)
                 Say(errors, Failed, said);
+            var known = session.Said.Count;
             await TellUntilEndAsync(() => session.Read(time.GetTimestamp()), () => session.IsFull);
+            foreach (var said in session.Said.Skip(known))
+                Say(errors, Failed, said);
             // A new one begins with empty tables.
             return session.IsFull ? TableFull : Ended;
         }

@@ -24,7 +24,7 @@ internal sealed class TraceSession(ITraceFiles files, string name)
     /// <summary>What the kernel refused, a sentence each.</summary>
     public IReadOnlyList<string> Said => _said;
 
-    /// <summary>Whether a table is full, and new keys are counted no more.</summary>
+    /// <summary>Whether a table is full, and new keys are counted no more, or one could not be begun anew: another keeper begins with all of them.</summary>
     public bool IsFull { get; private set; }
 
     public void SetUp(TracePlan plan)
@@ -124,15 +124,18 @@ internal sealed class TraceSession(ITraceFiles files, string name)
         return new TraceTableReport(table, null, rows, missed + read.Dropped + read.Refused);
     }
 
-    /// <summary>Beginnings that found their table full. The table may be long and tells nothing else: it is looked at now and then. A full one is begun anew, alone: one guest's many
+    /// <summary>Beginnings and ends that found their tables full. The tables may be long and tell nothing else: they are looked at now and then. They are begun anew, alone: one guest's many
     /// groups must not cost all guests that come after it their times, and what else is counted goes on. What was under way then is lost.</summary>
     private long TimingLost(TraceLatency latency)
     {
-        if (_rounds % TimingRound == 0 && !_problems.ContainsKey(latency.Name) && HistogramText.Parse(files.Read($"{TraceCommands.EventFolder(name, latency.In)}/hist"), latency.By, null) is { Dropped: > 0 } timing)
+        if (_rounds % TimingRound != 0 || _problems.ContainsKey(latency.Name))
+            return _timingLost.GetValueOrDefault(latency.Name);
+        // One that is not understood may have lost any.
+        var lost = ((string[])[latency.In, latency.Out]).Sum(probe => HistogramText.Parse(files.Read($"{TraceCommands.EventFolder(name, probe)}/hist"), latency.By, null)?.Dropped ?? 1);
+        if (lost > 0)
         {
-            _timingLost[latency.Name] = _timingLost.GetValueOrDefault(latency.Name) + timing.Dropped;
-            if (!BeginTimingAnew(latency))
-                _problems[latency.Name] = NullReasons.TracingUnavailable;
+            _timingLost[latency.Name] = _timingLost.GetValueOrDefault(latency.Name) + lost;
+            IsFull |= !BeginTimingAnew(latency);
         }
         return _timingLost.GetValueOrDefault(latency.Name);
     }

@@ -14,11 +14,12 @@ public sealed class TraceKeeperTests : IDisposable
     private readonly FakeTracefs _tracefs = new();
     private readonly Pipe _input = new(), _output = new();
     private readonly StringWriter _errors = new();
+    private volatile bool _isMounted;
 
     public void Dispose() => _state.Dispose();
 
     private Task<int> Start(ITraceFiles? files, Stream? output = null, CancellationToken ct = default) =>
-        Task.Run(() => TraceKeeper.RunAsync(_state.FullPath, files, _input.Reader.AsStream(), output ?? _output.Writer.AsStream(), _errors, TimeProvider.System, ct), TestContext.Current.CancellationToken);
+        Task.Run(() => TraceKeeper.RunAsync(_state.FullPath, files, () => _isMounted, _input.Reader.AsStream(), output ?? _output.Writer.AsStream(), _errors, TimeProvider.System, ct), TestContext.Current.CancellationToken);
 
     private async Task SayAsync(string text) => await _input.Writer.WriteAsync(Encoding.UTF8.GetBytes(text + "\n"), TestContext.Current.CancellationToken);
 
@@ -112,7 +113,8 @@ public sealed class TraceKeeperTests : IDisposable
         await SayAsync(Plan);
         // Again and again: a silent one would be taken for one that hangs.
         Assert.All(await HearAsync(2), told => Assert.Equal(5, told.Tables.Count(t => t.Problem == NullReasons.TracingUnavailable)));
-        await _input.Writer.CompleteAsync();
+        // Once somebody has mounted it, another keeper is to find it.
+        _isMounted = true;
         await keeper;
     }
 

@@ -146,14 +146,34 @@ public sealed class TraceSessionTests
         Assert.Contains(7L, Enumerable.Range(0, 10).Select(_ => Lost()).ToList());
     }
 
+    [Theory]
+    [InlineData("# event histogram\n#\n# trigger info: hist:keys=dev,grp:vals=hitcount:sort=hitcount:size=2048 [active]\n#\n\n\nTotals:\n    Hits: 1\n    Entries: 0\n    Dropped: 3\n", 3)]
+    [InlineData("nonsense", 1)]
+    public void Read_WhenEndsWereLostOrMayBe_TellsItWithTheTimes(string ends, long lost)
+    {
+        var session = Begin();
+        _tracefs.SetHistogram("page_answered", () => FakeTracefs.Histogram("name,code", 0) + "\n\n" + ends);
+        Assert.Equal(lost, session.Read(0).Tables.Single(t => t.Name == "page_times").Lost);
+    }
+
+    [Theory]
+    [InlineData("hist:keys=dev,grp:vals=hitcount:began_page_times=common_timestamp.usecs:sort=hitcount:size=8192:clock=global if flags & 2 [active]", true)]
+    [InlineData("hist:keys=name:vals=hitcount:sort=hitcount:size=2048 if flags & 2 [active]", false)]
+    [InlineData("hist:keys=dev,grp:vals=hitcount:label_page_times=name,took_page_times=common_timestamp.usecs-$began_page_times:sort=hitcount:size=8192 [active]", false)]
+    [InlineData("# Available triggers:", false)]
+    [InlineData("", false)]
+    public void IsSame_OfATriggerWithTheKernelsDefaults_KnowsIt(string shown, bool same) =>
+        Assert.Equal(same, TraceCommands.IsSame(shown, "hist:keys=dev,grp:began_page_times=common_timestamp.usecs:size=8192 if flags & 2"));
+
     [Fact]
-    public void Read_WhenTheKernelLetsTheTableNotBeginAnew_TheTimesAreNone()
+    public void Read_WhenTheKernelLetsTheTableNotBeginAnew_AnotherKeeperIsToBegin_AndNothingElseIsLost()
     {
         var session = Begin();
         _tracefs.SetHistogram("page_raised", () => FakeTracefs.Histogram("name", 0) + "\n\n" + FakeTracefs.Histogram("dev,grp", 5));
         _tracefs.HasHistograms = false;
-        session.Read(0);
-        Assert.Equal((NullReasons.TracingUnavailable, null), Problems(session) is var problems ? (problems["page_times"], problems["page_faults"]) : default);
+        Assert.All(session.Read(0).Tables, table => Assert.Null(table.Problem));
+        Assert.True(session.IsFull);
+        Assert.Contains("page_times", Assert.Single(session.Said), StringComparison.Ordinal);
     }
 
     [Fact]
