@@ -41,7 +41,7 @@ public sealed class GuestTests(ServiceFixture service) : IClassFixture<ServiceFi
         var (node, client, id) = await RunningAsync("whole");
         await using var held = node;
         var guest = new StandInGuest(node, StandInGuest.Echo);
-        using var response = await client.SendAsync(Exec(id, new { command = (string[])["cat", "--password=hidden"], environment = new { SECRET = "hidden" }, directory = "/tmp", user = 7, timeoutSeconds = 9, stdin = Base64("hello") }));
+        using var response = await client.SendAsync(Exec(id, new { command = (string[])["cat", "--password=hidden"], environment = new Dictionary<string, string> { ["SECRET"] = "hidden" }, directory = "/tmp", user = 7, timeoutSeconds = 9, stdin = Base64("hello") }));
         var answer = (await response.Content.ReadFromJsonAsync<ExecAnswer>())!;
         Assert.Equal(("hello", "ended", false, new ExecEnd("Done", 3, null)), (Encoding.UTF8.GetString(answer.Stdout), Encoding.UTF8.GetString(answer.Stderr), answer.Truncated, answer.End));
         var asked = (ExecRequest)((SessionOpen)guest.Asked.First().Step).Request;
