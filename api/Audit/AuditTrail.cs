@@ -23,6 +23,22 @@ public sealed class AuditTrail(IHttpContextAccessor accessor, TimeProvider time)
     public override InterceptionResult<int> SavingChanges(DbContextEventData eventData, InterceptionResult<int> result) =>
         eventData.Context is SandboxDb db && Changed(db).Any() ? throw new InvalidOperationException("Changes are saved asynchronously, or the audit log would miss them.") : result;
 
+    /// <summary>Of what changes nothing that is stored here: a use of a guest.</summary>
+    public async Task TellUseAsync(SandboxDb db, HttpContext http, string subjectType, string subjectId, string subjectName, object shown)
+    {
+        if (await ActorAsync(db, http, http.RequestAborted) is not { } actor) throw new InvalidOperationException("A use of a guest is some user's.");
+        var entry = Entry(new(subjectType, subjectId, subjectName, null), null, AuditViews.Json(shown), http, actor, time.GetUtcNow());
+        http.Items[typeof(AuditTrail)] = entry;
+        try
+        {
+            await db.SaveChangesAsync(http.RequestAborted);
+        }
+        finally
+        {
+            http.Items.Remove(typeof(AuditTrail));
+        }
+    }
+
     private sealed record Actor(Guid Project, string Id, string Name);
 
     /// <summary>Null: not a user.</summary>
@@ -40,6 +56,7 @@ public sealed class AuditTrail(IHttpContextAccessor accessor, TimeProvider time)
     {
         // Left over from an attempt that the database refused.
         foreach (var stale in db.ChangeTracker.Entries<AuditEntry>().Where(e => e.State == EntityState.Added).ToList()) stale.State = EntityState.Detached;
+        if (http.Items.TryGetValue(typeof(AuditTrail), out var used)) db.AuditEntries.Add((AuditEntry)used!);
         foreach (var row in Changed(db).ToList()) db.AuditEntries.Add(Entry(row, http, actor, time.GetUtcNow()));
     }
 
@@ -50,8 +67,11 @@ public sealed class AuditTrail(IHttpContextAccessor accessor, TimeProvider time)
     {
         var before = row.State == EntityState.Added ? null : AuditViews.Describe(row.OriginalValues.ToObject());
         var after = row.State == EntityState.Deleted ? null : AuditViews.Describe(row.Entity);
-        var subject = (after ?? before)!;
-        return new AuditEntry
+        return Entry((after ?? before)!, AuditViews.Json(before?.Shown), AuditViews.Json(after?.Shown), http, actor, now);
+    }
+
+    private static AuditEntry Entry(AuditViews.Subject subject, string? before, string? after, HttpContext http, Actor actor, DateTimeOffset now) =>
+        new()
         {
             At = now,
             ProjectId = actor.Project,
@@ -62,10 +82,9 @@ public sealed class AuditTrail(IHttpContextAccessor accessor, TimeProvider time)
             SubjectType = subject.Type,
             SubjectId = subject.Id,
             SubjectName = subject.Name,
-            Before = AuditViews.Json(before?.Shown),
-            After = AuditViews.Json(after?.Shown),
+            Before = before,
+            After = after,
         };
-    }
 
     /// <summary>As the documentation names it: without constraints, without a slash at its end.</summary>
     public static string Route(HttpContext http) =>

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using Api.Devices;
 using Api.Events;
+using Api.Guests;
 using Api.Http;
 using Api.Images;
 using Api.Nodes;
@@ -18,7 +19,7 @@ public static class AuditViews
     public sealed record Subject(string Type, string? Id, string? Name, object? Shown);
 
     /// <summary>Consequences and bookkeeping: their causes are told.</summary>
-    public static readonly IReadOnlySet<Type> NotTold = new HashSet<Type> { typeof(AuditEntry), typeof(IdempotencyKey), typeof(Event), typeof(DataProtectionKey), typeof(NodeInventoryRow), typeof(NodeImage), typeof(EventCounter), typeof(WebhookDelivery) };
+    public static readonly IReadOnlySet<Type> NotTold = new HashSet<Type> { typeof(AuditEntry), typeof(IdempotencyKey), typeof(Event), typeof(DataProtectionKey), typeof(NodeInventoryRow), typeof(NodeImage), typeof(EventCounter), typeof(WebhookDelivery), typeof(SandboxActivity) };
 
     private static readonly Dictionary<Type, Func<object, Subject>> Views = new()
     {

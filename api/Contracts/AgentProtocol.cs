@@ -10,7 +10,8 @@ namespace Contracts;
 public static class AgentProtocol
 {
     public const string PortName = "org.sandbox.agent.0";
-    public const int Version = 1;
+    /// <summary>2: sessions (<see cref="GuestSessions"/>).</summary>
+    public const int Version = 2;
     /// <summary>The largest user data and keys that the API takes, with every byte escaped as six.</summary>
     public const int MaxLineBytes = 256 * 1024;
 }
@@ -21,6 +22,7 @@ public static class AgentProtocol
 [JsonDerivedType(typeof(AgentConfigure), "configure")]
 [JsonDerivedType(typeof(AgentBlockRead), "blockRead")]
 [JsonDerivedType(typeof(AgentPowerOff), "powerOff")]
+[JsonDerivedType(typeof(AgentToSession), "toSession")]
 public abstract record AgentCommand;
 
 /// <summary>Said first on each connection.</summary>
@@ -43,10 +45,11 @@ public sealed record AgentPowerOff : AgentCommand;
 [JsonDerivedType(typeof(AgentProbe), "probe")]
 [JsonDerivedType(typeof(AgentConfigured), "configured")]
 [JsonDerivedType(typeof(AgentBlockReadDone), "blockReadDone")]
+[JsonDerivedType(typeof(AgentOfSession), "ofSession")]
 public abstract record AgentMessage;
 
-/// <summary>User space is up. <c>BootId</c> is the guest's /proc/sys/kernel/random/boot_id.</summary>
-public sealed record AgentReady(int Protocol, string AgentVersion, string Kernel, string BootId, long UptimeMilliseconds, int Cpus, long? MemoryKib) : AgentMessage;
+/// <summary>User space is up. <c>BootId</c> is the guest's /proc/sys/kernel/random/boot_id. <c>Instance</c>: made at the agent's start, since protocol 2; another one has none of the sessions of the one before.</summary>
+public sealed record AgentReady(int Protocol, string AgentVersion, string Kernel, string BootId, long UptimeMilliseconds, int Cpus, long? MemoryKib, Guid? Instance = null) : AgentMessage;
 
 /// <summary>Once a second, below 2 KiB. Counters of /proc/vmstat since boot: <c>Pgfault</c> counts minor and major faults together. The parts are null from an agent
 /// that does not know them, or not yet; what an agent knows that its worker does not is passed over. Nothing of it is true only because it is told.</summary>

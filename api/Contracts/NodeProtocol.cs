@@ -3,7 +3,7 @@ using System.Text.Json.Serialization;
 namespace Contracts;
 
 // The worker dials out to NodeProtocol.HubPath with its node token, tells its Inventory once, and calls Sync: everything observed goes up, everything desired comes down.
-// The API only ever says PlanChanged (and passes console keystrokes). Losing any message costs one period, never correctness.
+// The API only ever says PlanChanged (and passes console keystrokes, and steps of sessions in a guest). Losing any message costs one period, never correctness.
 
 /// <summary>Names and version of the protocol between workers and API.</summary>
 public static class NodeProtocol
@@ -17,9 +17,13 @@ public static class NodeProtocol
     /// A batch that was told and not answered may be told again: what was taken in before is known by its time.</summary>
     public const string Faults = "Faults";
     public const string ConsoleOutput = "ConsoleOutput";
+    /// <summary>A <see cref="NodeOfSession"/>, in the order in which the guest's agent said it.</summary>
+    public const string OfSession = "OfSession";
     // API to worker.
     public const string PlanChanged = "PlanChanged";
     public const string ConsoleInput = "ConsoleInput";
+    /// <summary>A <see cref="NodeToSession"/>. A worker that does not know it answers nothing.</summary>
+    public const string ToSession = "ToSession";
 }
 
 /// <summary>All that a node sees at one moment. Sandboxes and devices are one consistent snapshot. <c>Installation</c>: made once for a worker's state directory;
@@ -102,4 +106,6 @@ public sealed record FaultSample(Guid SandboxId, int Incarnation, DateTimeOffset
 [JsonSerializable(typeof(bool))]
 [JsonSerializable(typeof(ConsoleChunk))]
 [JsonSerializable(typeof(ConsoleKeys))]
+[JsonSerializable(typeof(NodeToSession))]
+[JsonSerializable(typeof(NodeOfSession))]
 public sealed partial class NodeJson : JsonSerializerContext;

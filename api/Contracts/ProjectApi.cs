@@ -2,7 +2,7 @@ using System.Text.Json.Serialization;
 
 namespace Contracts;
 
-/// <summary>What a key may do in its project, each with all of those before it. <c>Viewer</c>: read. <c>Operator</c>: create, change and delete sandboxes and type into their consoles.
+/// <summary>What a key may do in its project, each with all of those before it. <c>Viewer</c>: read. <c>Operator</c>: create, change and delete sandboxes type into their consoles, and run commands and move files in their guests.
 /// <c>Admin</c>: the project's keys and its audit log. Of the project that operates the service: <c>Viewer</c> also nodes and devices, <c>Admin</c> also changes of those, and other projects.</summary>
 [JsonConverter(typeof(NamedEnum<Role>))]
 public enum Role { Viewer, Operator, Admin }

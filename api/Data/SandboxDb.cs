@@ -2,6 +2,7 @@ using System.Text.Json;
 using Api.Audit;
 using Api.Devices;
 using Api.Events;
+using Api.Guests;
 using Api.Http;
 using Api.Images;
 using Api.Nodes;
@@ -39,6 +40,7 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
     public DbSet<EventCounter> EventCounters => Set<EventCounter>();
     public DbSet<WebhookEndpoint> WebhookEndpoints => Set<WebhookEndpoint>();
     public DbSet<WebhookDelivery> WebhookDeliveries => Set<WebhookDelivery>();
+    public DbSet<SandboxActivity> SandboxActivities => Set<SandboxActivity>();
     public DbSet<DataProtectionKey> DataProtectionKeys => Set<DataProtectionKey>();
 
     private readonly List<Func<Task>> afterCommit = [];
@@ -239,6 +241,11 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
         {
             e.HasKey(x => new { x.ProjectId, x.Actor, x.KeySha256 });
             e.HasIndex(x => x.CreatedAt);
+        });
+        modelBuilder.Entity<SandboxActivity>(e =>
+        {
+            e.HasKey(x => x.SandboxId);
+            e.HasOne<Sandbox>().WithOne().HasForeignKey<SandboxActivity>(x => x.SandboxId).OnDelete(DeleteBehavior.Cascade);
         });
     }
 

@@ -21,6 +21,9 @@ public sealed class IdempotencyKey
     public DateTimeOffset CreatedAt { get; init; }
 }
 
+/// <summary>A POST that takes no Idempotency-Key: what it does lies outside of the database, and its answer has no bounds.</summary>
+public sealed record NotReplayed;
+
 /// <summary>A POST with an Idempotency-Key is done once.
 /// Guarantees: what it changes and its stored answer are one transaction, so a crash leaves both or neither; the same request again gets the stored answer, another with the same key 422,
 /// one that comes while the first is at work 409. Only what was done is stored: a request that was refused has changed nothing, and is tried anew.
@@ -36,6 +39,11 @@ public static class Idempotency
         if (!http.Request.Headers.TryGetValue(Header, out var given) || !HttpMethods.IsPost(http.Request.Method) || http.User.Role() is null || !http.Request.Path.StartsWithSegments("/v1") || http.Request.Path.StartsWithSegments("/v1/session"))
         {
             await next(http);
+            return;
+        }
+        if (http.GetEndpoint()?.Metadata.GetMetadata<NotReplayed>() is not null)
+        {
+            await ApiProblem.Of(400, "idempotency_key_invalid", $"What is done in a guest is not stored to be answered again: send it without {Header}.").ExecuteAsync(http);
             return;
         }
         if (given is not [{ Length: > 0 and <= MaxLength } key] || key.Any(c => c is < '!' or > '~'))

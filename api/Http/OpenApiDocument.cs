@@ -21,6 +21,7 @@ public static class OpenApiDocument
         ["Keys"] = "A project's API keys.",
         ["Audit"] = "What was changed, by whom.",
         ["Sandboxes"] = "Guests and their devices.",
+        ["Guests"] = "Commands, files and a tunnel inside a running guest.",
         ["Placement"] = "Where a sandbox could be, and why not elsewhere.",
         ["Faults"] = "Faults of sandboxes over time.",
         ["Events"] = "What happened.",
@@ -109,12 +110,13 @@ public static class OpenApiDocument
         operation.Description = string.Join("\n\n", new[] { operation.Description ?? operation.Summary, access is null ? null : $"Takes {access}." }.OfType<string>());
         operation.Security = access is not null ? [Needs(Bearer, context), Needs(CookieScheme, context)]
             : metadata.OfType<IAllowAnonymous>().Any() ? [] : [Needs(JoinToken, context)];
-        if (method == "POST" && access is not null)
+        var replayed = method == "POST" && access is not null && !metadata.OfType<NotReplayed>().Any();
+        if (replayed)
             Header(operation, Idempotency.Header, false, $"1 to {Idempotency.MaxLength} visible ASCII characters: the same request again with it is done once, for 24 hours.");
         if (operation.Responses?.ContainsKey("412") is true)
             Header(operation, "If-Match", operation.Responses.ContainsKey("428"), "The ETag that was read, or *.");
         foreach (var (status, response) in operation.Responses ?? [])
-            if (int.TryParse(status, out var number) && number >= 400 && response is OpenApiResponse refusal) Tell(refusal, number, tag, access is not null, method == "POST" && access is not null);
+            if (int.TryParse(status, out var number) && number >= 400 && response is OpenApiResponse refusal) Tell(refusal, number, tag, access is not null, replayed);
     }
 
     private static void Tell(OpenApiResponse response, int status, string tag, bool signedIn, bool post)

@@ -28,6 +28,10 @@ public static class OpenApiExamples
         new WebhookPatch(null, null, null, null, true),
         new WebhookRotate(86_400, null),
         new WebhookRedeliver(At),
+        new ExecCreate(["uname", "-a"], new Dictionary<string, string> { ["LANG"] = "C" }, "/root", 0, 60, null),
+        new ExecAnswer(Id, "Linux\n"u8.ToArray(), [], false, new("Done", 0, null)),
+        new ExecSignal("TERM"),
+        new GuestFileView("/root/train.py", 5, "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"),
         new DeviceQuarantine("Its fan is loud."),
         new JoinTokenCreate("host-7", 3600, null),
         new NodeJoin(Id),
@@ -40,7 +44,7 @@ public static class OpenApiExamples
     [
         typeof(SandboxCreate), typeof(SandboxPatch), typeof(AcceleratorRequest), typeof(PlacementRequest), typeof(LeaseRequest), typeof(ProjectCreate), typeof(ProjectPatch), typeof(QuotasPatch),
         typeof(KeyCreate), typeof(KeyRotate), typeof(SessionCreate), typeof(DeviceQuarantine), typeof(JoinTokenCreate), typeof(NodeJoin),
-        typeof(WebhookCreate), typeof(WebhookPatch), typeof(WebhookRotate), typeof(WebhookRedeliver),
+        typeof(WebhookCreate), typeof(WebhookPatch), typeof(WebhookRotate), typeof(WebhookRedeliver), typeof(ExecCreate), typeof(ExecSignal),
     ];
 
     /// <summary>Of a body that is sent, what is missing is null, and null is the default.</summary>

@@ -1,6 +1,7 @@
 using System.Security.Claims;
 using Api.Dashboard;
 using Api.Faults;
+using Api.Guests;
 using Api.Http;
 using Contracts;
 using Microsoft.AspNetCore.Authorization;
@@ -13,7 +14,7 @@ namespace Api.Nodes;
 /// can be replaced by another machine, and the old one's connection may be open still. Until then nothing it sends is stored or shown (what it tells of its hardware waits)
 /// and it is sent nothing, so a second machine with the node's token reads no keystrokes.</summary>
 [Authorize(Schemes.Node)]
-public sealed class NodeHub(NodeSync sync, NodeInventories inventories, FaultIntake faults, TimeProvider time, ConsoleRelay consoles, RefusedMachines refused, ILogger<NodeHub> log) : Hub
+public sealed class NodeHub(NodeSync sync, NodeInventories inventories, FaultIntake faults, TimeProvider time, ConsoleRelay consoles, GuestRelay guests, RefusedMachines refused, ILogger<NodeHub> log) : Hub
 {
     private const string Own = "own", Waiting = "inventory", Answered = "answered";
 
@@ -58,6 +59,19 @@ public sealed class NodeHub(NodeSync sync, NodeInventories inventories, FaultInt
         else log.LogWarning("Node {NodeId} sent console output of sandbox {SandboxId}, which is not its own", NodeId, chunk.SandboxId);
     }
 
+    public async Task OfSession(NodeOfSession told)
+    {
+        if (!await IsStillOwnAsync()) return;
+        if (told?.Step is null) log.LogWarning("Node {NodeId} sent a step of no session", NodeId);
+        else if (!guests.Told(NodeId, told)) log.LogWarning("Node {NodeId} told of session {Session}, which is not its own", NodeId, told.Session);
+    }
+
+    public override Task OnDisconnectedAsync(Exception? exception)
+    {
+        guests.Disconnected(NodeId, Context.ConnectionId);
+        return base.OnDisconnectedAsync(exception);
+    }
+
     private async Task<bool> IsStillOwnAsync()
     {
         if (!IsOwn && Context.Items.ContainsKey(Own)) await DisownAsync();
@@ -67,6 +81,7 @@ public sealed class NodeHub(NodeSync sync, NodeInventories inventories, FaultInt
     private async Task DisownAsync()
     {
         Context.Items.Remove(Own);
+        guests.Disconnected(NodeId, Context.ConnectionId);
         Context.Items.Remove(Answered);
         await Groups.RemoveFromGroupAsync(Context.ConnectionId, NodePlans.Group(NodeId));
     }
@@ -74,7 +89,11 @@ public sealed class NodeHub(NodeSync sync, NodeInventories inventories, FaultInt
     // A nudge that is lost between the report and the group costs one period.
     private async Task BecomeOwnAsync()
     {
-        if (!IsOwn) await Groups.AddToGroupAsync(Context.ConnectionId, NodePlans.Group(NodeId));
+        if (!IsOwn)
+        {
+            await Groups.AddToGroupAsync(Context.ConnectionId, NodePlans.Group(NodeId));
+            guests.Connected(NodeId, Context.ConnectionId);
+        }
         Context.Items[Own] = time.GetTimestamp();
         if (Context.Items.Remove(Waiting, out var told)) await inventories.StoreAsync(NodeId, (NodeInventory)told!, Context.ConnectionAborted);
     }

@@ -277,6 +277,22 @@ namespace Migrations.Migrations
                     b.ToTable("event_counters", (string)null);
                 });
 
+            modelBuilder.Entity("Api.Guests.SandboxActivity", b =>
+                {
+                    b.Property<Guid>("SandboxId")
+                        .HasColumnType("uuid")
+                        .HasColumnName("sandbox_id");
+
+                    b.Property<DateTimeOffset>("LastAt")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("last_at");
+
+                    b.HasKey("SandboxId")
+                        .HasName("pk_sandbox_activities");
+
+                    b.ToTable("sandbox_activities", (string)null);
+                });
+
             modelBuilder.Entity("Api.Http.IdempotencyKey", b =>
                 {
                     b.Property<Guid>("ProjectId")
@@ -1122,6 +1138,16 @@ namespace Migrations.Migrations
                         .HasForeignKey("SandboxId")
                         .OnDelete(DeleteBehavior.Restrict)
                         .HasConstraintName("fk_devices_sandboxes_sandbox_id");
+                });
+
+            modelBuilder.Entity("Api.Guests.SandboxActivity", b =>
+                {
+                    b.HasOne("Api.Sandboxes.Sandbox", null)
+                        .WithOne()
+                        .HasForeignKey("Api.Guests.SandboxActivity", "SandboxId")
+                        .OnDelete(DeleteBehavior.Cascade)
+                        .IsRequired()
+                        .HasConstraintName("fk_sandbox_activities_sandboxes_sandbox_id");
                 });
 
             modelBuilder.Entity("Api.Images.NodeImage", b =>

@@ -16,6 +16,7 @@ internal sealed record ToldStats(AgentStats Stats, TimeSpan Age);
 // that was started again in the guest waits to be greeted, on a connection that the worker saw no end of.
 // The guest is not trusted: lines and rates are bounded; a line that is none of the protocol is counted and passed over (the first line after
 // a reconnection may be the end of one); a guest that floods, sends an endless line or more than anyone takes is cut off for five seconds.
+// Lines of sessions that are within their credit are no flood, but they too are read no faster than AgentRateLimit says.
 // Statistics are not queued: only the latest is kept. Every other message is queued or, when nobody takes them, the connection is closed and logged.
 public sealed class AgentChannel : IAsyncDisposable
 {
@@ -34,6 +35,7 @@ public sealed class AgentChannel : IAsyncDisposable
     private volatile WholeWrites? _writes;
     private volatile StampedStats? _latest;
     private volatile bool _heard;
+    private volatile TaskCompletionSource _cut = new();
     private int _disposed;
 
     private sealed record StampedStats(AgentStats Stats, long At);
@@ -42,11 +44,14 @@ public sealed class AgentChannel : IAsyncDisposable
     {
         (_socketPath, _time, _log) = (socketPath, time, log);
         _nonsense = new RareWarning(time, log, socketPath);
+        Sessions = new AgentSessions(() => _cut.TrySetResult());
         _running = Task.Run(RunAsync);
     }
 
     public ChannelReader<AgentMessage> Messages => _messages.Reader;
     internal ToldStats? Latest => _latest is { } latest ? new ToldStats(latest.Stats, _time.GetElapsedTime(latest.At)) : null;
+    /// <summary>What is done in the guest by request.</summary>
+    public AgentSessions Sessions { get; }
     /// <summary>Lines that were none of the protocol.</summary>
     public long NonsenseLines => _nonsense.Count;
 
@@ -99,16 +104,27 @@ public sealed class AgentChannel : IAsyncDisposable
             var writes = new WholeWrites(stream);
             using var connected = CancellationTokenSource.CreateLinkedTokenSource(ct);
             var greeting = GreetAsync(writes, connected.Token);
+            var passing = PassOnAsync(writes, connected.Token);
             _writes = writes;
+            var cut = _cut = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
             string? problem;
             try
             {
-                problem = await ReadAsync(stream, ct);
+                var reading = ReadAsync(stream, connected.Token);
+                if (await Task.WhenAny(reading, cut.Task) == cut.Task)
+                {
+                    await connected.CancelAsync();
+                    await reading.ContinueWith(_ => { }, CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
+                    problem = "nothing, and takes nothing";
+                }
+                else
+                    problem = await reading;
             }
             finally
             {
                 await connected.CancelAsync();
                 await greeting;
+                await passing;
             }
             if (problem is null)
                 return true;
@@ -122,6 +138,21 @@ public sealed class AgentChannel : IAsyncDisposable
         finally
         {
             _writes = null;
+            Sessions.Lost();
+        }
+    }
+
+    /// <summary>Steps of sessions, one after the other: a guest that reads nothing keeps only its own waiting.</summary>
+    private async Task PassOnAsync(WholeWrites writes, CancellationToken ct)
+    {
+        try
+        {
+            await foreach (var command in Sessions.Commands.ReadAllAsync(ct))
+                await SendAsync(writes, command, ct);
+        }
+        catch (Exception problem) when (problem is IOException or OperationCanceledException)
+        {
+            // The connection has ended, and with it every session.
         }
     }
 
@@ -153,10 +184,15 @@ public sealed class AgentChannel : IAsyncDisposable
         {
             await foreach (var line in Lines.ReadAsync(reader, AgentProtocol.MaxLineBytes, ct))
             {
-                var verdict = limit.Add(_time.GetElapsedTime(start));
+                var message = Parse(line.Span);
+                var isOfSession = message is AgentOfSession;
+                var isWithinCredit = message is AgentOfSession said && Sessions.Take(said);
+                var verdict = limit.Add(_time.GetElapsedTime(start), isWithinCredit);
                 if (verdict == AgentVerdict.CutOff)
                     return $"more than {AgentRateLimit.MaxPerSecond} messages a second for {AgentRateLimit.MaxBusySeconds} seconds";
-                if (!Take(line.Span))
+                if (message is null || isOfSession && !isWithinCredit)
+                    _nonsense.Add("the guest's agent sent a line that is none of its protocol");
+                else if (!isOfSession && !Take(message))
                     return $"{MaxQueued} messages that nobody takes";
                 if (verdict == AgentVerdict.TakeThenPause)
                     await Task.Delay(AgentRateLimit.UntilNextSecond(_time.GetElapsedTime(start)), _time, ct);
@@ -173,8 +209,7 @@ public sealed class AgentChannel : IAsyncDisposable
         }
     }
 
-    /// <summary>False when the queue is full.</summary>
-    private bool Take(ReadOnlySpan<byte> line)
+    private AgentMessage? Parse(ReadOnlySpan<byte> line)
     {
         AgentMessage? message;
         try
@@ -186,12 +221,17 @@ public sealed class AgentChannel : IAsyncDisposable
             message = null;
         }
         _heard |= message is not null;
-        if (message is null)
-            _nonsense.Add("the guest's agent sent a line that is none of its protocol");
-        else if (message is AgentStats stats)
-            _latest = new StampedStats(stats, _time.GetTimestamp());
-        else
+        return message;
+    }
+
+    /// <summary>False when the queue is full.</summary>
+    private bool Take(AgentMessage message)
+    {
+        if (message is AgentReady ready)
+            Sessions.Greeted(ready);
+        if (message is not AgentStats stats)
             return _messages.Writer.TryWrite(message);
+        _latest = new StampedStats(stats, _time.GetTimestamp());
         return true;
     }
 }

@@ -3,6 +3,7 @@ using System.Runtime.Versioning;
 using System.Text.Json;
 using Contracts;
 using GuestAgent.Probe;
+using GuestAgent.Sessions;
 using GuestAgent.Tracing;
 
 namespace GuestAgent;
@@ -13,9 +14,13 @@ namespace GuestAgent;
 // Assumes: one worker at a time on the port.
 // On a crash: init starts it again; results are found again by probing anew, except for what ran already (see Configuration).
 [SupportedOSPlatform("linux")]
-internal sealed class Agent(AgentPort port, int wakeDescriptor)
+internal sealed class Agent
 {
     private static readonly string Version = typeof(Agent).Assembly.GetName().Version?.ToString(3) ?? "0.0.0";
+    private readonly AgentPort _port;
+    private readonly int _wakeDescriptor;
+    private readonly Guid _instance = Guid.NewGuid();
+    private readonly OpenSessions _sessions;
     private readonly object _gate = new();
     private readonly Queue<AgentMessage> _finished = new();
     private readonly Workload _workload = new(Configuration.Folder);
@@ -29,6 +34,12 @@ internal sealed class Agent(AgentPort port, int wakeDescriptor)
     private bool _readingBlocks;
     private bool _configuring;
 
+    public Agent(AgentPort port, int wakeDescriptor)
+    {
+        (_port, _wakeDescriptor) = (port, wakeDescriptor);
+        _sessions = new(_workload, Finish);
+    }
+
     public void Run()
     {
         var lastStats = Stopwatch.GetTimestamp();
@@ -37,19 +48,23 @@ internal sealed class Agent(AgentPort port, int wakeDescriptor)
         {
             var sinceStats = Stopwatch.GetElapsedTime(lastStats);
             var untilStats = TimeSpan.FromSeconds(1) - sinceStats;
-            var lines = port.Wait(wakeDescriptor, Math.Max(0, (int)Math.Ceiling(untilStats.TotalMilliseconds)));
-            if (port.EndedConnections != endedConnections)
+            var lines = _port.Wait(_wakeDescriptor, Math.Max(0, (int)Math.Ceiling(untilStats.TotalMilliseconds)));
+            if (_port.EndedConnections != endedConnections)
+            {
+                // Whoever asked for them is gone; a new worker knows none of them.
                 _greeted = false;
-            endedConnections = port.EndedConnections;
+                _sessions.CloseAll();
+            }
+            endedConnections = _port.EndedConnections;
             foreach (var line in lines)
                 Handle(line);
-            port.Flush();
+            _port.Flush();
             SendFinished();
             if (Stopwatch.GetElapsedTime(lastStats) < TimeSpan.FromSeconds(1))
                 continue;
             lastStats = Stopwatch.GetTimestamp();
             if (_greeted)
-                Send(Stats(), mayDrop: true);
+                Send(Stats(), Loss.WhenLate);
         }
     }
 
@@ -75,6 +90,9 @@ internal sealed class Agent(AgentPort port, int wakeDescriptor)
                 break;
             case AgentBlockRead read:
                 ReadBlocks(read);
+                break;
+            case AgentToSession told:
+                _sessions.Take(told);
                 break;
             case AgentPowerOff:
                 PowerButton.PowerOff();
@@ -120,17 +138,22 @@ internal sealed class Agent(AgentPort port, int wakeDescriptor)
 
     private void InBackground(Func<AgentMessage> work) => new Thread(() =>
     {
-        var result = work();
-        lock (_gate)
-            _finished.Enqueue(result);
-        Wake();
+        Finish(work());
     })
     { IsBackground = true }.Start();
+
+    /// <summary>From any thread: the loop tells it.</summary>
+    private void Finish(AgentMessage message)
+    {
+        lock (_gate)
+            _finished.Enqueue(message);
+        Wake();
+    }
 
     private unsafe void Wake()
     {
         ulong one = 1;
-        LibC.Write(wakeDescriptor, &one, sizeof(ulong));
+        LibC.Write(_wakeDescriptor, &one, sizeof(ulong));
     }
 
     private void SendFinished()
@@ -149,23 +172,25 @@ internal sealed class Agent(AgentPort port, int wakeDescriptor)
                 _configured = configured;
             else if (message is AgentBlockReadDone)
                 _readingBlocks = false;
+            else if (message is AgentOfSession { Step: SessionEnded } ended)
+                _sessions.Forget(ended.Session);
             if (_greeted)
-                Send(message);
+                Send(message, message is AgentOfSession ? Loss.Never : Loss.WhenFull);
         }
     }
 
-    private void Send(AgentMessage message, bool mayDrop = false)
+    private void Send(AgentMessage message, Loss loss = Loss.WhenFull)
     {
         var json = JsonSerializer.SerializeToUtf8Bytes(message, AgentJson.Default.AgentMessage);
         var line = new byte[json.Length + 1];
         json.CopyTo(line, 0);
         line[^1] = (byte)'\n';
-        port.Send(line, mayDrop);
+        _port.Send(line, loss);
     }
 
-    private static AgentReady Ready() => new(
+    private AgentReady Ready() => new(
         AgentProtocol.Version, Version, ProcText.Read("/proc/sys/kernel/osrelease").Trim(), ProcText.Read("/proc/sys/kernel/random/boot_id").Trim(),
-        UptimeMilliseconds(), Environment.ProcessorCount, ProcText.MemTotalKib(ProcText.Read("/proc/meminfo")));
+        UptimeMilliseconds(), Environment.ProcessorCount, ProcText.MemTotalKib(ProcText.Read("/proc/meminfo")), _instance);
 
     private AgentStats Stats()
     {

@@ -3,6 +3,9 @@ using Contracts;
 
 namespace GuestAgent;
 
+/// <summary>When a line may be dropped: a statistic while the one before has not left, another when the queue is full, a session's never, because its credit bounds it.</summary>
+internal enum Loss { WhenLate, WhenFull, Never }
+
 // The agent's end of the virtio-serial port.
 // Guarantees: never blocks on a host that does not read; queued output is bounded, statistics go first when it is full;
 //   half lines of an ended connection are forgotten in both directions.
@@ -13,8 +16,10 @@ internal sealed unsafe class AgentPort : IDisposable
     private const int MaxQueuedBytes = 2 * AgentProtocol.MaxLineBytes;
     private readonly int _descriptor;
     private readonly LineSplitter _lines = new(AgentProtocol.MaxLineBytes);
-    private readonly Queue<byte[]> _output = new();
+    private readonly Queue<(byte[] Line, Loss Loss)> _output = new();
+    /// <summary>Without those of sessions.</summary>
     private int _queuedBytes;
+    private bool _statisticWaits;
     private int _writtenOfFirst;
     private bool _hostConnected;
 
@@ -70,20 +75,22 @@ internal sealed unsafe class AgentPort : IDisposable
         return (items[1].Seen & LibC.PollIn) != 0 ? ReadLines() : [];
     }
 
-    /// <summary>Queues a line. A statistic is dropped when the queue is full: the next one supersedes it.</summary>
-    public void Send(byte[] line, bool mayDrop)
+    /// <summary>Queues a line.</summary>
+    public void Send(byte[] line, Loss loss)
     {
-        if (mayDrop ? HasOutput : _queuedBytes + line.Length > MaxQueuedBytes)
+        if (loss == Loss.WhenLate ? _statisticWaits : loss == Loss.WhenFull && _queuedBytes + line.Length > MaxQueuedBytes)
             return;
-        _output.Enqueue(line);
-        _queuedBytes += line.Length;
+        _output.Enqueue((line, loss));
+        _statisticWaits |= loss == Loss.WhenLate;
+        _queuedBytes += loss == Loss.Never ? 0 : line.Length;
         Flush();
     }
 
     public void Flush()
     {
-        while (_output.TryPeek(out var line))
+        while (_output.TryPeek(out var first))
         {
+            var line = first.Line;
             nint written;
             fixed (byte* start = line)
                 written = LibC.Write(_descriptor, start + _writtenOfFirst, line.Length - _writtenOfFirst);
@@ -92,7 +99,8 @@ internal sealed unsafe class AgentPort : IDisposable
             _writtenOfFirst += (int)written;
             if (_writtenOfFirst < line.Length)
                 continue;
-            _queuedBytes -= line.Length;
+            _queuedBytes -= first.Loss == Loss.Never ? 0 : line.Length;
+            _statisticWaits &= first.Loss != Loss.WhenLate;
             _writtenOfFirst = 0;
             _output.Dequeue();
         }
@@ -119,6 +127,7 @@ internal sealed unsafe class AgentPort : IDisposable
         _lines.Reset();
         _output.Clear();
         _queuedBytes = 0;
+        _statisticWaits = false;
         _writtenOfFirst = 0;
     }
 

@@ -1,5 +1,6 @@
 using System.Runtime.Versioning;
 using Contracts;
+using GuestAgent.Sessions;
 using GuestAgent.Tracing;
 
 namespace GuestAgent;
@@ -13,6 +14,8 @@ internal static class Program
     {
         if (arguments is ["power-button"])
             return PowerButton.Watch();
+        if (arguments is [ExecCommand.Verb, .. var command])
+            return ExecCommand.Become(command);
         if (arguments is ["trace-trial"])
             return TraceTrial.Run();
         for (var waited = 0; waited < PortDeadlineMilliseconds; waited += 10)

@@ -5,14 +5,16 @@ namespace GuestAgent;
 
 // Page faults of the user data script: while it runs those of its process in /proc, after its end the exact ones of the kernel's account of it.
 // Guarantees: what is told never goes back while one agent lives; another process by the script's number is never taken for it.
-// Assumes: the script is the only child that an agent ever has. The kernel adds a child's faults, and those of the children that it has waited for,
+// Assumes: the script and the programs of sessions (Reap) are the only children that an agent ever has. The kernel adds a child's faults, and those of the children that it has waited for,
 //   to its parent's cminflt and cmajflt when it is reaped: the same numbers as wait4's ru_minflt and ru_majflt, which .NET's Process keeps to itself.
 // On a crash: which process it is and how it ended lie in the boot's own memory, and the next agent goes on from there. A script that ends while its agent
 //   is not there leaves no final account: the last that an agent saw is told, as a lower bound, and nothing when the new one has seen none.
 internal sealed class Workload(string folder)
 {
     private readonly string _process = Path.Combine(folder, "user-data.process"), _faults = Path.Combine(folder, "user-data.faults");
+    private readonly object _gate = new();
     private ProcessFaultCounts? _last;
+    private long _otherMinor, _otherMajor;
 
     /// <summary>Told once the script runs.</summary>
     public void Begin(int pid)
@@ -25,8 +27,22 @@ internal sealed class Workload(string folder)
     /// <summary>Told once the script has been reaped.</summary>
     public void End()
     {
-        if (ProcText.ProcessStat(ProcText.Read("/proc/self/stat")) is { } self)
-            Write(_faults, $"{self.OfChildren.Minor} {self.OfChildren.Major}");
+        lock (_gate)
+            if (ProcText.ProcessStat(ProcText.Read("/proc/self/stat")) is { } self)
+                Write(_faults, $"{self.OfChildren.Minor - _otherMinor} {self.OfChildren.Major - _otherMajor}");
+    }
+
+    /// <summary>Waits for another child than the script, which is ending: its faults are not the script's. How it ended, as wait4 has it.</summary>
+    public int Reap(int process)
+    {
+        LibC.WaitForEnd(process);
+        lock (_gate)
+        {
+            var (status, minor, major) = LibC.Reap(process);
+            _otherMinor += minor;
+            _otherMajor += major;
+            return status;
+        }
     }
 
     public AgentWorkload Read()

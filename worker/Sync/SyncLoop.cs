@@ -84,13 +84,16 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeD
         connection.On(NodeProtocol.PlanChanged, () => { _wake.Writer.TryWrite(true); });
         // Not awaited: one guest that reads no keys must not keep the others' waiting. Each console orders and bounds its own.
         connection.On<ConsoleKeys>(NodeProtocol.ConsoleInput, keys => { _ = TypeAsync(keys); });
+        var sessions = new SessionRelay(connection, vms, log);
+        connection.On<NodeToSession>(NodeProtocol.ToSession, sessions.Take);
         await Reconnect().ExecuteAsync(async token => await connection.StartAsync(token), ct);
         log.LogInformation("Connected to {Api}", options.ApiUrl);
         var consoles = new ConsoleRelay(connection, vms, log);
         try
         {
             await Task.WhenAll(
-                WhileConnectedAsync(SyncAsync, ended), WhileConnectedAsync(SampleAsync, ended), WhileConnectedAsync((_, token) => consoles.RunAsync(token), ended));
+                WhileConnectedAsync(SyncAsync, ended), WhileConnectedAsync(SampleAsync, ended), WhileConnectedAsync((_, token) => consoles.RunAsync(token), ended),
+                WhileConnectedAsync((_, token) => sessions.RunAsync(token), ended));
         }
         finally
         {

@@ -1,4 +1,5 @@
 using Contracts;
+using Worker.Agent;
 using Worker.Console;
 using Worker.Hardware.Assignment;
 
@@ -78,6 +79,8 @@ public interface IVm : IAsyncDisposable
     ProcessIdentity Process { get; }
     bool HasExited { get; }
     Task SendAsync(AgentCommand command, CancellationToken ct);
+    /// <summary>Null where no agent can be reached.</summary>
+    AgentSessions? Sessions { get; }
     Task RequestPowerOffAsync(CancellationToken ct);
     Task QuitAsync(CancellationToken ct);
     void Kill();

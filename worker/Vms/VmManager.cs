@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using System.Threading.Channels;
 using Contracts;
 using Microsoft.Extensions.Logging;
+using Worker.Agent;
 using Worker.Channels;
 using Worker.Console;
 
@@ -100,6 +101,12 @@ public sealed class VmManager(string runtimeRoot, VmSurroundings around) : IAsyn
     {
         lock (_lock)
             return _runners.TryGetValue(id, out var entry) ? entry.Runner.Console : null;
+    }
+
+    public AgentSessions? SessionsOf(Guid id)
+    {
+        lock (_lock)
+            return _runners.TryGetValue(id, out var entry) ? entry.Runner.Sessions : null;
     }
 
     public IReadOnlyList<FaultSample> Sample(DateTimeOffset now)

@@ -2,6 +2,7 @@ using System.Text;
 using System.Threading.Channels;
 using Contracts;
 using Microsoft.Extensions.Logging;
+using Worker.Agent;
 using Worker.Console;
 using Worker.Hardware;
 
@@ -57,6 +58,7 @@ public sealed partial class VmRunner
     public VmView? View => _view;
     public bool IsGone { get; private set; }
     public SerialConsole? Console => _console;
+    public AgentSessions? Sessions => _vm?.Sessions;
 
     /// <summary>Why the sandbox goes on without a console; null when it does not.</summary>
     public Failure? ConsoleProblem => _consoleProblem;

@@ -52,6 +52,11 @@ public sealed class AccessTests(ServiceFixture service) : IClassFixture<ServiceF
         ["DELETE /v1/sandboxes/{id}/lease"] = (Operator, 404),
         ["PUT /v1/sandboxes/{id}/storm-policy"] = (Operator, 422),
         ["DELETE /v1/sandboxes/{id}/storm-policy"] = (Operator, 404),
+        ["POST /v1/sandboxes/{id}/exec"] = (Operator, 422),
+        ["POST /v1/sandboxes/{id}/exec/{id}/signal"] = (Operator, 422),
+        ["PUT /v1/sandboxes/{id}/files"] = (Operator, 422),
+        ["GET /v1/sandboxes/{id}/files"] = (Operator, 422),
+        ["GET /v1/sandboxes/{id}/ssh"] = (Operator, 400),
         ["GET /v1/sandboxes/{id}/faults"] = (Viewer, 404),
         ["GET /v1/events"] = (Viewer, 200),
         ["GET /v1/events/stream"] = (Viewer, 200),
@@ -190,11 +195,11 @@ public sealed class AccessTests(ServiceFixture service) : IClassFixture<ServiceF
             var key = (await own.KeyAsync("mine", Role.Viewer)).Key.Id;
             foreach (var (method, path) in new[]
             {
-                ("GET", $"/v1/sandboxes/{sandbox}"), ("GET", $"/v1/sandboxes/{sandbox}/faults"), ("POST", $"/v1/sandboxes/{sandbox}/start"), ("POST", $"/v1/sandboxes/{sandbox}/restart"),
+                ("GET", $"/v1/sandboxes/{sandbox}"), ("GET", $"/v1/sandboxes/{sandbox}/faults"), ("POST", $"/v1/sandboxes/{sandbox}/exec"), ("POST", $"/v1/sandboxes/{sandbox}/exec/{sandbox}/signal"), ("PUT", $"/v1/sandboxes/{sandbox}/files?path=/a"), ("GET", $"/v1/sandboxes/{sandbox}/files?path=/a"), ("POST", $"/v1/sandboxes/{sandbox}/start"), ("POST", $"/v1/sandboxes/{sandbox}/restart"),
                 ("POST", $"/v1/sandboxes/{sandbox}/stop"), ("GET", $"/v1/sandboxes/{sandbox}/placement"), ("PUT", $"/v1/sandboxes/{sandbox}/lease"), ("DELETE", $"/v1/sandboxes/{sandbox}/lease"), ("PUT", $"/v1/sandboxes/{sandbox}/storm-policy"), ("DELETE", $"/v1/sandboxes/{sandbox}/storm-policy"), ("PATCH", $"/v1/sandboxes/{sandbox}"), ("DELETE", $"/v1/sandboxes/{sandbox}"), ("GET", $"/v1/keys/{key}"), ("POST", $"/v1/keys/{key}/rotate"), ("DELETE", $"/v1/keys/{key}"),
             })
             {
-                using var request = new HttpRequestMessage(new HttpMethod(method), path) { Content = method switch { "PATCH" => JsonContent.Create(new { }), "PUT" when path.EndsWith("lease", StringComparison.Ordinal) => JsonContent.Create(new { ttlSeconds = 3600 }), "PUT" => JsonContent.Create(new { perSecond = 1 }), _ => null } };
+                using var request = new HttpRequestMessage(new HttpMethod(method), path) { Content = method switch { "PATCH" => JsonContent.Create(new { }), "PUT" when path.EndsWith("lease", StringComparison.Ordinal) => JsonContent.Create(new { ttlSeconds = 3600 }), "PUT" => JsonContent.Create(new { perSecond = 1 }), "POST" when path.EndsWith("exec", StringComparison.Ordinal) => JsonContent.Create(new { command = (string[])["true"] }), "POST" when path.EndsWith("signal", StringComparison.Ordinal) => JsonContent.Create(new { signal = "TERM" }), _ => null } };
                 using var refused = await other.SendAsync(request);
                 Assert.Equal((path, path.Contains("keys", StringComparison.Ordinal) ? "404 key_not_found" : "404 sandbox_not_found"), (path, await refused.AnswerAsync()));
             }

@@ -25,6 +25,31 @@ public sealed class AuditTests(ServiceFixture service) : IClassFixture<ServiceFi
         return entries;
     }
 
+    private static async Task UseGuestAsync(StandInNode node, HttpClient admin, Func<string, string, object?, string, Task> doAsync)
+    {
+        var used = (await admin.CreateAsync("used")).Id;
+        await Testing.Eventually.Async(async () => (await node.SyncAsync()).Sandboxes.Any(s => s.Id == used), "it is placed");
+        await node.SayAsync(used, VmState.Running);
+        // A command ends by its signal, a file with its last byte.
+        Guid? exec = null;
+        var guest = new Guests.StandInGuest(node, (guest, asked) =>
+        {
+            if (asked.Step is SessionOpen { Request: ExecRequest }) exec = asked.Session;
+            return asked.Step switch
+            {
+                SessionInput { Data.Length: 0 } when asked.Session == exec => Task.CompletedTask,
+                SessionSignal => guest.SayAsync(asked, new SessionEnded(SessionReasons.Done, Signal: 15)),
+                _ => Guests.StandInGuest.Echo(guest, asked),
+            };
+        });
+        var running = doAsync("/v1/sandboxes/{id}/exec", $"/v1/sandboxes/{used}/exec", new { command = (string[])["sleep", "1000"] }, "POST");
+        await Testing.Eventually.Async(() => guest.Asked.Any(a => a.Step is SessionInput), "it runs");
+        await doAsync("/v1/sandboxes/{id}/exec/{execId}/signal", $"/v1/sandboxes/{used}/exec/{exec}/signal", new { signal = "TERM" }, "POST");
+        await running;
+        await doAsync("/v1/sandboxes/{id}/files", $"/v1/sandboxes/{used}/files?path=/tmp/told", new { any = "content" }, "PUT");
+        (await admin.DeleteAsync($"/v1/sandboxes/{used}")).Dispose();
+    }
+
     /// <summary>Each endpoint that changes something, done once: whichever is added later has to be done here too.</summary>
     [Fact]
     public async Task EveryChange_IsToldWithItsActorAndItsContent()
@@ -59,6 +84,7 @@ public sealed class AuditTests(ServiceFixture service) : IClassFixture<ServiceFi
         await DoAsync<string>("/v1/sandboxes/{id}/stop", $"/v1/sandboxes/{sandbox.Id}/stop");
         await DoAsync<string>("/v1/sandboxes/{id}/restart", $"/v1/sandboxes/{sandbox.Id}/restart");
         await DoAsync<string>("/v1/sandboxes/{id}", $"/v1/sandboxes/{sandbox.Id}", method: "DELETE");
+        await UseGuestAsync(node, admin, (route, path, body, method) => DoAsync<string>(route, path, body, method));
         await DoAsync<SandboxView>("/v1/sandboxes", "/v1/sandboxes", new { name = "told2", image = "guest", node = "nowhere", labels = new { told = "yes" } });
         Assert.Equal(1, (await DoAsync<SandboxesDeleted>("/v1/sandboxes", "/v1/sandboxes?label=told=yes", method: "DELETE")).Deleted);
         var device = (await admin.DevicesAsync())[0].Id;

@@ -39,7 +39,7 @@ public sealed class AgentChannelTests : IAsyncLifetime
     private async Task<PeerConnection> AcceptAsync(int seconds = 10)
     {
         var guest = await _server.AcceptAsync(seconds);
-        Assert.Equal("""{"type":"hello","protocol":1}""", await guest.HearLineAsync());
+        Assert.Equal("""{"type":"hello","protocol":2}""", await guest.HearLineAsync());
         return guest;
     }
 
@@ -47,7 +47,7 @@ public sealed class AgentChannelTests : IAsyncLifetime
     private static async Task EndedAsync(PeerConnection guest)
     {
         while (await guest.HearLineAsync() is { } line)
-            Assert.Equal("""{"type":"hello","protocol":1}""", line);
+            Assert.Equal("""{"type":"hello","protocol":2}""", line);
     }
 
     private async Task<AgentMessage> HeardAsync() => await _channel.Messages.ReadAsync(Ct).AsTask().WaitAsync(Limit, Ct);
@@ -166,7 +166,7 @@ public sealed class AgentChannelTests : IAsyncLifetime
     public async Task Hello_WhenFirmwareSwallowedIt_IsSaidAgainUntilItIsAnswered()
     {
         using var guest = await AcceptAsync();
-        Assert.Equal("""{"type":"hello","protocol":1}""", await guest.HearLineAsync());
+        Assert.Equal("""{"type":"hello","protocol":2}""", await guest.HearLineAsync());
         await guest.SayAsync(Ready);
         Assert.IsType<AgentReady>(await HeardAsync());
         await _channel.SendAsync(new AgentPowerOff(), Ct);
@@ -194,7 +194,7 @@ public sealed class AgentChannelTests : IAsyncLifetime
             time.Advance(TimeSpan.FromSeconds(1));
             return guest.IsSpokenTo;
         }, "it is greeted");
-        Assert.Equal("""{"type":"hello","protocol":1}""", await guest.HearLineAsync());
+        Assert.Equal("""{"type":"hello","protocol":2}""", await guest.HearLineAsync());
     }
 
     [Fact]

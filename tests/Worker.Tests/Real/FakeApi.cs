@@ -25,6 +25,7 @@ internal sealed class FakeApi : IAsyncDisposable
     public NodeInventory? Inventory { get; private set; }
     public ConcurrentQueue<FaultSample> Samples { get; } = new();
     public ConcurrentQueue<ConsoleChunk> Chunks { get; } = new();
+    public ConcurrentQueue<NodeOfSession> SessionSteps { get; } = new();
 
     public static async Task<FakeApi> StartAsync(string url = "http://127.0.0.1:0")
     {
@@ -52,6 +53,8 @@ internal sealed class FakeApi : IAsyncDisposable
 
     public Task TypeAsync(Guid id, byte[] keys) => Hub.Clients.All.SendAsync(NodeProtocol.ConsoleInput, new ConsoleKeys(id, keys));
 
+    public Task ToSessionAsync(NodeToSession step) => Hub.Clients.All.SendAsync(NodeProtocol.ToSession, step);
+
     public ReportedSandbox? Find(Guid id) => Report?.Sandboxes.FirstOrDefault(s => s.Id == id);
 
     public Task<ReportedSandbox> UntilAsync(Guid id, Func<ReportedSandbox, bool> condition, string what, int seconds = 10) =>
@@ -72,6 +75,8 @@ internal sealed class FakeApi : IAsyncDisposable
                 return api._plan;
             }
         }
+
+        public void OfSession(NodeOfSession told) => api.SessionSteps.Enqueue(told);
 
         public void Inventory(NodeInventory inventory) => api.Inventory = inventory;
 

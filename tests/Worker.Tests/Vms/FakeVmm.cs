@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Contracts;
+using Worker.Agent;
 using Worker.Console;
 using Worker.Vms;
 
@@ -75,6 +76,7 @@ internal sealed class FakeVm(VmLaunch launch, ProcessHandle handle, VmTell tell)
     }
 
     public Task SendAsync(AgentCommand command, CancellationToken ct) => Note(command.GetType().Name);
+    public AgentSessions? Sessions => null;
     public Task RequestPowerOffAsync(CancellationToken ct) => Note("powerdown");
     public Task QuitAsync(CancellationToken ct) => Note("quit");
 

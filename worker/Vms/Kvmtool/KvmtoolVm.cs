@@ -1,5 +1,6 @@
 using System.Net.Sockets;
 using Contracts;
+using Worker.Agent;
 using Microsoft.Extensions.Logging;
 using Worker.Faults;
 using Worker.Faults.Tracing;
@@ -49,6 +50,8 @@ internal sealed class KvmtoolVm : IVm
     public bool HasExited => _process.HasExited;
 
     public Task SendAsync(AgentCommand command, CancellationToken ct) => Task.FromException(new IOException("kvmtool gives a guest no port for an agent"));
+
+    public AgentSessions? Sessions => null;
 
     public Task RequestPowerOffAsync(CancellationToken ct) => KvmtoolIpc.StopAsync(KvmtoolLauncher.Socket(_launch.Directory), ct);
 

@@ -65,6 +65,8 @@ internal sealed class QemuVm : IVm
 
     public Task SendAsync(AgentCommand command, CancellationToken ct) => _agent.SendAsync(command, ct);
 
+    public AgentSessions? Sessions => _agent.Sessions;
+
     public Task RequestPowerOffAsync(CancellationToken ct) => Control.ExecuteAsync("system_powerdown", null, ct);
 
     public Task QuitAsync(CancellationToken ct) => Control.ExecuteAsync("quit", null, ct);

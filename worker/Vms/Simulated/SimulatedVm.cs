@@ -1,4 +1,5 @@
 using Contracts;
+using Worker.Agent;
 using Microsoft.Extensions.Logging;
 using Worker.Faults;
 
@@ -41,6 +42,8 @@ internal sealed class SimulatedVm : IVm
             _simulation.Terminate();
         return Task.CompletedTask;
     }
+
+    public AgentSessions? Sessions => null;
 
     public Task RequestPowerOffAsync(CancellationToken ct)
     {

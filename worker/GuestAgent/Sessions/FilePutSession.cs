@@ -1,0 +1,60 @@
+using System.Runtime.Versioning;
+using Contracts;
+
+namespace GuestAgent.Sessions;
+
+// Writes a file. Guarantees: under its name there is what was before, or all of the new one, written to the disk; what was begun is removed,
+// unless the agent is killed meanwhile. A link of that name is replaced, never followed.
+[SupportedOSPlatform("linux")]
+internal sealed class FilePutSession(Guid id, FilePutRequest request, Action<AgentMessage> tell) : Session(id, tell)
+{
+    protected override SessionEnded Run()
+    {
+        if (FileProblem.OfPath(request.Path) is { } problem)
+            return problem;
+        var part = Path.Combine(Path.GetDirectoryName(request.Path)!, $".sandbox-{Id:N}.part");
+        var file = new FileStream(part, new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite });
+        try
+        {
+            using (file)
+            {
+                Tell(new SessionOpened());
+                var (ended, size, sha256) = Receive(file);
+                if (ended is not null)
+                    return ended;
+                File.SetUnixFileMode(file.SafeFileHandle, (UnixFileMode)(request.Mode & LibC.PermissionMask));
+                file.Flush(flushToDisk: true);
+                if (Directory.Exists(request.Path))
+                    return new(SessionReasons.NotAFile);
+                File.Move(part, request.Path, overwrite: true);
+                return new(SessionReasons.Done, SizeBytes: size, Sha256: sha256);
+            }
+        }
+        finally
+        {
+            File.Delete(part);
+        }
+    }
+
+    private (SessionEnded? Ended, long Size, string Sha256) Receive(FileStream file)
+    {
+        var hash = new Sha256();
+        var size = 0L;
+        while (!IsClosed)
+        {
+            if (NextInput() is not { } data)
+            {
+                WaitForStep();
+                continue;
+            }
+            if (data.Length == 0)
+                return (null, size, hash.Finish());
+            size += data.Length;
+            if (size > request.MaxBytes)
+                return (new(SessionReasons.TooLarge), 0, "");
+            hash.Append(data);
+            file.Write(data);
+        }
+        return (new(SessionReasons.Done), 0, "");
+    }
+}
