@@ -28,6 +28,7 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
     public DbSet<Session> Sessions => Set<Session>();
     public DbSet<Sandbox> Sandboxes => Set<Sandbox>();
     public DbSet<Node> Nodes => Set<Node>();
+    public DbSet<RetiredNodeToken> RetiredNodeTokens => Set<RetiredNodeToken>();
     public DbSet<JoinToken> JoinTokens => Set<JoinToken>();
     public DbSet<NodeInventoryRow> NodeInventories => Set<NodeInventoryRow>();
     public DbSet<Device> Devices => Set<Device>();
@@ -145,18 +146,32 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
             Json(e.Property(s => s.Guest));
             Json(e.Property(s => s.Probe));
             Json(e.Property(s => s.FaultStorm));
+            Json(e.Property(s => s.Restart));
+            e.HasIndex(s => s.RestartAt).HasFilter("restart_at IS NOT NULL");
+            e.HasIndex(s => s.LastActivityAt).HasFilter("lease_idle_timeout_seconds IS NOT NULL").HasDatabaseName("ix_sandboxes_idle_lease");
             e.ToTable(t => t.HasCheckConstraint("ck_sandboxes_phase",
                 $"phase IN ({string.Join(", ", Enum.GetNames<Phase>().Select(n => $"'{n}'"))})"));
             e.ToTable(t => t.HasCheckConstraint("ck_sandboxes_desired",
                 $"desired IN ({string.Join(", ", Enum.GetNames<DesiredState>().Select(n => $"'{n}'"))})"));
-            e.ToTable(t => t.HasCheckConstraint("ck_sandboxes_placed", "phase IN ('Pending', 'Stopped', 'Deleting') OR node_id IS NOT NULL"));
+            e.ToTable(t => t.HasCheckConstraint("ck_sandboxes_placed", "phase IN ('Pending', 'Stopped', 'Failed', 'Deleting') OR node_id IS NOT NULL"));
         });
         modelBuilder.Entity<Node>(e =>
         {
             e.HasIndex(n => n.Name).IsUnique();
             e.HasIndex(n => n.TokenSha256).IsUnique();
             e.Property(n => n.Version).IsRowVersion();
+            e.HasIndex(n => n.NextTokenSha256).IsUnique();
             Json(e.Property(n => n.Facts));
+            Json(e.Property(n => n.Drain));
+            Json(e.Property(n => n.Refusal));
+        });
+        modelBuilder.Entity<RetiredNodeToken>(e =>
+        {
+            // No foreign key: it outlives its node.
+            e.HasKey(t => t.TokenSha256);
+            e.Property(t => t.NodeName).HasMaxLength(63);
+            e.Property(t => t.Code).HasMaxLength(64);
+            e.HasIndex(t => t.At);
         });
         modelBuilder.Entity<JoinToken>(e =>
         {

@@ -411,6 +411,10 @@ namespace Migrations.Migrations
                         .HasColumnType("uuid")
                         .HasColumnName("id");
 
+                    b.Property<string>("Drain")
+                        .HasColumnType("jsonb")
+                        .HasColumnName("drain");
+
                     b.Property<string>("Facts")
                         .HasColumnType("jsonb")
                         .HasColumnName("facts");
@@ -427,10 +431,22 @@ namespace Migrations.Migrations
                         .HasColumnType("timestamp with time zone")
                         .HasColumnName("last_report_at");
 
+                    b.Property<DateTimeOffset?>("MaintenanceSince")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("maintenance_since");
+
                     b.Property<string>("Name")
                         .IsRequired()
                         .HasColumnType("text")
                         .HasColumnName("name");
+
+                    b.Property<byte[]>("NextTokenSha256")
+                        .HasColumnType("bytea")
+                        .HasColumnName("next_token_sha256");
+
+                    b.Property<DateTimeOffset?>("NextTokenUntil")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("next_token_until");
 
                     b.Property<string>("Phase")
                         .IsRequired()
@@ -445,6 +461,14 @@ namespace Migrations.Migrations
                     b.Property<byte[]>("PlanSha256")
                         .HasColumnType("bytea")
                         .HasColumnName("plan_sha256");
+
+                    b.Property<string>("Refusal")
+                        .HasColumnType("jsonb")
+                        .HasColumnName("refusal");
+
+                    b.Property<DateTimeOffset?>("RotationWantedAt")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("rotation_wanted_at");
 
                     b.Property<byte[]>("TokenSha256")
                         .IsRequired()
@@ -468,6 +492,10 @@ namespace Migrations.Migrations
                         .IsUnique()
                         .HasDatabaseName("ix_nodes_name");
 
+                    b.HasIndex("NextTokenSha256")
+                        .IsUnique()
+                        .HasDatabaseName("ix_nodes_next_token_sha256");
+
                     b.HasIndex("TokenSha256")
                         .IsUnique()
                         .HasDatabaseName("ix_nodes_token_sha256");
@@ -490,6 +518,41 @@ namespace Migrations.Migrations
                         .HasName("pk_node_inventories");
 
                     b.ToTable("node_inventories", (string)null);
+                });
+
+            modelBuilder.Entity("Api.Nodes.RetiredNodeToken", b =>
+                {
+                    b.Property<byte[]>("TokenSha256")
+                        .HasColumnType("bytea")
+                        .HasColumnName("token_sha256");
+
+                    b.Property<DateTimeOffset>("At")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("at");
+
+                    b.Property<string>("Code")
+                        .IsRequired()
+                        .HasMaxLength(64)
+                        .HasColumnType("character varying(64)")
+                        .HasColumnName("code");
+
+                    b.Property<Guid>("NodeId")
+                        .HasColumnType("uuid")
+                        .HasColumnName("node_id");
+
+                    b.Property<string>("NodeName")
+                        .IsRequired()
+                        .HasMaxLength(63)
+                        .HasColumnType("character varying(63)")
+                        .HasColumnName("node_name");
+
+                    b.HasKey("TokenSha256")
+                        .HasName("pk_retired_node_tokens");
+
+                    b.HasIndex("At")
+                        .HasDatabaseName("ix_retired_node_tokens_at");
+
+                    b.ToTable("retired_node_tokens", (string)null);
                 });
 
             modelBuilder.Entity("Api.Projects.ApiKey", b =>
@@ -734,6 +797,10 @@ namespace Migrations.Migrations
                         .HasColumnType("timestamp with time zone")
                         .HasColumnName("guest_ready_at");
 
+                    b.Property<DateTimeOffset?>("IdleWarnedFor")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("idle_warned_for");
+
                     b.Property<string>("Image")
                         .IsRequired()
                         .HasColumnType("text")
@@ -748,6 +815,10 @@ namespace Migrations.Migrations
                         .HasColumnType("jsonb")
                         .HasColumnName("labels");
 
+                    b.Property<DateTimeOffset?>("LastActivityAt")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("last_activity_at");
+
                     b.Property<bool>("Launched")
                         .HasColumnType("boolean")
                         .HasColumnName("launched");
@@ -755,6 +826,10 @@ namespace Migrations.Migrations
                     b.Property<DateTimeOffset?>("LeaseExpiresAt")
                         .HasColumnType("timestamp with time zone")
                         .HasColumnName("lease_expires_at");
+
+                    b.Property<int?>("LeaseIdleTimeoutSeconds")
+                        .HasColumnType("integer")
+                        .HasColumnName("lease_idle_timeout_seconds");
 
                     b.Property<string>("LeaseOnExpiry")
                         .HasMaxLength(32)
@@ -768,6 +843,10 @@ namespace Migrations.Migrations
                     b.Property<int>("MemoryMib")
                         .HasColumnType("integer")
                         .HasColumnName("memory_mib");
+
+                    b.Property<bool>("MovesAfterStop")
+                        .HasColumnType("boolean")
+                        .HasColumnName("moves_after_stop");
 
                     b.Property<string>("Name")
                         .IsRequired()
@@ -802,6 +881,18 @@ namespace Migrations.Migrations
                         .HasColumnType("text")
                         .HasColumnName("refused_reason");
 
+                    b.Property<string>("Restart")
+                        .HasColumnType("jsonb")
+                        .HasColumnName("restart");
+
+                    b.Property<DateTimeOffset?>("RestartAt")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("restart_at");
+
+                    b.Property<int>("RestartCount")
+                        .HasColumnType("integer")
+                        .HasColumnName("restart_count");
+
                     b.Property<string>("SshKeys")
                         .IsRequired()
                         .HasColumnType("jsonb")
@@ -810,6 +901,10 @@ namespace Migrations.Migrations
                     b.Property<int?>("StormQuarantineOf")
                         .HasColumnType("integer")
                         .HasColumnName("storm_quarantine_of");
+
+                    b.Property<Guid?>("ToldDrain")
+                        .HasColumnType("uuid")
+                        .HasColumnName("told_drain");
 
                     b.Property<DateTimeOffset>("UpdatedAt")
                         .HasColumnType("timestamp with time zone")
@@ -853,8 +948,16 @@ namespace Migrations.Migrations
                     b.HasKey("Id")
                         .HasName("pk_sandboxes");
 
+                    b.HasIndex("LastActivityAt")
+                        .HasDatabaseName("ix_sandboxes_idle_lease")
+                        .HasFilter("lease_idle_timeout_seconds IS NOT NULL");
+
                     b.HasIndex("NodeId")
                         .HasDatabaseName("ix_sandboxes_node_id");
+
+                    b.HasIndex("RestartAt")
+                        .HasDatabaseName("ix_sandboxes_restart_at")
+                        .HasFilter("restart_at IS NOT NULL");
 
                     b.HasIndex("Phase", "Id")
                         .HasDatabaseName("ix_sandboxes_phase_id");
@@ -869,7 +972,7 @@ namespace Migrations.Migrations
 
                             t.HasCheckConstraint("ck_sandboxes_phase", "phase IN ('Pending', 'Scheduled', 'Preparing', 'Booting', 'Running', 'Stopping', 'Stopped', 'Failed', 'Lost', 'Deleting')");
 
-                            t.HasCheckConstraint("ck_sandboxes_placed", "phase IN ('Pending', 'Stopped', 'Deleting') OR node_id IS NOT NULL");
+                            t.HasCheckConstraint("ck_sandboxes_placed", "phase IN ('Pending', 'Stopped', 'Failed', 'Deleting') OR node_id IS NOT NULL");
                         });
                 });
 
