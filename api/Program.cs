@@ -58,9 +58,9 @@ builder.Services.AddSingleton<HubFailures>().AddSingleton<HubAccess>();
 builder.Services.AddSignalR(o => { o.MaximumReceiveMessageSize = 8 * 1024 * 1024; o.AddFilter<HubFailures>(); })
     .AddHubOptions<DashboardHub>(o => { o.MaximumReceiveMessageSize = 32 * 1024; o.AddFilter<HubAccess>(); });
 
-builder.Services.AddSingleton<ConsoleRelay>().AddSingleton<OpenConnections>().AddSingleton<FaultLive>().AddSingleton<FaultLatest>().AddSingleton<FaultIntake>().AddSingleton<NodePlans>().AddSingleton<AnsweredReports>().AddSingleton<NodeSync>().AddSingleton<NodeInventories>().AddSingleton<RefusedMachines>();
-builder.Services.AddScoped<SandboxWishes>().AddScoped<SandboxSettings>().AddScoped<StormPolicies>().AddScoped<SandboxLeases>().AddScoped<NodeCordons>().AddScoped<DeviceQuarantines>().AddScoped<NodeJoining>();
-builder.Services.AddSingleton(GuestSettings.Read(builder.Configuration)).AddSingleton<GuestRelay>().AddSingleton<GuestActivity>().AddScoped<GuestAccess>().AddScoped<GuestSandboxes>();
+builder.Services.AddSingleton<ConsoleRelay>().AddSingleton<OpenConnections>().AddSingleton<FaultLive>().AddSingleton<FaultLatest>().AddSingleton<SandboxActivity>().AddSingleton<FaultIntake>().AddSingleton<NodePlans>().AddSingleton<AnsweredReports>().AddSingleton<NodeSync>().AddSingleton<NodeInventories>().AddSingleton<RefusedMachines>().AddSingleton<WorkerRefusals>().AddSingleton<NodeCredentials>();
+builder.Services.AddScoped<SandboxWishes>().AddScoped<SandboxSettings>().AddScoped<StormPolicies>().AddScoped<SandboxLeases>().AddScoped<NodeCordons>().AddScoped<NodeRotations>().AddScoped<NodeDecommissions>().AddScoped<DeviceQuarantines>().AddScoped<NodeJoining>();
+builder.Services.AddSingleton(GuestSettings.Read(builder.Configuration)).AddSingleton<GuestRelay>().AddScoped<GuestAccess>().AddScoped<GuestSandboxes>();
 builder.Services.AddSingleton(EventSettings.Read(builder.Configuration)).AddSingleton<EventStreams>();
 AddHosted<EventSignal>();
 AddHosted<EventRetention>();
@@ -69,9 +69,11 @@ builder.Services.AddSingleton(PlacementSettings.Read(builder.Configuration));
 AddHosted<SandboxScheduler>();
 AddHosted<PreemptionNotices>();
 AddHosted<LeaseExpiry>();
+AddHosted<SandboxRestarts>();
 AddHosted<IdempotencyRetention>();
 AddHosted<ConnectionWatch>();
 AddHosted<NodeWatch>();
+AddHosted<NodeDrains>();
 builder.Services.AddSingleton(WebhookSettings.Read(builder.Configuration)).AddSingleton<ResolveName>(System.Net.Dns.GetHostAddressesAsync)
     .AddSingleton<GuardedConnections>().AddSingleton<WebhookClient>().AddSingleton<ProtectedSecrets>();
 // They stop in the other order: no more claims, then what runs, then what came of it is stored.

@@ -11,6 +11,8 @@ public sealed class WorkerOptions
     public string TokenFile { get; set; } = "";
     /// <summary>Holds the join token by which a machine without a token of its own becomes a node; null: <see cref="TokenFile"/> is there.</summary>
     public string? JoinTokenFile { get; set; }
+    /// <summary>The worker fetches another token of its own when the present one is so old; null: only when an operator asks.</summary>
+    public int? TokenMaxAgeDays { get; set; }
     public string StateDirectory { get; set; } = "";
     public string ImagesDirectory { get; set; } = "";
     /// <summary>Null: qemu-system-aarch64 on the PATH.</summary>
@@ -60,6 +62,8 @@ public sealed class WorkerOptions
             yield return "Worker__ApiUrl must be an http or https address";
         if (!Path.IsPathFullyQualified(TokenFile) || (JoinTokenFile is null && !File.Exists(TokenFile)))
             yield return "Worker__TokenFile must name the file that holds the node's token, or that will once the machine has joined by Worker__JoinTokenFile";
+        if (TokenMaxAgeDays is < 1 or > 3650)
+            yield return "Worker__TokenMaxAgeDays must be 1 to 3650";
         foreach (var problem in LocalProblems())
             yield return problem;
     }

@@ -9,7 +9,11 @@ namespace Contracts;
 public static class NodeProtocol
 {
     public const string HubPath = "/hubs/node";
+    /// <summary>Another number means that the two cannot talk. Minor ones only add: fields that the other side may leave out or pass over, and calls that are made only to a side that says it has them;
+    /// no member is added to an enum that the other side reads.</summary>
     public const int Version = 3;
+    /// <summary>1: <see cref="RenewToken"/>.</summary>
+    public const int Minor = 1;
     // Worker to API.
     public const string Sync = "Sync";
     public const string Inventory = "Inventory";
@@ -19,6 +23,8 @@ public static class NodeProtocol
     public const string ConsoleOutput = "ConsoleOutput";
     /// <summary>A <see cref="NodeOfSession"/>, in the order in which the guest's agent said it.</summary>
     public const string OfSession = "OfSession";
+    /// <summary>Answers another token of the node's own. It is good for ten minutes or until the next is asked for; when it is used first, it becomes the node's only one.</summary>
+    public const string RenewToken = "RenewToken";
     // API to worker.
     public const string PlanChanged = "PlanChanged";
     public const string ConsoleInput = "ConsoleInput";
@@ -30,7 +36,7 @@ public static class NodeProtocol
 /// it tells a node from another machine that shows the same token.</summary>
 public sealed record NodeReport(
     int Protocol, string WorkerVersion, DateTimeOffset At, long AppliedPlanRevision, NodeFacts Facts,
-    IReadOnlyList<ReportedDevice> Devices, IReadOnlyList<ReportedImage> Images, IReadOnlyList<ReportedSandbox> Sandboxes, Guid Installation);
+    IReadOnlyList<ReportedDevice> Devices, IReadOnlyList<ReportedImage> Images, IReadOnlyList<ReportedSandbox> Sandboxes, Guid Installation, int ProtocolMinor = 0);
 
 /// <summary>The machine. <c>VcpuCapacity</c> and <c>MemoryCapacityMib</c> are what the node offers to sandboxes, overcommit included.
 /// <c>Problems</c> are findings of the self checks that a person should read, each a failure with a remedy.
@@ -67,8 +73,11 @@ public sealed record ReportedSandbox(
 public sealed record GuestFacts(string AgentVersion, string Kernel, string BootId, int? Cpus, long? MemoryKib);
 
 /// <summary>All that a node should run. A sandbox that the node has and the plan does not name is destroyed.
-/// <c>Revision</c> grows whenever the plan computed for the node is another than the one before.</summary>
-public sealed record NodePlan(long Revision, IReadOnlyList<PlannedSandbox> Sandboxes, IReadOnlyList<Guid> WatchedConsoles, IReadOnlyList<PlannedDevice> Devices);
+/// <c>Revision</c> grows whenever the plan computed for the node is another than the one before. <c>Protocol</c> and <c>ProtocolMinor</c>: what the API speaks; 0 from one that does not say, which is 3.0.
+/// <c>RenewToken</c>: an operator wants the node to take another token.</summary>
+public sealed record NodePlan(
+    long Revision, IReadOnlyList<PlannedSandbox> Sandboxes, IReadOnlyList<Guid> WatchedConsoles, IReadOnlyList<PlannedDevice> Devices,
+    int Protocol = 0, int ProtocolMinor = 0, bool RenewToken = false);
 
 /// <summary>A device whose quarantine an operator has lifted: the node's own quarantine that carries this very time (<see cref="Failure.At"/>) ends
 /// once the node has cleaned the device again. A later quarantine is another one and stays.</summary>
@@ -104,6 +113,7 @@ public sealed record FaultSample(Guid SandboxId, int Incarnation, DateTimeOffset
 [JsonSerializable(typeof(NodeJoined))]
 [JsonSerializable(typeof(byte[]))]
 [JsonSerializable(typeof(bool))]
+[JsonSerializable(typeof(string))]
 [JsonSerializable(typeof(ConsoleChunk))]
 [JsonSerializable(typeof(ConsoleKeys))]
 [JsonSerializable(typeof(NodeToSession))]

@@ -19,10 +19,28 @@ namespace Contracts;
 /// <param name="Priority">-100 to 100, default 0: who has a higher one is placed before others. Above 0 at most what the project's quotas allow (<c>maxPriority</c>).</param>
 /// <param name="Placement">Beside whom and how tightly it is placed; null: with the most free vCPUs, beside anybody.</param>
 /// <param name="FaultStorm">From what rate of faults on it is in a storm, and what happens then; null: nobody judges.</param>
+/// <param name="Restart">Whether it is started again by itself once its guest has ended; null: never.</param>
 public sealed record SandboxCreate(
     string? Name, string? Image, int? Vcpus, int? MemoryMib, IReadOnlyList<AcceleratorRequest>? Accelerators, Viommu? Viommu,
     LeaseRequest? Lease, IReadOnlyDictionary<string, string>? Labels, string? UserData, IReadOnlyList<string>? SshKeys, Vmm? Vmm, string? Node,
-    StormPolicyRequest? FaultStorm = null, int? Priority = null, PlacementRequest? Placement = null);
+    StormPolicyRequest? FaultStorm = null, int? Priority = null, PlacementRequest? Placement = null, RestartRequest? Restart = null);
+
+/// <summary>When a guest that has ended by itself is started again. <c>OnFailure</c>: when it failed, its machine went down with it, or its node was drained; <c>Always</c>: when it powered itself off, too.
+/// A guest that somebody has stopped stays stopped.</summary>
+[JsonConverter(typeof(NamedEnum<RestartWhen>))]
+public enum RestartWhen { Never, OnFailure, Always }
+
+/// <summary>Field <c>restart</c> of <c>POST /v1/sandboxes</c>.</summary>
+/// <param name="Policy">never, onFailure or always; required.</param>
+/// <param name="MaxRestarts">0 to 1000 starts in a row; null: without end. What has run for ten minutes begins to count anew.</param>
+/// <param name="BackoffSeconds">1 to 300, before the first start; default 10. It doubles with each, up to 300.</param>
+public sealed record RestartRequest(RestartWhen? Policy, int? MaxRestarts, int? BackoffSeconds);
+
+/// <summary>A restart policy as it is stored; <c>MaxRestarts</c>: null without end.</summary>
+public sealed record RestartPolicy(RestartWhen Policy, int? MaxRestarts, int BackoffSeconds);
+
+/// <summary>A restart policy and where it stands. <c>Restarts</c>: starts in a row; <c>At</c>: when the next one is due, null when none is.</summary>
+public sealed record RestartView(RestartWhen Policy, int? MaxRestarts, int BackoffSeconds, int Restarts, DateTimeOffset? At);
 
 /// <param name="Class">Name of a device class.</param>
 /// <param name="Count">1 to 8.</param>
@@ -57,12 +75,14 @@ public sealed record PlacementRules(PlacementStrategy Strategy, IReadOnlyDiction
 public enum LeaseEnd { Stop, Delete }
 
 /// <summary>Field <c>lease</c> of <c>POST /v1/sandboxes</c>, and body of <c>PUT /v1/sandboxes/{id}/lease</c>. Unknown fields are refused.</summary>
-/// <param name="TtlSeconds">60 to 31536000, from creation, or from now.</param>
+/// <param name="TtlSeconds">60 to 31536000, from creation, or from now; null: without end. This or <c>IdleTimeoutSeconds</c> is required.</param>
 /// <param name="OnExpiry">What happens then; default Delete.</param>
-public sealed record LeaseRequest(int? TtlSeconds, LeaseEnd? OnExpiry);
+/// <param name="IdleTimeoutSeconds">60 to 31536000: while it runs it ends after so long without anybody typing into its console, running a command, moving a file or using a tunnel, and without work of its user data script; null: however idle it is.</param>
+public sealed record LeaseRequest(int? TtlSeconds, LeaseEnd? OnExpiry, int? IdleTimeoutSeconds = null);
 
-/// <summary>A lease that runs: when it ends and what happens then.</summary>
-public sealed record LeaseView(DateTimeOffset ExpiresAt, LeaseEnd OnExpiry);
+/// <summary>A lease that runs: when it ends and what happens then. <c>ExpiresAt</c>: null when it ends by idleness only. <c>IdleEndsAt</c>: when it ends unless it is used before; null without
+/// <c>IdleTimeoutSeconds</c>, and while the guest does not run.</summary>
+public sealed record LeaseView(DateTimeOffset? ExpiresAt, LeaseEnd OnExpiry, int? IdleTimeoutSeconds = null, DateTimeOffset? IdleEndsAt = null);
 
 /// <summary>Whether a node could take a sandbox now. <c>Fits</c>: one could, and <c>Node</c> is the one that would be chosen, or the one that the sandbox is on already. <c>Refusals</c>: why the
 /// others could not, by the first rule that refuses each, the most frequent first. <c>Nodes</c>: each node by itself; null for those who do not run the service, as is <c>Node</c>.
@@ -80,7 +100,10 @@ public sealed record PhaseEntry(Phase Phase, DateTimeOffset At);
 
 /// <summary>A sandbox as the API answers it. <c>UserData</c> and keys are never returned, only whether there are any.
 /// <c>Incarnation</c> counts starts of the guest. <c>Generation</c> counts changes of what is desired.
-/// <c>Placement</c>: null when it was asked for without. <c>PreemptAt</c>: when it is stopped for one of higher priority; null: it has no such notice. <c>Origin</c> is that of its accelerators; null when it has none. <c>FaultStorm</c>: null when it has no storm policy, and then it has no condition of that name.</summary>
+/// <c>Placement</c>: null when it was asked for without. <c>PreemptAt</c>: when it is stopped for one of higher priority; null: it has no such notice.
+/// <c>LastActivityAt</c>: when somebody last typed into its console, ran a command, moved a file or opened a tunnel, its script worked, or it began to run; to half a minute, null before its first run.
+/// <c>Restart</c>: null without a restart policy.
+/// <c>Origin</c> is that of its accelerators; null when it has none. <c>FaultStorm</c>: null when it has no storm policy, and then it has no condition of that name.</summary>
 public sealed record SandboxView(
     Guid Id, string Name, string Image, int Vcpus, int MemoryMib, IReadOnlyList<AcceleratorCount> Accelerators, Viommu Viommu,
     LeaseView? Lease, IReadOnlyDictionary<string, string> Labels, bool HasUserData, int SshKeyCount,
@@ -89,7 +112,7 @@ public sealed record SandboxView(
     IReadOnlyList<Condition> Conditions, IReadOnlyList<PhaseEntry> Phases, Failure? Failure, Verdict? Verdict,
     GuestFacts? Guest, IReadOnlyList<ProbeResult>? Probe,
     DateTimeOffset? ExecAt, DateTimeOffset? GuestReadyAt, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt,
-    Vmm Vmm, string? WantedNode, StormPolicy? FaultStorm, int Priority, PlacementRules? Placement, DateTimeOffset? PreemptAt);
+    Vmm Vmm, string? WantedNode, StormPolicy? FaultStorm, int Priority, PlacementRules? Placement, DateTimeOffset? PreemptAt, RestartView? Restart = null, DateTimeOffset? LastActivityAt = null);
 
 /// <summary>Body of <c>PATCH /v1/sandboxes/{id}</c>, a JSON merge patch (RFC 7396): labels that are not named stay, null takes one away. <c>Priority</c>: as in <see cref="SandboxCreate"/>; null: 0.</summary>
 public sealed record SandboxPatch(IReadOnlyDictionary<string, string?>? Labels, int? Priority);
@@ -103,11 +126,26 @@ public sealed record AcceleratorCount(string Class, int Count, string? VendorId 
 /// <summary>A device that a sandbox has. <c>Address</c>: its name on its node, a PCI address for a physical function.</summary>
 public sealed record AssignedDevice(Guid Id, string Class, string Address, Origin Origin);
 
-/// <summary>A host that runs guests. <c>Facts</c>: null until its first report. Used vCPUs and mebibytes are those of sandboxes that are placed on it and have not ended.</summary>
+/// <summary>A host that runs guests. <c>Facts</c>: null until its first report. Used vCPUs and mebibytes are those of sandboxes that are placed on it and have not ended.
+/// <c>Drain</c>: null when it is not drained; <c>MaintenanceSince</c>: null when it is not in maintenance; <c>RotationWantedAt</c>: since when its worker shall take another token, null once it has;
+/// <c>Refusal</c>: why its worker's reports are not taken, with what helps; null when they are.</summary>
 public sealed record NodeView(
     Guid Id, string Name, NodePhase Phase, DateTimeOffset? LastReportAt, string? WorkerVersion, NodeFacts? Facts,
-    int VcpusUsed, long MemoryUsedMib, int SandboxCount, int DeviceCount);
+    int VcpusUsed, long MemoryUsedMib, int SandboxCount, int DeviceCount,
+    DrainView? Drain = null, DateTimeOffset? MaintenanceSince = null, DateTimeOffset? RotationWantedAt = null, Failure? Refusal = null);
 
+/// <summary>A drain that goes on, or is done. <c>Remaining</c>: sandboxes that may still run there; at <c>Deadline</c> they are stopped. <c>DrainedAt</c>: when none was left, null until then.
+/// <c>ThenMaintenance</c>: the node goes into maintenance then.</summary>
+public sealed record DrainView(DateTimeOffset StartedAt, DateTimeOffset Deadline, string? Reason, int Remaining, DateTimeOffset? DrainedAt, bool ThenMaintenance);
+
+/// <summary>Body of <c>POST /v1/nodes/{id}/drain</c>.</summary>
+/// <param name="DeadlineSeconds">0 to 604800, after which what still runs there is stopped; default 3600.</param>
+/// <param name="Reason">For the owners of its sandboxes; at most 500 characters.</param>
+public sealed record NodeDrainRequest(int? DeadlineSeconds, string? Reason);
+
+/// <summary>Body of <c>POST /v1/nodes/{id}/maintenance</c>.</summary>
+/// <param name="Drain">How the node is emptied first; null: it is empty.</param>
+public sealed record NodeMaintenanceRequest(NodeDrainRequest? Drain);
 /// <summary>One assignable function of a node. <c>VendorId</c> and <c>DeviceId</c> are hexadecimal. The holder is named only to its own project;
 /// <c>Quarantine</c>: why the device is handed out no more. <c>Viommus</c> and <c>FitsKvmtool</c>: which VMM can give it to a guest behind what; one of origin simulated is for vmm simulated only. <c>Verdict</c>: null until the node has judged it.</summary>
 public sealed record DeviceView(
@@ -142,8 +180,9 @@ public sealed record ImageView(string Name, string Digest, string Architecture, 
 public sealed record Page<T>(IReadOnlyList<T> Items, string? Next);
 
 /// <summary>What happened in a project, numbered in it without gaps in the order in which it became visible. What concerns nodes, devices and images is of the project that operates the service.
-/// <c>Type</c>: sandbox.created, sandbox.phaseChanged, sandbox.conditionChanged, sandbox.desiredChanged, sandbox.labelsChanged, sandbox.priorityChanged, sandbox.leaseExpiring, sandbox.preempting, sandbox.deleted,
-/// node.joined, node.phaseChanged, node.machineRefused, device.phaseChanged, device.quarantineChanged, image.changed, webhook.endpointDisabled.
+/// <c>Type</c>: sandbox.created, sandbox.phaseChanged, sandbox.conditionChanged, sandbox.desiredChanged, sandbox.labelsChanged, sandbox.priorityChanged, sandbox.leaseExpiring, sandbox.preempting,
+/// sandbox.nodeDraining, sandbox.restartChanged, sandbox.deleted,
+/// node.joined, node.phaseChanged, node.machineRefused, node.workerRefused, node.drained, node.credentialsChanged, node.decommissioned, device.phaseChanged, device.quarantineChanged, image.changed, webhook.endpointDisabled.
 /// <c>SubjectId</c>: the sandbox, node, device or webhook endpoint.</summary>
 public sealed record EventView(
     long Number, DateTimeOffset At, string Type, Guid? SubjectId, string? SubjectName, string Reason, string Message, Phase? Phase);

@@ -32,8 +32,9 @@ public enum Origin { Hardware, Emulated, Simulated }
 [JsonConverter(typeof(NamedEnum<Viommu>))]
 public enum Viommu { Smmuv3, Virtio, None }
 
+/// <summary>Where a node is. <c>Cordoned</c>: it takes nothing new; <c>Draining</c>: nor does it keep what it has; <c>Maintenance</c>: it has nothing, and its silence is expected.</summary>
 [JsonConverter(typeof(NamedEnum<NodePhase>))]
-public enum NodePhase { Joining, Ready, Cordoned, Draining, Unreachable }
+public enum NodePhase { Joining, Ready, Cordoned, Draining, Unreachable, Maintenance }
 
 [JsonConverter(typeof(NamedEnum<DevicePhase>))]
 public enum DevicePhase { Available, Assigned, Cleaning, Quarantined }

@@ -6,6 +6,7 @@ using Api.Faults;
 using Api.Guests;
 using Api.Http;
 using Api.Nodes;
+using Api.Sandboxes;
 using Contracts;
 using Microsoft.AspNetCore.SignalR;
 using Microsoft.EntityFrameworkCore;
@@ -14,7 +15,7 @@ namespace Api.Dashboard;
 
 /// <summary>What the page watches (Contracts/DashboardEvents.cs). Every stream can be resumed: events by number, consoles by offset.
 /// Each method declares the role it takes (<see cref="HubAccess"/>); a connection ends with its key or session (<see cref="ConnectionWatch"/>).</summary>
-public sealed class DashboardHub(IServiceScopeFactory scopes, EventSignal signal, FaultLive faults, ConsoleRelay consoles, NodePlans plans, GuestActivity activity, HubFailures failures, OpenConnections connections, TimeProvider time) : Hub
+public sealed class DashboardHub(IServiceScopeFactory scopes, EventSignal signal, FaultLive faults, ConsoleRelay consoles, NodePlans plans, HubFailures failures, OpenConnections connections, SandboxActivity activity, TimeProvider time) : Hub
 {
     public const int MaxStreams = 32;
     private const int Batch = 200;
@@ -96,9 +97,9 @@ public sealed class DashboardHub(IServiceScopeFactory scopes, EventSignal signal
     {
         if (keys is null || keys.Length > DashboardHubContract.MaxConsoleWriteBytes) throw new HubException($"too_large: at most {DashboardHubContract.MaxConsoleWriteBytes} bytes at once");
         if (!consoles.MayWrite(sandboxId, Context.ConnectionId)) throw new HubException("not_the_writer: take the keyboard first");
-        var placed = await NodeOfAsync(sandboxId, Context.ConnectionAborted);
-        await activity.NoteAsync(sandboxId, Context.ConnectionAborted);
-        if (placed is { } node) await plans.TypeAsync(node, new ConsoleKeys(sandboxId, keys), Context.ConnectionAborted);
+        if (await NodeOfAsync(sandboxId, Context.ConnectionAborted) is not { } node) return;
+        activity.Used(sandboxId);
+        await plans.TypeAsync(node, new ConsoleKeys(sandboxId, keys), Context.ConnectionAborted);
     }
 
     public override Task OnConnectedAsync()

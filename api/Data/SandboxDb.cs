@@ -30,6 +30,7 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
     public DbSet<Session> Sessions => Set<Session>();
     public DbSet<Sandbox> Sandboxes => Set<Sandbox>();
     public DbSet<Node> Nodes => Set<Node>();
+    public DbSet<RetiredNodeToken> RetiredNodeTokens => Set<RetiredNodeToken>();
     public DbSet<JoinToken> JoinTokens => Set<JoinToken>();
     public DbSet<NodeInventoryRow> NodeInventories => Set<NodeInventoryRow>();
     public DbSet<Device> Devices => Set<Device>();
@@ -40,7 +41,6 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
     public DbSet<EventCounter> EventCounters => Set<EventCounter>();
     public DbSet<WebhookEndpoint> WebhookEndpoints => Set<WebhookEndpoint>();
     public DbSet<WebhookDelivery> WebhookDeliveries => Set<WebhookDelivery>();
-    public DbSet<SandboxActivity> SandboxActivities => Set<SandboxActivity>();
     public DbSet<DataProtectionKey> DataProtectionKeys => Set<DataProtectionKey>();
 
     private readonly List<Func<Task>> afterCommit = [];
@@ -152,18 +152,32 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
             Json(e.Property(s => s.Probe));
             Json(e.Property(s => s.FaultStorm));
             Json(e.Property(s => s.Rules));
+            Json(e.Property(s => s.Restart));
+            e.HasIndex(s => s.RestartAt).HasFilter("restart_at IS NOT NULL");
+            e.HasIndex(s => s.LastActivityAt).HasFilter("lease_idle_timeout_seconds IS NOT NULL").HasDatabaseName("ix_sandboxes_idle_lease");
             e.ToTable(t => t.HasCheckConstraint("ck_sandboxes_phase",
                 $"phase IN ({string.Join(", ", Enum.GetNames<Phase>().Select(n => $"'{n}'"))})"));
             e.ToTable(t => t.HasCheckConstraint("ck_sandboxes_desired",
                 $"desired IN ({string.Join(", ", Enum.GetNames<DesiredState>().Select(n => $"'{n}'"))})"));
-            e.ToTable(t => t.HasCheckConstraint("ck_sandboxes_placed", "phase IN ('Pending', 'Stopped', 'Deleting') OR node_id IS NOT NULL"));
+            e.ToTable(t => t.HasCheckConstraint("ck_sandboxes_placed", "phase IN ('Pending', 'Stopped', 'Failed', 'Deleting') OR node_id IS NOT NULL"));
         });
         modelBuilder.Entity<Node>(e =>
         {
             e.HasIndex(n => n.Name).IsUnique();
             e.HasIndex(n => n.TokenSha256).IsUnique();
             e.Property(n => n.Version).IsRowVersion();
+            e.HasIndex(n => n.NextTokenSha256).IsUnique();
             Json(e.Property(n => n.Facts));
+            Json(e.Property(n => n.Drain));
+            Json(e.Property(n => n.Refusal));
+        });
+        modelBuilder.Entity<RetiredNodeToken>(e =>
+        {
+            // No foreign key: it outlives its node.
+            e.HasKey(t => t.TokenSha256);
+            e.Property(t => t.NodeName).HasMaxLength(63);
+            e.Property(t => t.Code).HasMaxLength(64);
+            e.HasIndex(t => t.At);
         });
         modelBuilder.Entity<JoinToken>(e =>
         {
@@ -241,11 +255,6 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
         {
             e.HasKey(x => new { x.ProjectId, x.Actor, x.KeySha256 });
             e.HasIndex(x => x.CreatedAt);
-        });
-        modelBuilder.Entity<SandboxActivity>(e =>
-        {
-            e.HasKey(x => x.SandboxId);
-            e.HasOne<Sandbox>().WithOne().HasForeignKey<SandboxActivity>(x => x.SandboxId).OnDelete(DeleteBehavior.Cascade);
         });
     }
 

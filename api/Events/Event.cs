@@ -69,11 +69,20 @@ public static class EventType
     public const string SandboxLeaseExpiring = "sandbox.leaseExpiring";
     /// <summary>It is stopped soon, for one of higher priority; or is not after all.</summary>
     public const string SandboxPreempting = "sandbox.preempting";
+    /// <summary>Its node is drained: it is stopped at a deadline.</summary>
+    public const string SandboxNodeDraining = "sandbox.nodeDraining";
+    /// <summary>It is going to be started again by its restart policy, or is not any more.</summary>
+    public const string SandboxRestart = "sandbox.restartChanged";
     public const string SandboxDeleted = "sandbox.deleted";
     public const string NodeJoined = "node.joined";
     public const string NodePhase = "node.phaseChanged";
     /// <summary>Another machine showed the node's token.</summary>
     public const string NodeRefused = "node.machineRefused";
+    /// <summary>Its worker speaks another version of the protocol.</summary>
+    public const string NodeWorkerRefused = "node.workerRefused";
+    public const string NodeDrained = "node.drained";
+    public const string NodeCredentials = "node.credentialsChanged";
+    public const string NodeDecommissioned = "node.decommissioned";
     public const string DevicePhase = "device.phaseChanged";
     public const string DeviceQuarantine = "device.quarantineChanged";
     public const string ImageChanged = "image.changed";

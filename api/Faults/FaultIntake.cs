@@ -1,18 +1,20 @@
 using System.Collections.Concurrent;
 using System.Threading.Channels;
+using Api.Sandboxes;
 using Contracts;
 
 namespace Api.Faults;
 
-/// <summary>A sandbox of a node's plan. <c>Nearest</c>: the origin nearest to hardware that readings of it can have: a machine that is emulated has no real counter.</summary>
-public readonly record struct OwnedSandbox(Guid Id, int Incarnation, Origin Nearest);
+/// <summary>A sandbox of a node's plan. <c>Nearest</c>: the origin nearest to hardware that readings of it can have: a machine that is emulated has no real counter.
+/// <c>CountsIdleness</c>: its lease ends when it is idle, so that its workload is looked at.</summary>
+public readonly record struct OwnedSandbox(Guid Id, int Incarnation, Origin Nearest, bool CountsIdleness = false);
 
 /// <summary>Where samples of workers enter: checked, handed to those who watch live, and queued for storage.
 /// Guarantees: a node's samples are taken only for sandboxes of its own plan, none of a start that has not been, none that claims to be nearer to hardware than its machine, and no more
 /// than its sandboxes can have (FaultLatest); the queue is bounded, and a batch that does not fit is turned back whole, for its node to tell
 /// it again; a batch that a node tells again because it got no answer is stored once.
 /// On a crash what is queued is lost, as a rule at most a second; counters are cumulative, so rates stay true.</summary>
-public sealed class FaultIntake(FaultLive live, FaultLatest latest, TimeProvider time, ILogger<FaultIntake> log)
+public sealed class FaultIntake(FaultLive live, FaultLatest latest, SandboxActivity activity, TimeProvider time, ILogger<FaultIntake> log)
 {
     public const int QueueSamples = 50_000, QueueBytes = 128 << 20;
     /// <summary>How far a node's clock may be off: inside the day partitions that always exist.</summary>
@@ -94,6 +96,7 @@ public sealed class FaultIntake(FaultLive live, FaultLatest latest, TimeProvider
             taken++;
             takenBytes += kept.Readings.Length;
             live.Publish(kept);
+            if (sandbox.CountsIdleness) activity.Sampled(kept);
             queue.Writer.TryWrite(kept);
         }
         Interlocked.Add(ref places, taken - samples.Count);

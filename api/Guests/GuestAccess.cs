@@ -2,6 +2,7 @@ using Api.Audit;
 using Api.Dashboard;
 using Api.Data;
 using Api.Http;
+using Api.Sandboxes;
 using Contracts;
 using Microsoft.EntityFrameworkCore;
 
@@ -15,7 +16,7 @@ public sealed record GuestSettings(long MaxFileBytes)
 }
 
 /// <summary>How a request comes to a session in a guest: its sandbox is the caller's and runs, the use is told to the audit log and noted, and the session ends with the request, the caller's key, or the service.</summary>
-public sealed class GuestAccess(SandboxDb db, GuestRelay relay, GuestActivity activity, AuditTrail audit, OpenConnections connections, IHostApplicationLifetime host, TimeProvider time)
+public sealed class GuestAccess(SandboxDb db, GuestRelay relay, SandboxActivity activity, AuditTrail audit, OpenConnections connections, IHostApplicationLifetime host, TimeProvider time)
 {
     private static readonly TimeSpan AnswerLimit = TimeSpan.FromSeconds(15), DigestLimit = TimeSpan.FromMinutes(5);
 
@@ -32,7 +33,7 @@ public sealed class GuestAccess(SandboxDb db, GuestRelay relay, GuestActivity ac
             return opening is GuestRelay.Opening.TooMany ? GuestProblems.TooMany() : GuestProblems.NodeElsewhere(http);
         await using var open = session;
         await audit.TellUseAsync(db, http, "sandbox", id.ToString(), sandbox.Name, told);
-        await activity.NoteAsync(id, http.RequestAborted);
+        activity.Used(id);
         using var ends = CancellationTokenSource.CreateLinkedTokenSource(http.RequestAborted, host.ApplicationStopping);
         var name = $"guest {session.Id}";
         connections.Add(name, http.User, () => Abort(ends), time.GetUtcNow());
@@ -55,7 +56,7 @@ public sealed class GuestAccess(SandboxDb db, GuestRelay relay, GuestActivity ac
         finally
         {
             connections.Remove(name);
-            await activity.NoteAsync(id, CancellationToken.None);
+            activity.Used(id);
         }
     }
 

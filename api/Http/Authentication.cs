@@ -21,6 +21,7 @@ public static class Schemes
     public const string SessionClaim = "session";
     public const string SubjectClaim = "subject";
     public const string NodeClaim = "node";
+    public const string NodeTokenClaim = "nodeToken";
     public const string JoinTokenClaim = "joinToken";
     /// <summary>A page elsewhere cannot set this header: cookie requests that change something need it.</summary>
     public const string RequestHeader = "X-Sandbox-Request";

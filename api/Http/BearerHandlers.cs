@@ -50,16 +50,23 @@ public sealed class ApiKeyHandler(IOptionsMonitor<AuthenticationSchemeOptions> o
         (await Credentials.FindKeyAsync(db, secret, time.GetUtcNow(), ct))?.ToPrincipal(Schemes.ApiKey);
 }
 
-public sealed class NodeTokenHandler(IOptionsMonitor<AuthenticationSchemeOptions> options, ILoggerFactory logger, UrlEncoder encoder, FailedAttempts attempts, SandboxDb db)
+public sealed class NodeTokenHandler(IOptionsMonitor<AuthenticationSchemeOptions> options, ILoggerFactory logger, UrlEncoder encoder, FailedAttempts attempts, NodeCredentials credentials)
     : BearerHandler(options, logger, encoder, attempts, Secret.NodeTokenPrefix)
 {
+    private string? retired;
+
     protected override async Task<ClaimsPrincipal?> FindAsync(string secret, CancellationToken ct)
     {
         var hash = Secret.Hash(secret);
-        var node = await db.Nodes.AsNoTracking().SingleOrDefaultAsync(n => n.TokenSha256 == hash, ct);
-        if (node is null || !CryptographicOperations.FixedTimeEquals(node.TokenSha256, hash)) return null;
-        return new ClaimsPrincipal(new ClaimsIdentity([new(ClaimTypes.Name, node.Name), new(Schemes.NodeClaim, node.Id.ToString())], Schemes.Node));
+        if (await credentials.FindAsync(hash, ct) is { } node)
+            return new ClaimsPrincipal(new ClaimsIdentity([new(ClaimTypes.Name, node.Name), new(Schemes.NodeClaim, node.Id.ToString()), new(Schemes.NodeTokenClaim, Convert.ToHexString(hash))], Schemes.Node));
+        retired = await credentials.RetiredAsync(hash, ct);
+        return null;
     }
+
+    /// <summary>Whoever shows what was a node's token is told why it is none any more.</summary>
+    protected override Task RefuseAsync(AuthenticationProperties properties) =>
+        retired is null ? base.RefuseAsync(properties) : NodeCredentials.Refused(retired).ExecuteAsync(Context);
 }
 
 /// <summary>Of <c>POST /v1/nodes/join</c> only.</summary>

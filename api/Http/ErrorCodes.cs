@@ -6,6 +6,9 @@ public static class ErrorCodes
 {
     public sealed record ErrorCode(string Code, int Status, string Says, params string[] Tags);
 
+    /// <summary>Of workers' connections, which the document does not describe.</summary>
+    private const string NodeHub = "NodeHub";
+
     public static readonly IReadOnlyList<ErrorCode> All =
     [
         new("invalid_request", 400, "The request could not be read: its body is not the JSON that is expected, or a parameter has another type."),
@@ -14,6 +17,9 @@ public static class ErrorCodes
         new("unauthenticated", 401, "No key was sent, or it is not known, has expired, or was rotated away."),
         new("unknown_key", 401, "The key in the body is not known, or has expired.", "Session"),
         new("join_token_invalid", 401, "The join token is not known, or has expired.", "Nodes"),
+        new("node_decommissioned", 401, "The node was taken out of service.", NodeHub),
+        new("node_token_replaced", 401, "The node has another token by now.", NodeHub),
+        new("node_token_revoked", 401, "An operator has revoked the node's token.", NodeHub),
         new("forbidden", 403, "The key's role, or its project, may not do that."),
         new("foreign_origin", 403, "A request by cookie came from another origin than the service's own page."),
         new("request_header_missing", 403, "A request by cookie that changes something needs the header X-Sandbox-Request: 1."),
@@ -51,6 +57,9 @@ public static class ErrorCodes
         new("too_many_join_tokens", 409, "There are as many join tokens as there may be.", "Nodes"),
         new("join_token_used", 409, "Another machine has used the join token.", "Nodes"),
         new("node_exists", 409, "There is a node of that name.", "Nodes"),
+        new("node_reports", 409, "The node reports, so that what runs there is not known to have ended.", "Nodes"),
+        new("node_not_empty", 409, "Sandboxes may run on the node.", "Nodes"),
+        new("node_in_maintenance", 409, "The node is in maintenance.", "Nodes"),
         new("node_in_use", 409, "The node reports and cannot be replaced.", "Nodes"),
         new("too_many_webhooks", 409, "The project has as many webhook endpoints as it may.", "Webhooks"),
         new("webhook_disabled", 409, "The webhook endpoint is disabled.", "Webhooks"),

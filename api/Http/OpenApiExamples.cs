@@ -35,6 +35,8 @@ public static class OpenApiExamples
         new DeviceQuarantine("Its fan is loud."),
         new JoinTokenCreate("host-7", 3600, null),
         new NodeJoin(Id),
+        new NodeDrainRequest(1800, "New firmware."),
+        new NodeMaintenanceRequest(new(1800, "New firmware.")),
         new DeviceClassView("edu", "QEMU's teaching device: a DMA engine without PASID, ATS or PRI.", Origin.Emulated, 4, 3),
         new ImageView("guest", "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae", "arm64", "6.12", true, 31_457_280, null),
         new EventView(42, At, "sandbox.phaseChanged", Id, "train-1", "Running", "train-1 is Running.", Phase.Running),
@@ -42,8 +44,8 @@ public static class OpenApiExamples
 
     private static readonly HashSet<Type> Bodies =
     [
-        typeof(SandboxCreate), typeof(SandboxPatch), typeof(AcceleratorRequest), typeof(PlacementRequest), typeof(LeaseRequest), typeof(ProjectCreate), typeof(ProjectPatch), typeof(QuotasPatch),
-        typeof(KeyCreate), typeof(KeyRotate), typeof(SessionCreate), typeof(DeviceQuarantine), typeof(JoinTokenCreate), typeof(NodeJoin),
+        typeof(SandboxCreate), typeof(SandboxPatch), typeof(AcceleratorRequest), typeof(PlacementRequest), typeof(LeaseRequest), typeof(RestartRequest), typeof(ProjectCreate), typeof(ProjectPatch), typeof(QuotasPatch),
+        typeof(KeyCreate), typeof(KeyRotate), typeof(SessionCreate), typeof(DeviceQuarantine), typeof(JoinTokenCreate), typeof(NodeJoin), typeof(NodeDrainRequest), typeof(NodeMaintenanceRequest),
         typeof(WebhookCreate), typeof(WebhookPatch), typeof(WebhookRotate), typeof(WebhookRedeliver), typeof(ExecCreate), typeof(ExecSignal),
     ];
 

@@ -27,7 +27,7 @@ public sealed class AnsweredReports(NpgsqlDataSource source, ConsoleRelay consol
 
     private const string Again = $"""
         UPDATE nodes SET last_report_at = $2
-        WHERE id = $1 AND installation = $3 AND plan_revision = $4 AND phase NOT IN ('Joining', 'Unreachable') AND ({Versions}) = $5
+        WHERE id = $1 AND installation = $3 AND plan_revision = $4 AND phase NOT IN ('Joining', 'Unreachable') AND token_sha256 = $6 AND ({Versions}) = $5
         """;
 
     public static byte[] Digest(NodeReport report) => SHA256.HashData(JsonSerializer.SerializeToUtf8Bytes(report with { At = default }, NodeJson.Default.NodeReport));
@@ -42,7 +42,7 @@ public sealed class AnsweredReports(NpgsqlDataSource source, ConsoleRelay consol
     }
 
     /// <summary>Whether the last answer is the answer to this report too; if so, that the node has reported is stored.</summary>
-    public async Task<bool> HoldsAsync(AnsweredReport last, Guid nodeId, Guid installation, byte[] report, DateTimeOffset now, CancellationToken ct)
+    public async Task<bool> HoldsAsync(AnsweredReport last, Guid nodeId, byte[] token, Guid installation, byte[] report, DateTimeOffset now, CancellationToken ct)
     {
         if (!last.Report.AsSpan().SequenceEqual(report) || !consoles.WatchedAmong(last.Plan.Sandboxes.Select(s => s.Id)).SequenceEqual(last.Plan.WatchedConsoles)) return false;
         await using var connection = await source.OpenConnectionAsync(ct);
@@ -52,6 +52,7 @@ public sealed class AnsweredReports(NpgsqlDataSource source, ConsoleRelay consol
         command.Parameters.Add(new() { Value = installation });
         command.Parameters.Add(new() { Value = last.Plan.Revision });
         command.Parameters.Add(new() { Value = last.Rows });
+        command.Parameters.Add(new() { Value = token });
         await command.PrepareAsync(ct);
         return await command.ExecuteNonQueryAsync(ct) == 1;
     }

@@ -22,6 +22,21 @@ public static class NodeEndpoints
             .WithSummary("Let the node take nothing new; what runs there goes on.").Produces<NodeView>().ProducesProblem(404);
         group.MapPost("/{id:guid}/uncordon", (Guid id, HttpContext http, NodeCordons cordons, CancellationToken ct) => cordons.SetAsync(id, false, http.User, ct)).RequiresService(Role.Admin)
             .WithSummary("Let the node take sandboxes again.").Produces<NodeView>().ProducesProblem(404);
+        group.MapPost("/{id:guid}/drain", (Guid id, NodeDrainRequest? drain, HttpContext http, NodeCordons cordons, CancellationToken ct) => cordons.DrainAsync(id, drain, http.User, ct)).RequiresService(Role.Admin)
+            .WithSummary("Empty the node: it takes nothing new, the owners of what runs there are told, and at the deadline that is stopped. Again: another deadline.")
+            .Produces<NodeView>().ProducesProblem(400).ProducesProblem(404).ProducesProblem(409).ProducesProblem(422);
+        group.MapDelete("/{id:guid}/drain", (Guid id, HttpContext http, NodeCordons cordons, CancellationToken ct) => cordons.EndDrainAsync(id, http.User, ct)).RequiresService(Role.Admin)
+            .WithSummary("Empty the node no more; what was stopped stays so.").Produces<NodeView>().ProducesProblem(404).ProducesProblem(409);
+        group.MapPost("/{id:guid}/maintenance", (Guid id, NodeMaintenanceRequest? maintenance, HttpContext http, NodeCordons cordons, CancellationToken ct) => cordons.BeginMaintenanceAsync(id, maintenance, http.User, ct)).RequiresService(Role.Admin)
+            .WithSummary("Put an empty node into maintenance, or have it drained for that: its silence is no news then.").Produces<NodeView>().ProducesProblem(400).ProducesProblem(404).ProducesProblem(409).ProducesProblem(422);
+        group.MapDelete("/{id:guid}/maintenance", (Guid id, HttpContext http, NodeCordons cordons, CancellationToken ct) => cordons.EndMaintenanceAsync(id, http.User, ct)).RequiresService(Role.Admin)
+            .WithSummary("End the node's maintenance, and the drain that was for it.").Produces<NodeView>().ProducesProblem(404);
+        group.MapPost("/{id:guid}/credentials/rotate", (Guid id, HttpContext http, NodeRotations rotations, CancellationToken ct) => rotations.RotateAsync(id, http.User, ct)).RequiresService(Role.Admin)
+            .WithSummary("Have the node's worker fetch another token over its connection; the old one is good until the new one is used.").Produces<NodeView>().ProducesProblem(404);
+        group.MapDelete("/{id:guid}/credentials", (Guid id, HttpContext http, NodeRotations rotations, CancellationToken ct) => rotations.RevokeAsync(id, http.User, ct)).RequiresService(Role.Admin)
+            .WithSummary("Revoke the node's token at once; what runs there goes on, and the machine is let in again by a join token with replace.").Produces<NodeView>().ProducesProblem(404);
+        group.MapDelete("/{id:guid}", (Guid id, HttpContext http, NodeDecommissions decommissions, CancellationToken ct, bool force = false) => decommissions.RemoveAsync(id, force, http.User, ct)).RequiresService(Role.Admin)
+            .WithSummary("Take an empty node out of service. force: also one that is Unreachable with sandboxes, which fail; by it you say that the machine is off.").Produces(204).ProducesProblem(404).ProducesProblem(409).ProducesProblem(422);
         group.MapGet("/{id:guid}", Get).RequiresService(Role.Viewer).WithSummary("One node.").Produces<NodeView>().ProducesProblem(404);
     }
 
@@ -55,7 +70,8 @@ public static class NodeEndpoints
         return nodes.Select(n =>
         {
             used.TryGetValue(n.Id, out var u);
-            return new NodeView(n.Id, n.Name, n.Phase, n.LastReportAt, n.WorkerVersion, n.Facts, u?.Vcpus ?? 0, u?.Mib ?? 0, u?.Count ?? 0, devices.GetValueOrDefault(n.Id));
+            return new NodeView(n.Id, n.Name, n.Phase, n.LastReportAt, n.WorkerVersion, n.Facts, u?.Vcpus ?? 0, u?.Mib ?? 0, u?.Count ?? 0, devices.GetValueOrDefault(n.Id),
+                n.Drain is { } d ? new(d.StartedAt, d.Deadline, d.Reason, u?.Count ?? 0, d.DrainedAt, d.ThenMaintenance) : null, n.MaintenanceSince, n.RotationWantedAt, n.Refusal);
         }).ToList();
     }
 }

@@ -12,27 +12,31 @@ namespace Api.Nodes;
 /// <summary>Where workers dial in (Contracts/NodeProtocol.cs). A node is who its token says, never who its report says.
 /// Guarantees: a connection is the node's own once a report of it was taken, and for <see cref="NodeWatch.Silence"/> after each: only a node that was silent for longer
 /// can be replaced by another machine, and the old one's connection may be open still. Until then nothing it sends is stored or shown (what it tells of its hardware waits)
-/// and it is sent nothing, so a second machine with the node's token reads no keystrokes.</summary>
+/// and it is sent nothing, so a second machine with the node's token reads no keystrokes. A connection whose token is not the node's any more ends with its next report.</summary>
 [Authorize(Schemes.Node)]
-public sealed class NodeHub(NodeSync sync, NodeInventories inventories, FaultIntake faults, TimeProvider time, ConsoleRelay consoles, GuestRelay guests, RefusedMachines refused, ILogger<NodeHub> log) : Hub
+public sealed class NodeHub(NodeSync sync, NodeInventories inventories, FaultIntake faults, TimeProvider time, ConsoleRelay consoles, GuestRelay guests, RefusedMachines refused, WorkerRefusals tooFarApart, NodeCredentials credentials, ILogger<NodeHub> log) : Hub
 {
     private const string Own = "own", Waiting = "inventory", Answered = "answered";
 
     private Guid NodeId => Guid.Parse(Context.User!.FindFirstValue(Schemes.NodeClaim)!);
 
+    /// <summary>Of the token that the connection was opened with.</summary>
+    private byte[] TokenSha256 => Convert.FromHexString(Context.User!.FindFirstValue(Schemes.NodeTokenClaim)!);
+
     private bool IsOwn => Context.Items.TryGetValue(Own, out var at) && time.GetElapsedTime((long)at!) < NodeWatch.Silence;
 
     public async Task<NodePlan> Sync(NodeReport report)
     {
-        if (report is not null && report.Protocol != NodeProtocol.Version)
+        if (report is not null && WorkerRefusals.Of(report, time.GetUtcNow()) is { } refusal)
         {
-            log.LogWarning("Node {NodeId} speaks protocol {Protocol}", NodeId, report.Protocol);
-            throw new HubException($"protocol_mismatch: this API speaks version {NodeProtocol.Version}");
+            await tooFarApart.TellAsync(NodeId, report.Installation, refusal, Context.ConnectionAborted);
+            throw new HubException($"{refusal.Reason}: {refusal.Message} {refusal.Remedy}");
         }
         if (NodeReports.Problem(report) is { } problem) throw new HubException($"invalid_report: {problem}");
-        if (await sync.SyncAsync(NodeId, report!, Context.Items.TryGetValue(Answered, out var last) ? (AnsweredReport?)last : null, Context.ConnectionAborted) is not { } answer)
+        if (await sync.SyncAsync(NodeId, TokenSha256, report!, Context.Items.TryGetValue(Answered, out var last) ? (AnsweredReport?)last : null, Context.ConnectionAborted) is not { } answer)
         {
             await DisownAsync();
+            if (await credentials.RefusalAsync(NodeId, TokenSha256, Context.ConnectionAborted) is { } ended) throw new HubException(ended);
             await refused.TellAsync(NodeId, Context.ConnectionAborted);
             throw new HubException("node_is_another_machine: this token is of a node that is another machine; join with a token of your own, or have the node replaced");
         }
@@ -40,6 +44,10 @@ public sealed class NodeHub(NodeSync sync, NodeInventories inventories, FaultInt
         await BecomeOwnAsync();
         return answer.Plan;
     }
+
+    /// <summary>Another token for the node itself: see <see cref="NodeCredentials"/>.</summary>
+    public async Task<string> RenewToken() =>
+        await IsStillOwnAsync() ? await credentials.IssueAsync(NodeId, Context.ConnectionAborted) : throw new HubException("not_yet: report first");
 
     public async Task Inventory(NodeInventory inventory)
     {

@@ -95,6 +95,7 @@ public sealed class NodeJoining(SandboxDb db, TimeProvider time)
                 break;
         }
         var secret = Secret.Create(Secret.NodeTokenPrefix);
+        (node!.NextTokenSha256, node.NextTokenUntil, node.RotationWantedAt, node.Refusal) = (null, null, null, null);
         (node!.TokenSha256, node.Installation, token.UsedBy) = (Secret.Hash(secret), installation, installation);
         var (reason, message) = step switch
         {

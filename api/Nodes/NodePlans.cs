@@ -29,7 +29,8 @@ public sealed class NodePlans(IHubContext<NodeHub> hub, ConsoleRelay consoles)
             s.Id, s.Name, s.Incarnation, Desired(s), s.Launched,
             new SandboxSpec(s.Image, s.Vcpus, s.MemoryMib, s.Viommu, devices[s.Id].Select(d => d.Address).Order(StringComparer.Ordinal).ToList(), s.UserData, s.SshKeys, s.Vmm),
             s.FaultStorm));
-        var plan = new NodePlan(0, planned.ToList(), consoles.WatchedAmong(rows.Select(r => r.Id)), lifted.Select(d => new PlannedDevice(d.Address, d.LiftQuarantineOf!.Value)).ToList());
+        var plan = new NodePlan(0, planned.ToList(), consoles.WatchedAmong(rows.Select(r => r.Id)), lifted.Select(d => new PlannedDevice(d.Address, d.LiftQuarantineOf!.Value)).ToList(),
+            NodeProtocol.Version, NodeProtocol.Minor, node.RotationWantedAt is not null);
         var digest = SHA256.HashData(JsonSerializer.SerializeToUtf8Bytes(plan, NodeJson.Default.NodePlan));
         if (node.PlanSha256 is null || !node.PlanSha256.AsSpan().SequenceEqual(digest))
         {

@@ -20,13 +20,13 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Answe
     private Guid? operating;
     public const int MaxReportedSandboxes = 4096, MaxReportedDevices = 4096, MaxReportedImages = 256;
 
-    /// <summary>The plan, with what it answers; null: the report is of another machine than the node. <paramref name="last"/>: of the same connection.</summary>
-    public async Task<AnsweredReport?> SyncAsync(Guid nodeId, NodeReport report, AnsweredReport? last, CancellationToken ct)
+    /// <summary>The plan, with what it answers; null: the report is of another machine than the node, or came by a token (<paramref name="token"/>: its hash) that is the node's no more. <paramref name="last"/>: of the same connection.</summary>
+    public async Task<AnsweredReport?> SyncAsync(Guid nodeId, byte[] token, NodeReport report, AnsweredReport? last, CancellationToken ct)
     {
         if (report.Sandboxes.Count > MaxReportedSandboxes || report.Devices.Count > MaxReportedDevices || report.Images.Count > MaxReportedImages)
             throw new InvalidOperationException($"node {nodeId} reports more than the limits allow");
         var digest = AnsweredReports.Digest(report);
-        if (last is not null && await answers.HoldsAsync(last, nodeId, report.Installation, digest, time.GetUtcNow(), ct)) return last;
+        if (last is not null && await answers.HoldsAsync(last, nodeId, token, report.Installation, digest, time.GetUtcNow(), ct)) return last;
         for (var attempt = 1; ; attempt++)
         {
             var rows = await answers.RowsAsync(nodeId, ct);
@@ -34,7 +34,7 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Answe
             var db = scope.ServiceProvider.GetRequiredService<SandboxDb>();
             try
             {
-                return await ApplyAsync(db, nodeId, report, ct) is { } plan ? new AnsweredReport(digest, rows, plan) : null;
+                return await ApplyAsync(db, nodeId, token, report, ct) is { } plan ? new AnsweredReport(digest, rows, plan) : null;
             }
             catch (DbUpdateConcurrencyException) when (attempt < Attempts)
             {
@@ -43,10 +43,10 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Answe
         }
     }
 
-    private async Task<NodePlan?> ApplyAsync(SandboxDb db, Guid nodeId, NodeReport report, CancellationToken ct)
+    private async Task<NodePlan?> ApplyAsync(SandboxDb db, Guid nodeId, byte[] token, NodeReport report, CancellationToken ct)
     {
         var now = time.GetUtcNow();
-        var node = await db.Nodes.SingleAsync(n => n.Id == nodeId, ct);
+        if (await db.Nodes.SingleOrDefaultAsync(n => n.Id == nodeId, ct) is not { } node || !node.TokenSha256.AsSpan().SequenceEqual(token)) return null;
         if (NodeMachine.Judge(node.Installation, report.Installation) == NodeMachine.Judgement.Another) return null;
         ApplyNode(db, node, report, now);
         await ApplyImagesAsync(db, node, report.Images, now, ct);
@@ -63,7 +63,8 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Answe
 
         if (freed || gone.Count > 0) scheduler.Wake();
         var plan = await plans.ComputeAsync(db, node, ct);
-        faults.Know(nodeId, plan.Sandboxes.Select(s => new OwnedSandbox(s.Id, s.Incarnation, s.Spec.Vmm == Vmm.Simulated ? Origin.Simulated : report.Facts.Origin ?? Origin.Hardware)));
+        faults.Know(nodeId, plan.Sandboxes.Select(s => new OwnedSandbox(s.Id, s.Incarnation, s.Spec.Vmm == Vmm.Simulated ? Origin.Simulated : report.Facts.Origin ?? Origin.Hardware,
+            sandboxes.GetValueOrDefault(s.Id)?.LeaseIdleTimeoutSeconds is not null)));
         return plan;
     }
 
@@ -72,11 +73,12 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Answe
         node.Installation = report.Installation;
         node.LastReportAt = now;
         node.WorkerVersion = report.WorkerVersion;
+        node.Refusal = null;
         node.Facts = report.Facts;
         if (node.Phase is not (NodePhase.Joining or NodePhase.Unreachable)) return;
         var type = node.Phase == NodePhase.Joining ? EventType.NodeJoined : EventType.NodePhase;
-        node.Phase = node.IsCordoned ? NodePhase.Cordoned : NodePhase.Ready;
-        db.Events.Add(Event.Infrastructure(type, node.Id, node.Name, "NodeReported", $"Node {node.Name} reports and is {(node.IsCordoned ? "cordoned" : "ready")}.", now));
+        node.Phase = node.Standing;
+        db.Events.Add(Event.Infrastructure(type, node.Id, node.Name, "NodeReported", $"Node {node.Name} reports and is {node.Phase}.", now));
     }
 
     private static async Task ApplyImagesAsync(SandboxDb db, Node node, IReadOnlyList<ReportedImage> reported, DateTimeOffset now, CancellationToken ct)
@@ -123,6 +125,7 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Answe
         var ended = become.Phase is Phase.Stopped or Phase.Failed ? observed.Conditions.FirstOrDefault(c => c is { Type: ConditionType.VmmRunning, Status: ConditionStatus.False }) : null;
         db.Events.Add(Event.Of(sandbox, EventType.SandboxPhase, observed.Failure?.Reason ?? ended?.Reason ?? become.Phase.ToString(),
             observed.Failure?.Message ?? ended?.Message ?? $"{sandbox.Name} is {become.Phase}.", now));
+        if (become.Phase is Phase.Stopped or Phase.Failed) SandboxRestarts.AfterEnd(db, sandbox, observed.Failure?.Reason ?? ended?.Reason, now);
 
         SandboxLifecycle.Outcome Observe() => SandboxLifecycle.Observe(sandbox.Phase, sandbox.Desired, sandbox.Incarnation, sandbox.Launched, observed.Incarnation, observed.State);
     }

@@ -7,7 +7,7 @@ using Microsoft.EntityFrameworkCore;
 
 namespace Api.Nodes;
 
-/// <summary>Marks nodes that stopped reporting as Unreachable and their guests as Lost.
+/// <summary>Marks nodes that stopped reporting as Unreachable and their guests as Lost; those in maintenance are expected to be silent.
 /// Guarantees: nothing is handed out again: an unreachable node keeps its devices and sandboxes until it reports.
 /// Assumes: while the API itself was away no node could report, so it waits a full silence after its own start. On a crash: idempotent.</summary>
 public sealed class NodeWatch(IServiceScopeFactory scopes, TimeProvider time, ILogger<NodeWatch> log) : Reconciler(time, TimeSpan.FromSeconds(1), log)
@@ -22,7 +22,7 @@ public sealed class NodeWatch(IServiceScopeFactory scopes, TimeProvider time, IL
         if (now - startedAt < Silence) return;
         await using var scope = scopes.CreateAsyncScope();
         var db = scope.ServiceProvider.GetRequiredService<SandboxDb>();
-        var silent = await db.Nodes.Where(n => n.LastReportAt < now - Silence && n.Phase != NodePhase.Unreachable && n.Phase != NodePhase.Joining).ToListAsync(ct);
+        var silent = await db.Nodes.Where(n => n.LastReportAt < now - Silence && n.Phase != NodePhase.Unreachable && n.Phase != NodePhase.Joining && n.Phase != NodePhase.Maintenance).ToListAsync(ct);
         foreach (var node in silent)
         {
             node.Phase = NodePhase.Unreachable;

@@ -101,6 +101,8 @@ public static class Placement
     {
         if (request.WantedNode is not null && node.Name != request.WantedNode) return OtherNodeWanted;
         if (node.Phase == NodePhase.Cordoned) return "NodeCordoned";
+        if (node.Phase == NodePhase.Draining) return "NodeDraining";
+        if (node.Phase == NodePhase.Maintenance) return "NodeMaintenance";
         if (node.Phase != NodePhase.Ready) return "NodeNotReady";
         if (!node.Images.Contains(request.Image)) return "ImageNotOnNode";
         if (!node.Vmms.Contains(request.Vmm)) return "VmmNotOnNode";

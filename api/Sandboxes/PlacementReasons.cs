@@ -8,6 +8,8 @@ public static class PlacementReasons
         [Placement.NoNodes] = ("No node has joined yet.", "Join one: POST /v1/nodes/join-tokens."),
         [Placement.OtherNodeWanted] = ("The sandbox asks for another node by name.", "Leave node out, or name this one."),
         ["NodeCordoned"] = ("An operator lets the node take nothing new.", "Wait, or have it uncordoned: POST /v1/nodes/{id}/uncordon."),
+        ["NodeDraining"] = ("An operator is emptying the node.", "Wait, or ask for another node."),
+        ["NodeMaintenance"] = ("The node is in maintenance.", "Wait, or ask for another node."),
         ["NodeNotReady"] = ("The node does not report, or has not reported yet.", "Look at the node's worker."),
         ["ImageNotOnNode"] = ("The node does not have the image.", "Put it into the node's image directory."),
         ["VmmNotOnNode"] = ("The node does not have the VMM.", "Install it there, or ask for another."),

@@ -24,6 +24,22 @@ public sealed class Sandbox
     public LeaseEnd? LeaseOnExpiry { get; set; }
     /// <summary>That this lease ends soon has been told.</summary>
     public bool LeaseWarned { get; set; }
+    /// <summary>Its lease ends when nobody has used it for so long; null: however idle it is.</summary>
+    public int? LeaseIdleTimeoutSeconds { get; set; }
+    /// <summary>When somebody last typed into its console, its workload told work, or it began to run. Written at most every 30 s (<see cref="SandboxActivity"/>).</summary>
+    public DateTimeOffset? LastActivityAt { get; set; }
+    /// <summary>The last activity after which it was told that the lease will end for idleness.</summary>
+    public DateTimeOffset? IdleWarnedFor { get; set; }
+    /// <summary>Null: never started again by itself.</summary>
+    public RestartPolicy? Restart { get; set; }
+    /// <summary>When it is started again by itself; null: it is not.</summary>
+    public DateTimeOffset? RestartAt { get; set; }
+    /// <summary>Starts by its policy since it last ran for long.</summary>
+    public int RestartCount { get; set; }
+    /// <summary>Its node's drain stops it: once it has ended it is placed elsewhere.</summary>
+    public bool MovesAfterStop { get; set; }
+    /// <summary>The drain that its owner was told of last.</summary>
+    public Guid? ToldDrain { get; set; }
     /// <summary>Replaced as a whole, never changed in place.</summary>
     public Dictionary<string, string> Labels { get; set; } = [];
     public string? UserData { get; init; }
@@ -71,6 +87,7 @@ public sealed class Sandbox
         if (phase == Phase.Pending) QueuedAt = at;
         Phases = [.. Phases.TakeLast(MaxPhases - 1), new PhaseEntry(phase, at)];
         UpdatedAt = at;
+        if (phase == Phase.Running) LastActivityAt = at;
         return true;
     }
 

@@ -74,6 +74,7 @@ public static partial class SandboxValidation
             if (create.SshKeys![i] is not { Length: <= MaxSshKey } key || !SshKey().IsMatch(key) || !HoldsItsType(key))
                 refuse($"sshKeys[{i}]", $"takes an OpenSSH public key of at most {MaxSshKey} characters on one line");
         CheckStorm(create.FaultStorm, "faultStorm.", refuse);
+        CheckRestart(create.Restart, refuse);
     }
 
     public static bool IsPriority(int priority) => priority is >= MinPriority and <= MaxPriority;
@@ -116,9 +117,19 @@ public static partial class SandboxValidation
     private static void CheckLease(LeaseRequest? lease, string prefix, Action<string, string> refuse)
     {
         if (lease is null) return;
-        if (lease.TtlSeconds is not { } ttl) refuse($"{prefix}ttlSeconds", "is required");
-        else if (ttl is < MinTtlSeconds or > MaxTtlSeconds) refuse($"{prefix}ttlSeconds", $"takes {MinTtlSeconds} to {MaxTtlSeconds}, not {ttl}");
+        if (lease.TtlSeconds is null && lease.IdleTimeoutSeconds is null) refuse($"{prefix}ttlSeconds", "is required, unless idleTimeoutSeconds is given");
+        if (lease.TtlSeconds is { } ttl and (< MinTtlSeconds or > MaxTtlSeconds)) refuse($"{prefix}ttlSeconds", $"takes {MinTtlSeconds} to {MaxTtlSeconds}, not {ttl}");
+        if (lease.IdleTimeoutSeconds is { } idle and (< MinTtlSeconds or > MaxTtlSeconds)) refuse($"{prefix}idleTimeoutSeconds", $"takes {MinTtlSeconds} to {MaxTtlSeconds}, not {idle}");
         if (lease.OnExpiry is { } end && !Enum.IsDefined(end)) refuse($"{prefix}onExpiry", "takes stop or delete");
+    }
+
+    private static void CheckRestart(RestartRequest? restart, Action<string, string> refuse)
+    {
+        if (restart is null) return;
+        if (restart.Policy is not { } policy) refuse("restart.policy", "is required");
+        else if (!Enum.IsDefined(policy)) refuse("restart.policy", "takes never, onFailure or always");
+        if (restart.MaxRestarts is { } most and (< 0 or > RestartDecision.MaxRestarts)) refuse("restart.maxRestarts", $"takes 0 to {RestartDecision.MaxRestarts}, not {most}");
+        if (restart.BackoffSeconds is { } backoff and (< 1 or > RestartDecision.MaxBackoffSeconds)) refuse("restart.backoffSeconds", $"takes 1 to {RestartDecision.MaxBackoffSeconds}, not {backoff}");
     }
 
     /// <summary>As <see cref="Check(SandboxCreate)"/>, of labels alone.</summary>

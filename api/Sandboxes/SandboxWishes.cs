@@ -17,6 +17,7 @@ public sealed class SandboxWishes(SandboxDb db, NodePlans plans, SandboxSchedule
     {
         if (s.Desired == DesiredState.Deleted) return ApiProblem.BeingDeleted();
         if (s.Phase is not (Phase.Stopped or Phase.Failed)) return Wrong(s, "started");
+        s.RestartCount = 0;
         PlaceAnew(s, now);
         return null;
     }, ct, adds: true);
@@ -24,7 +25,7 @@ public sealed class SandboxWishes(SandboxDb db, NodePlans plans, SandboxSchedule
     public Task<IResult> StopAsync(Guid id, Guid? project, IfMatch match, CancellationToken ct) => ChangeAsync(id, project, match, (s, now) =>
     {
         if (s.Desired == DesiredState.Deleted) return ApiProblem.BeingDeleted();
-        if (s.Phase is Phase.Stopped or Phase.Failed) return Wrong(s, "stopped");
+        if (s.Phase is Phase.Stopped or Phase.Failed && s.RestartAt is null) return Wrong(s, "stopped");
         Stop(s, now);
         return null;
     }, ct);
@@ -33,6 +34,7 @@ public sealed class SandboxWishes(SandboxDb db, NodePlans plans, SandboxSchedule
     {
         if (s.Desired == DesiredState.Deleted) return ApiProblem.BeingDeleted();
         if (s.Phase is Phase.Pending or Phase.Lost or Phase.Stopping) return Wrong(s, "restarted");
+        s.RestartCount = 0;
         if (s.Phase is Phase.Stopped or Phase.Failed)
         {
             PlaceAnew(s, now);
@@ -62,15 +64,27 @@ public sealed class SandboxWishes(SandboxDb db, NodePlans plans, SandboxSchedule
             Delete(s, now);
             return null;
         }
-        (s.LeaseExpiresAt, s.LeaseOnExpiry) = (null, null);
+        s.LeaseExpiresAt = null;
+        if (s.LeaseIdleTimeoutSeconds is null) s.LeaseOnExpiry = null;
         if (s.Phase is Phase.Stopped or Phase.Failed) return null;
         Stop(s, now);
+        return null;
+    }, ct);
+
+    /// <summary>As <see cref="EndLeaseAsync"/>, if it is idle for so long still.</summary>
+    public Task<IResult> EndIdleLeaseAsync(Guid id, CancellationToken ct) => ChangeAsync(id, null, default, (s, now) =>
+    {
+        if (IdleLease.EndsAt(s) is not { } end || end > now || s.Desired != DesiredState.Running) return Results.NoContent();
+        if (s.LeaseOnExpiry == LeaseEnd.Delete) Delete(s, now);
+        else Stop(s, now);
         return null;
     }, ct);
 
     private static void Stop(Sandbox s, DateTimeOffset now)
     {
         s.Desired = DesiredState.Stopped;
+        (s.RestartAt, s.MovesAfterStop) = (null, false);
+        if (s.Phase is Phase.Stopped or Phase.Failed) return;
         if (s.Phase == Phase.Pending) s.Enter(Phase.Stopped, now);
         else if (s.Phase != Phase.Lost) s.Enter(Phase.Stopping, now);
     }
@@ -78,13 +92,15 @@ public sealed class SandboxWishes(SandboxDb db, NodePlans plans, SandboxSchedule
     private void Delete(Sandbox s, DateTimeOffset now)
     {
         s.Desired = DesiredState.Deleted;
+        (s.RestartAt, s.MovesAfterStop) = (null, false);
         if (s.NodeId is null) db.Sandboxes.Remove(s);
         else s.Enter(Phase.Deleting, now);
     }
 
-    private static void PlaceAnew(Sandbox s, DateTimeOffset now)
+    public static void PlaceAnew(Sandbox s, DateTimeOffset now)
     {
         s.Desired = DesiredState.Running;
+        (s.RestartAt, s.MovesAfterStop) = (null, false);
         s.ForgetGuest();
         (s.PreemptAt, s.PreemptedFor) = (null, null);
         s.Enter(Phase.Pending, now);

@@ -277,22 +277,6 @@ namespace Migrations.Migrations
                     b.ToTable("event_counters", (string)null);
                 });
 
-            modelBuilder.Entity("Api.Guests.SandboxActivity", b =>
-                {
-                    b.Property<Guid>("SandboxId")
-                        .HasColumnType("uuid")
-                        .HasColumnName("sandbox_id");
-
-                    b.Property<DateTimeOffset>("LastAt")
-                        .HasColumnType("timestamp with time zone")
-                        .HasColumnName("last_at");
-
-                    b.HasKey("SandboxId")
-                        .HasName("pk_sandbox_activities");
-
-                    b.ToTable("sandbox_activities", (string)null);
-                });
-
             modelBuilder.Entity("Api.Http.IdempotencyKey", b =>
                 {
                     b.Property<Guid>("ProjectId")
@@ -433,6 +417,10 @@ namespace Migrations.Migrations
                         .HasColumnType("uuid")
                         .HasColumnName("id");
 
+                    b.Property<string>("Drain")
+                        .HasColumnType("jsonb")
+                        .HasColumnName("drain");
+
                     b.Property<string>("Facts")
                         .HasColumnType("jsonb")
                         .HasColumnName("facts");
@@ -449,10 +437,22 @@ namespace Migrations.Migrations
                         .HasColumnType("timestamp with time zone")
                         .HasColumnName("last_report_at");
 
+                    b.Property<DateTimeOffset?>("MaintenanceSince")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("maintenance_since");
+
                     b.Property<string>("Name")
                         .IsRequired()
                         .HasColumnType("text")
                         .HasColumnName("name");
+
+                    b.Property<byte[]>("NextTokenSha256")
+                        .HasColumnType("bytea")
+                        .HasColumnName("next_token_sha256");
+
+                    b.Property<DateTimeOffset?>("NextTokenUntil")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("next_token_until");
 
                     b.Property<string>("Phase")
                         .IsRequired()
@@ -467,6 +467,14 @@ namespace Migrations.Migrations
                     b.Property<byte[]>("PlanSha256")
                         .HasColumnType("bytea")
                         .HasColumnName("plan_sha256");
+
+                    b.Property<string>("Refusal")
+                        .HasColumnType("jsonb")
+                        .HasColumnName("refusal");
+
+                    b.Property<DateTimeOffset?>("RotationWantedAt")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("rotation_wanted_at");
 
                     b.Property<byte[]>("TokenSha256")
                         .IsRequired()
@@ -490,6 +498,10 @@ namespace Migrations.Migrations
                         .IsUnique()
                         .HasDatabaseName("ix_nodes_name");
 
+                    b.HasIndex("NextTokenSha256")
+                        .IsUnique()
+                        .HasDatabaseName("ix_nodes_next_token_sha256");
+
                     b.HasIndex("TokenSha256")
                         .IsUnique()
                         .HasDatabaseName("ix_nodes_token_sha256");
@@ -512,6 +524,41 @@ namespace Migrations.Migrations
                         .HasName("pk_node_inventories");
 
                     b.ToTable("node_inventories", (string)null);
+                });
+
+            modelBuilder.Entity("Api.Nodes.RetiredNodeToken", b =>
+                {
+                    b.Property<byte[]>("TokenSha256")
+                        .HasColumnType("bytea")
+                        .HasColumnName("token_sha256");
+
+                    b.Property<DateTimeOffset>("At")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("at");
+
+                    b.Property<string>("Code")
+                        .IsRequired()
+                        .HasMaxLength(64)
+                        .HasColumnType("character varying(64)")
+                        .HasColumnName("code");
+
+                    b.Property<Guid>("NodeId")
+                        .HasColumnType("uuid")
+                        .HasColumnName("node_id");
+
+                    b.Property<string>("NodeName")
+                        .IsRequired()
+                        .HasMaxLength(63)
+                        .HasColumnType("character varying(63)")
+                        .HasColumnName("node_name");
+
+                    b.HasKey("TokenSha256")
+                        .HasName("pk_retired_node_tokens");
+
+                    b.HasIndex("At")
+                        .HasDatabaseName("ix_retired_node_tokens_at");
+
+                    b.ToTable("retired_node_tokens", (string)null);
                 });
 
             modelBuilder.Entity("Api.Projects.ApiKey", b =>
@@ -760,6 +807,10 @@ namespace Migrations.Migrations
                         .HasColumnType("timestamp with time zone")
                         .HasColumnName("guest_ready_at");
 
+                    b.Property<DateTimeOffset?>("IdleWarnedFor")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("idle_warned_for");
+
                     b.Property<string>("Image")
                         .IsRequired()
                         .HasColumnType("text")
@@ -774,6 +825,10 @@ namespace Migrations.Migrations
                         .HasColumnType("jsonb")
                         .HasColumnName("labels");
 
+                    b.Property<DateTimeOffset?>("LastActivityAt")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("last_activity_at");
+
                     b.Property<bool>("Launched")
                         .HasColumnType("boolean")
                         .HasColumnName("launched");
@@ -781,6 +836,10 @@ namespace Migrations.Migrations
                     b.Property<DateTimeOffset?>("LeaseExpiresAt")
                         .HasColumnType("timestamp with time zone")
                         .HasColumnName("lease_expires_at");
+
+                    b.Property<int?>("LeaseIdleTimeoutSeconds")
+                        .HasColumnType("integer")
+                        .HasColumnName("lease_idle_timeout_seconds");
 
                     b.Property<string>("LeaseOnExpiry")
                         .HasMaxLength(32)
@@ -794,6 +853,10 @@ namespace Migrations.Migrations
                     b.Property<int>("MemoryMib")
                         .HasColumnType("integer")
                         .HasColumnName("memory_mib");
+
+                    b.Property<bool>("MovesAfterStop")
+                        .HasColumnType("boolean")
+                        .HasColumnName("moves_after_stop");
 
                     b.Property<string>("Name")
                         .IsRequired()
@@ -847,6 +910,17 @@ namespace Migrations.Migrations
                     b.Property<string>("Rules")
                         .HasColumnType("jsonb")
                         .HasColumnName("rules");
+                    b.Property<string>("Restart")
+                        .HasColumnType("jsonb")
+                        .HasColumnName("restart");
+
+                    b.Property<DateTimeOffset?>("RestartAt")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("restart_at");
+
+                    b.Property<int>("RestartCount")
+                        .HasColumnType("integer")
+                        .HasColumnName("restart_count");
 
                     b.Property<string>("SshKeys")
                         .IsRequired()
@@ -856,6 +930,10 @@ namespace Migrations.Migrations
                     b.Property<int?>("StormQuarantineOf")
                         .HasColumnType("integer")
                         .HasColumnName("storm_quarantine_of");
+
+                    b.Property<Guid?>("ToldDrain")
+                        .HasColumnType("uuid")
+                        .HasColumnName("told_drain");
 
                     b.Property<DateTimeOffset>("UpdatedAt")
                         .HasColumnType("timestamp with time zone")
@@ -899,12 +977,19 @@ namespace Migrations.Migrations
                     b.HasKey("Id")
                         .HasName("pk_sandboxes");
 
+                    b.HasIndex("LastActivityAt")
+                        .HasDatabaseName("ix_sandboxes_idle_lease")
+                        .HasFilter("lease_idle_timeout_seconds IS NOT NULL");
+
                     b.HasIndex("NodeId")
                         .HasDatabaseName("ix_sandboxes_node_id");
 
                     b.HasIndex("PreemptedFor")
                         .HasDatabaseName("ix_sandboxes_preempted_for")
                         .HasFilter("preempted_for IS NOT NULL");
+                    b.HasIndex("RestartAt")
+                        .HasDatabaseName("ix_sandboxes_restart_at")
+                        .HasFilter("restart_at IS NOT NULL");
 
                     b.HasIndex("Phase", "Id")
                         .HasDatabaseName("ix_sandboxes_phase_id");
@@ -919,7 +1004,7 @@ namespace Migrations.Migrations
 
                             t.HasCheckConstraint("ck_sandboxes_phase", "phase IN ('Pending', 'Scheduled', 'Preparing', 'Booting', 'Running', 'Stopping', 'Stopped', 'Failed', 'Lost', 'Deleting')");
 
-                            t.HasCheckConstraint("ck_sandboxes_placed", "phase IN ('Pending', 'Stopped', 'Deleting') OR node_id IS NOT NULL");
+                            t.HasCheckConstraint("ck_sandboxes_placed", "phase IN ('Pending', 'Stopped', 'Failed', 'Deleting') OR node_id IS NOT NULL");
 
                             t.HasCheckConstraint("ck_sandboxes_priority", "priority BETWEEN -100 AND 100");
                         });
@@ -1138,16 +1223,6 @@ namespace Migrations.Migrations
                         .HasForeignKey("SandboxId")
                         .OnDelete(DeleteBehavior.Restrict)
                         .HasConstraintName("fk_devices_sandboxes_sandbox_id");
-                });
-
-            modelBuilder.Entity("Api.Guests.SandboxActivity", b =>
-                {
-                    b.HasOne("Api.Sandboxes.Sandbox", null)
-                        .WithOne()
-                        .HasForeignKey("Api.Guests.SandboxActivity", "SandboxId")
-                        .OnDelete(DeleteBehavior.Cascade)
-                        .IsRequired()
-                        .HasConstraintName("fk_sandbox_activities_sandboxes_sandbox_id");
                 });
 
             modelBuilder.Entity("Api.Images.NodeImage", b =>

@@ -145,13 +145,6 @@ public sealed class NodeMachineTests(ServiceFixture service) : IClassFixture<Ser
     }
 
     [Fact]
-    public async Task Sync_OfAnotherProtocol_SaysSo()
-    {
-        var report = Node.Report() with { Protocol = NodeProtocol.Version - 1, Installation = Guid.Empty };
-        Assert.Contains("protocol_mismatch", (await Assert.ThrowsAsync<HubException>(() => Node.Connection.InvokeAsync<NodePlan>(NodeProtocol.Sync, report))).Message, StringComparison.Ordinal);
-    }
-
-    [Fact]
     public async Task Tell_LogsOnceAMinuteAndStoresOnceAnHour()
     {
         using var client = service.Client();

@@ -123,7 +123,7 @@ public sealed partial class PlacementAnswerTests(ServiceFixture service) : IClas
             Assert.Equal(HttpStatusCode.OK, set.StatusCode);
             var lease = (await set.Content.ReadFromJsonAsync<SandboxView>(Ct))!.Lease!;
             Assert.Equal(LeaseEnd.Stop, lease.OnExpiry);
-            Assert.InRange((lease.ExpiresAt - time.GetUtcNow()).TotalSeconds, 599, 600);
+            Assert.InRange((lease.ExpiresAt!.Value - time.GetUtcNow()).TotalSeconds, 599, 600);
         }
         time.Advance(TimeSpan.FromSeconds(301));
         await WarnedAsync(2);

@@ -6,7 +6,7 @@ using Microsoft.AspNetCore.SignalR.Client;
 namespace Api.Tests;
 
 /// <summary>A node that a test plays by hand over the real hub: it reports what the test says and keeps the plan it gets.</summary>
-public sealed class StandInNode(WebApplicationFactory<Api.Data.SandboxDb> api, string token, int edu) : IAsyncDisposable
+public sealed class StandInNode(WebApplicationFactory<Api.Data.SandboxDb> api, string token, int edu, bool overWebSocket = false) : IAsyncDisposable
 {
     private static readonly Verdict _verdict = new(VerdictClass.PassthroughOnly, "Test", "A stand-in.", Origin.Emulated, []);
     private readonly HubConnection _connection = new HubConnectionBuilder().WithUrl(new Uri(api.Server.BaseAddress, NodeProtocol.HubPath), o =>
@@ -14,6 +14,15 @@ public sealed class StandInNode(WebApplicationFactory<Api.Data.SandboxDb> api, s
         o.HttpMessageHandlerFactory = _ => api.Server.CreateHandler();
         o.Transports = HttpTransportType.LongPolling;
         o.AccessTokenProvider = () => Task.FromResult<string?>(token);
+        if (!overWebSocket) return;
+        // As a worker does it: its token is shown once, when it connects.
+        (o.Transports, o.SkipNegotiation) = (HttpTransportType.WebSockets, true);
+        o.WebSocketFactory = async (context, ct) =>
+        {
+            var client = api.Server.CreateWebSocketClient();
+            client.ConfigureRequest = request => request.Headers.Authorization = $"Bearer {token}";
+            return await client.ConnectAsync(context.Uri, ct);
+        };
     }).Build();
 
     public Dictionary<Guid, ReportedSandbox> Sandboxes { get; } = [];
@@ -43,7 +52,9 @@ public sealed class StandInNode(WebApplicationFactory<Api.Data.SandboxDb> api, s
         new NodeFacts("arm64", "6.12", "Debian", "Neoverse N1", 8, 16384, 64, 16384, Acceleration.Tcg, "NoKvm", QemuVersion, [Viommu.Smmuv3, Viommu.None], true, true, null, "boot", [], KvmtoolVersion),
         Held.Select(d => new ReportedDevice(d.Key, "edu", "1234", "11e8", "edu", DeviceOrigin, d.Value,
             Quarantined.ContainsKey(d.Key) ? DevicePhase.Quarantined : d.Value is null ? DevicePhase.Available : DevicePhase.Assigned, Quarantined.GetValueOrDefault(d.Key), _verdict, DeviceViommus, FitsKvmtool)).ToList(),
-        [new ReportedImage("guest", "sha256:00", "arm64", "6.12", true, 1)], Sandboxes.Values.ToList(), Installation);
+        [new ReportedImage("guest", "sha256:00", "arm64", "6.12", true, 1)], Sandboxes.Values.ToList(), Installation, ProtocolMinor);
+
+    public int ProtocolMinor { get; set; } = NodeProtocol.Minor;
 
     public async Task<NodePlan> SyncAsync() => Plan = await _connection.InvokeAsync<NodePlan>(NodeProtocol.Sync, Report());
 

@@ -12,7 +12,7 @@ export type ConditionType = "Placed" | "DevicesReady" | "VmmRunning" | "GuestRea
 export type Origin = "Hardware" | "Emulated" | "Simulated";
 export type Viommu = "Smmuv3" | "Virtio" | "None";
 export type Vmm = "Qemu" | "Kvmtool" | "Simulated";
-export type NodePhase = "Joining" | "Ready" | "Cordoned" | "Draining" | "Unreachable";
+export type NodePhase = "Joining" | "Ready" | "Cordoned" | "Draining" | "Unreachable" | "Maintenance";
 export type DevicePhase = "Available" | "Assigned" | "Cleaning" | "Quarantined";
 export type Acceleration = "Kvm" | "Tcg" | "None";
 export type VerdictClass = "GuestSvaDeviceFaults" | "GuestSvaPrefaultOnly" | "HostSvaStall" | "PassthroughOnly" | "NotAssignable" | "Unknown";
@@ -53,7 +53,7 @@ export interface ProbeResult {
 
 export interface SandboxView {
   id: string; name: string; image: string; vcpus: number; memoryMib: number; accelerators: AcceleratorCount[]; viommu: Viommu;
-  lease: { expiresAt: string; onExpiry: LeaseEnd } | null; labels: Record<string, string>; hasUserData: boolean; sshKeyCount: number;
+  lease: { expiresAt: string | null; onExpiry: LeaseEnd; idleTimeoutSeconds: number | null; idleEndsAt: string | null } | null; labels: Record<string, string>; hasUserData: boolean; sshKeyCount: number;
   desired: DesiredState; phase: Phase; generation: number; incarnation: number;
   nodeId: string | null; nodeName: string | null; acceleration: Acceleration | null; devices: AssignedDevice[]; origin: Origin | null;
   conditions: Condition[]; phases: PhaseEntry[]; failure: Failure | null; verdict: Verdict | null;
@@ -61,6 +61,7 @@ export interface SandboxView {
   execAt: string | null; guestReadyAt: string | null; createdAt: string; updatedAt: string;
   vmm: Vmm; wantedNode: string | null; faultStorm: StormPolicy | null;
   priority: number; placement: PlacementRules | null; preemptAt: string | null;
+  restart: { policy: "Never" | "OnFailure" | "Always"; maxRestarts: number | null; backoffSeconds: number; restarts: number; at: string | null } | null; lastActivityAt: string | null;
 }
 
 export interface SandboxCreate {
@@ -79,6 +80,8 @@ export interface NodeFacts {
 export interface NodeView {
   id: string; name: string; phase: NodePhase; lastReportAt: string | null; workerVersion: string | null; facts: NodeFacts | null;
   vcpusUsed: number; memoryUsedMib: number; sandboxCount: number; deviceCount: number;
+  drain: { startedAt: string; deadline: string; reason: string | null; remaining: number; drainedAt: string | null; thenMaintenance: boolean } | null; maintenanceSince: string | null;
+  rotationWantedAt: string | null; refusal: Failure | null;
 }
 
 /** Null: could not be read. */

@@ -32,7 +32,7 @@ public abstract record JoinOutcome
 public sealed class JoinNode(string apiUrl, string joinTokenFile, string tokenFile, Guid installation, TimeProvider time, ILogger log)
 {
     private const int MaxAnswerBytes = 16 * 1024, MaxTokenChars = 128;
-    private const string JoinTokenPrefix = "sbj_", NodeTokenPrefix = "sbn_";
+    private const string JoinTokenPrefix = "sbj_";
     private static readonly TimeSpan AttemptLimit = TimeSpan.FromSeconds(15);
 
     public async Task<JoinOutcome> RunAsync(CancellationToken ct)
@@ -55,10 +55,9 @@ public sealed class JoinNode(string apiUrl, string joinTokenFile, string tokenFi
         var answer = await Retry().ExecuteAsync(async token => await AskAsync(http, address, joinToken, token), ct);
         if (answer.Joined is not { } joined)
             return Refusal(answer);
-        // A secret of any other form would later be a header that cannot be sent.
-        if (joined.Token is not { Length: <= MaxTokenChars } secret || !secret.StartsWith(NodeTokenPrefix, StringComparison.Ordinal) || !secret.All(IsTokenChar))
+        if (!NodeToken.HasForm(joined.Token, out var secret))
             return Unexpected(answer.Status);
-        Store(secret);
+        NodeToken.Write(tokenFile, secret);
         log.LogInformation("This machine is node {Node} now ({NodeId})", joined.Name, joined.NodeId);
         return new JoinOutcome.Joined(joined.NodeId, joined.Name);
     }
@@ -119,29 +118,12 @@ public sealed class JoinNode(string apiUrl, string joinTokenFile, string tokenFi
             if (!file.Exists || file.Length > 4 * MaxTokenChars)
                 return null;
             var text = File.ReadAllText(joinTokenFile).Trim();
-            return text.Length <= MaxTokenChars && text.StartsWith(JoinTokenPrefix, StringComparison.Ordinal) && text.All(IsTokenChar) ? text : null;
+            return text.Length <= MaxTokenChars && text.StartsWith(JoinTokenPrefix, StringComparison.Ordinal) && text.All(NodeToken.IsTokenChar) ? text : null;
         }
         catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
         {
             return null;
         }
-    }
-
-    private static bool IsTokenChar(char c) => char.IsAsciiLetterOrDigit(c) || c is '_' or '-';
-
-    private void Store(string secret)
-    {
-        var temporary = tokenFile + ".new";
-        // Of a crash; its mode may be any.
-        File.Delete(temporary);
-        var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite };
-        using (var stream = new FileStream(temporary, options))
-        {
-            stream.Write(System.Text.Encoding.ASCII.GetBytes(secret + "\n"));
-            stream.Flush(flushToDisk: true);
-        }
-        File.Move(temporary, tokenFile);
-        LibC.SyncDirectory(Path.GetDirectoryName(Path.GetFullPath(tokenFile))!);
     }
 
     private ResiliencePipeline<Answer> Retry() => new ResiliencePipelineBuilder<Answer> { TimeProvider = time }

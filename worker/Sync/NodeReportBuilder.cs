@@ -19,6 +19,6 @@ public sealed class NodeReportBuilder(
         var reported = devices.Report(snapshot);
         return new NodeReport(
             NodeProtocol.Version, Version, time.GetUtcNow(), snapshot.AppliedPlanRevision, node.ToFacts(options, [.. imageProblems, .. vms.Problems, .. devices.Problems]),
-            reported, images, [.. snapshot.Views.Select(v => v.Sandbox)], installation);
+            reported, images, [.. snapshot.Views.Select(v => v.Sandbox)], installation, NodeProtocol.Minor);
     }
 }

@@ -2,11 +2,8 @@ using System.Threading.Channels;
 using Contracts;
 using Microsoft.AspNetCore.SignalR;
 using Microsoft.AspNetCore.SignalR.Client;
-using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
-using Polly;
-using Polly.Retry;
 using Worker.Checks;
 using Worker.Faults;
 using Worker.Hardware;
@@ -24,6 +21,7 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeD
     /// <summary>Of all guests together, in messages, of which one may be a single key. What waits for one guest its console bounds in bytes.</summary>
     private const int MaxTyping = 16 * 1024;
     private static readonly TimeSpan CallLimit = TimeSpan.FromSeconds(15);
+    private readonly NodeToken _token = new(options.TokenFile);
     private int _typing;
     private TaskCompletionSource? _asked;
     private readonly Channel<bool> _wake = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
@@ -74,7 +72,8 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeD
 
     private async Task ServeConnectionAsync(CancellationToken ct)
     {
-        await using var connection = Build();
+        var api = new ApiConnection(new Uri(new Uri(options.ApiUrl), NodeProtocol.HubPath), _token, time, log);
+        await using var connection = api.Build();
         using var ended = CancellationTokenSource.CreateLinkedTokenSource(ct);
         connection.Closed += async problem =>
         {
@@ -86,7 +85,12 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeD
         connection.On<ConsoleKeys>(NodeProtocol.ConsoleInput, keys => { _ = TypeAsync(keys); });
         var sessions = new SessionRelay(connection, vms, log);
         connection.On<NodeToSession>(NodeProtocol.ToSession, sessions.Take);
-        await Reconnect().ExecuteAsync(async token => await connection.StartAsync(token), ct);
+        if (await api.OpenAsync(connection, ct) is { } refusal)
+        {
+            log.LogError("{Code}: {Message} {Remedy}", refusal.Code, refusal.Message, refusal.Remedy);
+            await api.WaitForAnotherTokenAsync(ct);
+            return;
+        }
         log.LogInformation("Connected to {Api}", options.ApiUrl);
         var consoles = new ConsoleRelay(connection, vms, log);
         try
@@ -119,6 +123,19 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeD
         }
     }
 
+    /// <summary>True: another token was fetched, for the next connection to show.</summary>
+    private async Task<bool> FetchTokenAsync(HubConnection connection, NodePlan plan, CancellationToken ct)
+    {
+        var tooOld = options.TokenMaxAgeDays is { } days && time.GetUtcNow() - _token.WrittenAt > TimeSpan.FromDays(days);
+        if ((!plan.RenewToken && !tooOld) || plan.ProtocolMinor < 1)
+            return false;
+        if (!NodeToken.HasForm(await connection.InvokeAsync<string>(NodeProtocol.RenewToken, ct), out var secret))
+            return false;
+        _token.Fetch(secret);
+        log.LogInformation("Another token was fetched and is shown from now on");
+        return true;
+    }
+
     private async Task SyncAsync(HubConnection connection, CancellationToken ct)
     {
         var inventory = new InventoryNews(devices, node.Qemu, time);
@@ -132,8 +149,18 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeD
             {
                 limit.CancelAfter(CallLimit);
                 var plan = await connection.InvokeAsync<NodePlan>(NodeProtocol.Sync, report, limit.Token);
+                _token.Taken();
+                var major = plan.Protocol == 0 ? 3 : plan.Protocol;
+                if (ProtocolSkew.OfOther(major, plan.ProtocolMinor) is not ProtocolSkew.Judgement.Fits and var judgement)
+                {
+                    var reason = judgement == ProtocolSkew.Judgement.TooOld ? JoinReasons.ApiTooOld : JoinReasons.ApiTooNew;
+                    log.LogError("{Code}: {Message} {Remedy}", reason.Code, reason.Say($"It speaks {major}.{plan.ProtocolMinor}, this worker {NodeProtocol.Version}.{NodeProtocol.Minor}."), reason.Remedy);
+                    return;
+                }
                 vms.Apply(plan);
                 asked?.TrySetResult();
+                if (await FetchTokenAsync(connection, plan, limit.Token))
+                    return;
                 // Told back at once: the API need not wait a period to know that its plan is applied.
                 if (plan.Revision != report.AppliedPlanRevision)
                     continue;
@@ -215,38 +242,4 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeD
         {
         }
     }
-
-    private HubConnection Build() => new HubConnectionBuilder()
-        .WithUrl(new Uri(new Uri(options.ApiUrl), NodeProtocol.HubPath), http =>
-        {
-            // Read at each connection, so that a rotated token is taken up.
-            http.AccessTokenProvider = async () => (await File.ReadAllTextAsync(options.TokenFile)).Trim();
-            http.SkipNegotiation = true;
-            // An API on this machine is never reached through a proxy.
-            if (http.Url!.IsLoopback)
-                http.WebSocketConfiguration = socket => socket.Proxy = null;
-            http.Transports = Microsoft.AspNetCore.Http.Connections.HttpTransportType.WebSockets;
-        })
-        .AddJsonProtocol(json => json.PayloadSerializerOptions.TypeInfoResolverChain.Insert(0, NodeJson.Default))
-        .Build();
-
-    private ResiliencePipeline Reconnect() => new ResiliencePipelineBuilder { TimeProvider = time }
-        .AddRetry(new RetryStrategyOptions
-        {
-            MaxRetryAttempts = int.MaxValue,
-            BackoffType = DelayBackoffType.Exponential,
-            Delay = TimeSpan.FromMilliseconds(100),
-            MaxDelay = TimeSpan.FromSeconds(2),
-            UseJitter = true,
-            ShouldHandle = new PredicateBuilder().Handle<Exception>(problem => problem is not OperationCanceledException { CancellationToken.IsCancellationRequested: true }),
-            OnRetry = attempt =>
-            {
-                // The first attempts and then one a minute: an API that is being restarted is no news.
-                if (attempt.AttemptNumber is 0 or 5 || attempt.AttemptNumber % 30 == 29)
-                    log.LogWarning("{What}, trying on: {Problem}", attempt.Outcome.Exception is HttpRequestException { StatusCode: System.Net.HttpStatusCode.Unauthorized }
-                        ? "The API does not know this node's token; if another machine has replaced this node, stop this worker" : "The API cannot be reached", attempt.Outcome.Exception?.Message);
-                return ValueTask.CompletedTask;
-            },
-        })
-        .Build();
 }

@@ -1,5 +1,7 @@
 using Api.Faults;
+using Api.Sandboxes;
 using Contracts;
+using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
 using Xunit;
@@ -15,7 +17,7 @@ public sealed class FaultIntakeTests
 
     public FaultIntakeTests()
     {
-        _intake = new FaultIntake(new FaultLive(), new FaultLatest(_time), _time, NullLogger<FaultIntake>.Instance);
+        _intake = new FaultIntake(new FaultLive(), new FaultLatest(_time), new SandboxActivity(new ServiceCollection().BuildServiceProvider().GetRequiredService<IServiceScopeFactory>(), _time, NullLogger<SandboxActivity>.Instance), _time, NullLogger<FaultIntake>.Instance);
         _intake.Know(_node, _sandboxes.Select(id => new OwnedSandbox(id, 1, Origin.Emulated)));
     }
 

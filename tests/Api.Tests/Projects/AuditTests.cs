@@ -93,6 +93,15 @@ public sealed class AuditTests(ServiceFixture service) : IClassFixture<ServiceFi
         var host = (await admin.GetFromJsonAsync<Page<NodeView>>("/v1/nodes"))!.Items[0].Id;
         await DoAsync<NodeView>("/v1/nodes/{id}/cordon", $"/v1/nodes/{host}/cordon");
         await DoAsync<NodeView>("/v1/nodes/{id}/uncordon", $"/v1/nodes/{host}/uncordon");
+        await DoAsync<NodeView>("/v1/nodes/{id}/drain", $"/v1/nodes/{host}/drain");
+        await DoAsync<NodeView>("/v1/nodes/{id}/drain", $"/v1/nodes/{host}/drain", method: "DELETE");
+        await DoAsync<NodeView>("/v1/nodes/{id}/maintenance", $"/v1/nodes/{host}/maintenance", new { drain = new { deadlineSeconds = 0 } });
+        await DoAsync<NodeView>("/v1/nodes/{id}/maintenance", $"/v1/nodes/{host}/maintenance", method: "DELETE");
+        await DoAsync<NodeView>("/v1/nodes/{id}/credentials/rotate", $"/v1/nodes/{host}/credentials/rotate");
+        await using var passing = (await NodeLife.NodeCalls.JoinAsync(service, "toldgone", service.Factory)).Node;
+        var gone = (await admin.GetFromJsonAsync<Page<NodeView>>("/v1/nodes?name=toldgone"))!.Items.Single().Id;
+        await DoAsync<NodeView>("/v1/nodes/{id}/credentials", $"/v1/nodes/{gone}/credentials", method: "DELETE");
+        await DoAsync<string>("/v1/nodes/{id}", $"/v1/nodes/{gone}", method: "DELETE");
         var webhook = await DoAsync<WebhookCreated>("/v1/webhooks", "/v1/webhooks", new { url = "https://hooks.example/told" });
         var at = $"/v1/webhooks/{webhook.Webhook.Id}";
         await DoAsync<WebhookView>("/v1/webhooks/{id}", at, new { description = "told" }, "PATCH");

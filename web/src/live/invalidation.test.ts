@@ -16,6 +16,12 @@ describe("what an event makes stale", () => {
     ["node.machineRefused", []],
     ["node.joined", ["nodes", "node", "devices", "device-classes", "images", "sandboxes", "sandbox"]],
     ["node.phaseChanged", ["nodes", "node", "devices", "device-classes", "images", "sandboxes", "sandbox"]],
+    ["node.decommissioned", ["nodes", "node", "devices", "device-classes", "images", "sandboxes", "sandbox"]],
+    ["node.drained", ["nodes", "node"]],
+    ["node.workerRefused", ["nodes", "node"]],
+    ["node.credentialsChanged", ["nodes", "node"]],
+    ["sandbox.restartChanged", ["sandboxes", "sandbox/s1"]],
+    ["sandbox.nodeDraining", []],
     ["image.changed", ["images"]],
     ["webhook.endpointDisabled", ["webhooks"]],
   ])("%s", (type, expected) => expect(names(type)).toEqual(expected));

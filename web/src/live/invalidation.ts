@@ -11,6 +11,7 @@ export function staleAfter(event: Pick<EventView, "type" | "subjectId">): readon
   switch (event.type) {
     case "sandbox.conditionChanged":
     case "sandbox.desiredChanged":
+    case "sandbox.restartChanged":
       return [keys.sandboxList, one];
     case "sandbox.created":
     case "sandbox.phaseChanged":
@@ -21,7 +22,13 @@ export function staleAfter(event: Pick<EventView, "type" | "subjectId">): readon
       return [keys.devices, keys.deviceClasses, keys.nodes];
     case "node.joined":
     case "node.phaseChanged":
+    case "node.decommissioned":
       return [keys.nodes, ["node"], keys.devices, keys.deviceClasses, keys.images, keys.sandboxList, ["sandbox"]];
+    case "node.workerRefused":
+    case "node.drained":
+    case "node.credentialsChanged":
+      return [keys.nodes, ["node"]];
+    case "sandbox.nodeDraining":
     case "node.machineRefused":
       return [];
     case "webhook.endpointDisabled":

@@ -1,6 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
-import type { Capability, FunctionFacts, NodeInventory, NodeReadinessView } from "../contracts";
+import type { Capability, FunctionFacts, NodeInventory, NodeReadinessView, NodeView } from "../contracts";
 import { ApiError, get } from "../http/client";
 import { keys } from "../http/keys";
 import { OriginBadge, PhaseBadge } from "../page/badges";
@@ -10,6 +10,8 @@ import { FullTime } from "../page/time";
 import { VerdictChain } from "../sandboxes/VerdictChain";
 import { verdictWords } from "../sandboxes/words";
 import { CordonAction } from "./CordonAction";
+import { DrainActions } from "./DrainActions";
+import { drainWords } from "./drains";
 import { Problems } from "./Problems";
 import { gib, hugePagesWords, tally } from "./words";
 
@@ -32,6 +34,8 @@ export function NodePage({ id }: { id: string }) {
 }
 
 function Readiness({ node }: { node: NodeReadinessView }) {
+  const view = useQuery({ queryKey: [...keys.node(node.nodeId), "view"], queryFn: ({ signal }) => get<NodeView>(`/v1/nodes/${node.nodeId}`, signal), refetchInterval: 5000 }).data;
+  const words = view && drainWords(view);
   return (
     <>
       <div className="title" data-testid="node-header">
@@ -41,11 +45,13 @@ function Readiness({ node }: { node: NodeReadinessView }) {
           <div className="under-title">
             <PhaseBadge phase={node.phase} large />
             <span className="soft" data-testid="can-run">{node.canRunSandboxes ? "Sandboxes can run here." : "No sandbox can run here now."}</span>
+            {words && <span className="soft" data-testid="drain-state">{words} {view.drain && !view.drain.drainedAt && <>What is left is stopped on <FullTime at={view.drain.deadline} />.</>}</span>}
           </div>
         </div>
-        <CordonAction node={node} />
+        <div className="actions"><CordonAction node={node} />{view && <DrainActions node={view} />}</div>
       </div>
       <div className="stack">
+        {view?.refusal && <section className="panel" aria-label="Refusal"><div className="body"><Problems of={node.nodeName} problems={[view.refusal]} /></div></section>}
         {node.problems.length > 0 && <section className="panel" aria-label="Problems"><div className="body"><Problems of={node.nodeName} problems={node.problems} /></div></section>}
         {node.inventory
           ? <><Host inventory={node.inventory} /><Functions functions={node.inventory.functions} /></>

@@ -7,7 +7,7 @@ type Shown = Phase | NodePhase | DevicePhase | DeliveryState;
 const tones: Record<Shown, Tone> = {
   Pending: "busy", Scheduled: "busy", Preparing: "busy", Booting: "busy", Running: "ok",
   Stopping: "busy", Stopped: "idle", Failed: "bad", Lost: "warn", Deleting: "busy",
-  Joining: "busy", Ready: "ok", Cordoned: "idle", Draining: "busy", Unreachable: "warn",
+  Joining: "busy", Ready: "ok", Cordoned: "idle", Draining: "busy", Unreachable: "warn", Maintenance: "idle",
   Available: "ok", Assigned: "idle", Cleaning: "busy", Quarantined: "bad",
   Waiting: "idle", Succeeded: "ok",
 };

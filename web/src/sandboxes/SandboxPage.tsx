@@ -117,7 +117,8 @@ function Facts({ sandbox }: { sandbox: SandboxView }) {
         ))}
         {guest && <div><dt>Guest kernel</dt><dd><code>{guest.kernel}</code></dd></div>}
         {guest && <div><dt>Guest agent</dt><dd><code>{guest.agentVersion}</code></dd></div>}
-        {sandbox.lease && <div><dt>Lease</dt><dd>{sandbox.lease.onExpiry === "Delete" ? "deleted" : "stopped"} on <FullTime at={sandbox.lease.expiresAt} /></dd></div>}
+        {sandbox.lease && <div><dt>Lease</dt><dd>{sandbox.lease.onExpiry === "Delete" ? "deleted" : "stopped"}{sandbox.lease.expiresAt && <> on <FullTime at={sandbox.lease.expiresAt} /></>}{sandbox.lease.idleTimeoutSeconds !== null && <>{sandbox.lease.expiresAt && ","} after {sandbox.lease.idleTimeoutSeconds} s without use</>}</dd></div>}
+        {sandbox.restart && <div><dt>Restart</dt><dd>{sandbox.restart.policy === "OnFailure" ? "on failure" : sandbox.restart.policy.toLowerCase()}{sandbox.restart.restarts > 0 && `, ${sandbox.restart.restarts} in a row`}{sandbox.restart.at && <>, next on <FullTime at={sandbox.restart.at} /></>}</dd></div>}
         <div data-testid="storm-policy">
           <dt>Storm policy</dt>
           <dd className="row">
