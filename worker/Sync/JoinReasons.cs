@@ -12,9 +12,10 @@ public static class JoinReasons
     public static readonly Reason TokenReplaced = new("node_token_replaced", "The node has another token by now, and this machine does not have it.", "If another machine has replaced this node, stop this worker; else make a join token with replace, with POST /v1/nodes/join-tokens.");
     public static readonly Reason TokenRevoked = new("node_token_revoked", "An operator has revoked this node's token.", "Make a join token with replace, with POST /v1/nodes/join-tokens, remove the token file and start the worker again.");
     public static readonly Reason Decommissioned = new("node_decommissioned", "This node was taken out of service.", "Stop the worker; to use the machine again, make a join token, remove the token file and start the worker again.");
+    public static readonly Reason TokenNotStored = new("TokenNotStored", "Another token of the node's own could not be stored; the present one goes on.", "Let the worker write into the directory of its token file (Worker__TokenFile).");
     public static readonly Reason ApiTooOld = new("ApiTooOld", "The API speaks a version of the protocol that is more than one minor version older than this worker's.", "Update the API, or install the worker that belongs to it. Guests go on meanwhile.");
     public static readonly Reason ApiTooNew = new("ApiTooNew", "The API speaks a version of the protocol that is more than one minor version newer than this worker's.", "Update the worker. Guests go on meanwhile.");
     public static readonly Reason UnexpectedAnswer = new("UnexpectedAnswer", "The API's address answered nothing that this worker understands.", "Check that Worker__ApiUrl is the address of the API itself, and that API and worker are of the same version.");
 
-    public static readonly IReadOnlyList<Reason> All = [TokenUnreadable, TokenInvalid, TokenUsed, NodeInUse, NodeExists, TokenUnknown, TokenReplaced, TokenRevoked, Decommissioned, ApiTooOld, ApiTooNew, UnexpectedAnswer];
+    public static readonly IReadOnlyList<Reason> All = [TokenUnreadable, TokenInvalid, TokenUsed, NodeInUse, NodeExists, TokenUnknown, TokenReplaced, TokenRevoked, Decommissioned, TokenNotStored, ApiTooOld, ApiTooNew, UnexpectedAnswer];
 }

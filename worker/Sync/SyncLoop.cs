@@ -18,10 +18,13 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeD
 {
     private static readonly TimeSpan Period = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan LongestPause = TimeSpan.FromSeconds(60);
+    /// <summary>Another token is asked for no more often, whatever came of it.</summary>
+    private static readonly TimeSpan FetchPause = TimeSpan.FromMinutes(1);
     /// <summary>Of all guests together, in messages, of which one may be a single key. What waits for one guest its console bounds in bytes.</summary>
     private const int MaxTyping = 16 * 1024;
     private static readonly TimeSpan CallLimit = TimeSpan.FromSeconds(15);
     private readonly NodeToken _token = new(options.TokenFile);
+    private long? _fetchedAt;
     private int _typing;
     private TaskCompletionSource? _asked;
     private readonly Channel<bool> _wake = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
@@ -127,11 +130,20 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeD
     private async Task<bool> FetchTokenAsync(HubConnection connection, NodePlan plan, CancellationToken ct)
     {
         var tooOld = options.TokenMaxAgeDays is { } days && time.GetUtcNow() - _token.WrittenAt > TimeSpan.FromDays(days);
-        if ((!plan.RenewToken && !tooOld) || plan.ProtocolMinor < 1)
+        if ((!plan.RenewToken && !tooOld) || plan.ProtocolMinor < 1 || (_fetchedAt is { } at && time.GetElapsedTime(at) < FetchPause))
             return false;
+        _fetchedAt = time.GetTimestamp();
         if (!NodeToken.HasForm(await connection.InvokeAsync<string>(NodeProtocol.RenewToken, ct), out var secret))
             return false;
-        _token.Fetch(secret);
+        try
+        {
+            _token.Fetch(secret);
+        }
+        catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
+        {
+            log.LogError("{Code}: {Message} {Remedy}", JoinReasons.TokenNotStored.Code, JoinReasons.TokenNotStored.Say(problem.Message), JoinReasons.TokenNotStored.Remedy);
+            return false;
+        }
         log.LogInformation("Another token was fetched and is shown from now on");
         return true;
     }

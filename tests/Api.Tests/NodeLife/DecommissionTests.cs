@@ -20,7 +20,7 @@ public sealed class DecommissionTests(ServiceFixture service) : IClassFixture<Se
         var (node, id, token) = await service.JoinAsync("empty", service.Factory);
         await using var _1 = node;
         using var admin = service.Client();
-        var ended = (await admin.CreateAsync(new { name = "ended", image = "guest", node = "empty", accelerators = new[] { new { @class = "edu", count = 1 } } })).Id;
+        var ended = (await admin.AskAsync(new { name = "ended", image = "guest", node = "empty", accelerators = new[] { new { @class = "edu", count = 1 } } })).Id;
         await node.PlannedAsync(ended);
         await node.SayAsync(ended, VmState.Running);
         Assert.Equal("409 node_not_empty", await admin.TryAsync("DELETE", $"/v1/nodes/{id}"));
@@ -51,9 +51,9 @@ public sealed class DecommissionTests(ServiceFixture service) : IClassFixture<Se
         var (node, id, _) = await service.JoinAsync("gone", replica);
         await using var _1 = node;
         using var admin = service.Client(replica);
-        var plain = (await admin.CreateAsync(new { name = "plain", image = "guest", node = "gone" })).Id;
-        var again = (await admin.CreateAsync(new { name = "again", image = "guest", node = "gone", restart = new { policy = "onFailure" } })).Id;
-        var doomed = (await admin.CreateAsync(new { name = "doomed", image = "guest", node = "gone" })).Id;
+        var plain = (await admin.AskAsync(new { name = "plain", image = "guest", node = "gone" })).Id;
+        var again = (await admin.AskAsync(new { name = "again", image = "guest", node = "gone", restart = new { policy = "onFailure" } })).Id;
+        var doomed = (await admin.AskAsync(new { name = "doomed", image = "guest", node = "gone" })).Id;
         foreach (var sandbox in (Guid[])[plain, again, doomed])
         {
             await node.PlannedAsync(sandbox);

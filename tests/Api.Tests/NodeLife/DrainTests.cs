@@ -45,7 +45,7 @@ public sealed class DrainTests(ServiceFixture service) : IClassFixture<ServiceFi
         using var admin = service.Client();
         using var tenant = service.ClientOf((await service.TenantAsync("drained")).Secret);
         var stays = (await tenant.CreateAsync("stays")).Id;
-        var moves = (await tenant.CreateAsync(new { name = "moves", image = "guest", restart = new { policy = "onFailure" } })).Id;
+        var moves = (await tenant.AskAsync(new { name = "moves", image = "guest", restart = new { policy = "onFailure" } })).Id;
         foreach (var id in (Guid[])[stays, moves])
         {
             await node.PlannedAsync(id);

@@ -16,7 +16,7 @@ public sealed class MaintenanceTests(ServiceFixture service) : IClassFixture<Ser
         var (node, host, _) = await service.JoinAsync("ended", replica);
         await using var _1 = node;
         using var admin = service.Client(replica);
-        var id = (await admin.CreateAsync(new { name = "goes-on", image = "guest", node = "ended" })).Id;
+        var id = (await admin.AskAsync(new { name = "goes-on", image = "guest", node = "ended" })).Id;
         await node.PlannedAsync(id);
         await node.SayAsync(id, VmState.Running);
         await admin.DoAsync("POST", $"/v1/nodes/{host}/cordon");
@@ -35,7 +35,7 @@ public sealed class MaintenanceTests(ServiceFixture service) : IClassFixture<Ser
         var (node, host, _) = await service.JoinAsync("kept", replica);
         await using var _1 = node;
         using var admin = service.Client(replica);
-        var id = (await admin.CreateAsync(new { name = "in-the-way", image = "guest", node = "kept" })).Id;
+        var id = (await admin.AskAsync(new { name = "in-the-way", image = "guest", node = "kept" })).Id;
         await node.PlannedAsync(id);
         await node.SayAsync(id, VmState.Running);
         Assert.Equal("409 node_not_empty", await admin.TryAsync("POST", $"/v1/nodes/{host}/maintenance", new { }));

@@ -53,7 +53,7 @@ internal static class NodeCalls
         return await response.AnswerAsync();
     }
 
-    public static async Task<SandboxView> CreateAsync(this HttpClient client, object body)
+    public static async Task<SandboxView> AskAsync(this HttpClient client, object body)
     {
         using var response = await client.PostAsJsonAsync("/v1/sandboxes", body, Ct);
         Assert.True(response.StatusCode == HttpStatusCode.Created, await response.Content.ReadAsStringAsync(Ct));

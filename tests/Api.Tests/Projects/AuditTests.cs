@@ -183,7 +183,7 @@ public sealed class AuditTests(ServiceFixture service) : IClassFixture<ServiceFi
         using var created = await admin.PostAsJsonAsync("/v1/nodes/join-tokens", new { name = "joinstold" });
         using var machine = service.ClientOf((await created.Content.ReadFromJsonAsync<JoinTokenView>())!.Token);
         (await machine.PostAsJsonAsync("/v1/nodes/join", new { installation = Guid.NewGuid() })).EnsureSuccessStatusCode().Dispose();
-        var told = (await ReadAsync(admin)).Where(e => e.Action == "POST /v1/nodes/join").ToList();
+        var told = (await ReadAsync(admin)).Where(e => e.Action == "POST /v1/nodes/join" && e.SubjectName == "joinstold").ToList();
         Assert.Equal(["joinToken", "node"], told.Select(e => e.SubjectType).Order(StringComparer.Ordinal));
         Assert.All(told, e => Assert.StartsWith("joinToken:", e.ActorId, StringComparison.Ordinal));
     }

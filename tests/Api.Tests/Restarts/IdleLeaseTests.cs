@@ -22,7 +22,7 @@ public sealed class IdleLeaseTests(ServiceFixture service) : IClassFixture<Servi
         var (node, _, _) = await service.JoinAsync("idles", replica);
         await using var _1 = node;
         using var client = service.Client(replica);
-        var made = await client.CreateAsync(new { name = "idle", image = "guest", node = "idles", lease = new { idleTimeoutSeconds = 600, onExpiry = "stop" } });
+        var made = await client.AskAsync(new { name = "idle", image = "guest", node = "idles", lease = new { idleTimeoutSeconds = 600, onExpiry = "stop" } });
         Assert.Equal(new LeaseView(null, LeaseEnd.Stop, 600, null), made.Lease);
         var id = made.Id;
         async Task<int> WarnedAsync()

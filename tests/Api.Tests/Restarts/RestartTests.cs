@@ -23,7 +23,7 @@ public sealed class RestartTests(ServiceFixture service) : IClassFixture<Service
         var (node, _, _) = await service.JoinAsync("backs-off", replica);
         await using var _1 = node;
         using var client = service.Client(replica);
-        var made = await client.CreateAsync(new { name = "fails", image = "guest", node = "backs-off", restart = new { policy = "onFailure", maxRestarts = 2, backoffSeconds = 20 } });
+        var made = await client.AskAsync(new { name = "fails", image = "guest", node = "backs-off", restart = new { policy = "onFailure", maxRestarts = 2, backoffSeconds = 20 } });
         Assert.Equal(new RestartView(RestartWhen.OnFailure, 2, 20, 0, null), made.Restart);
         var id = made.Id;
         for (var restart = 0; restart < 2; restart++)
@@ -60,7 +60,7 @@ public sealed class RestartTests(ServiceFixture service) : IClassFixture<Service
         var (node, _, _) = await service.JoinAsync("stops", replica);
         await using var _1 = node;
         using var client = service.Client(replica);
-        var id = (await client.CreateAsync(new { name = "stopped", image = "guest", node = "stops", restart = new { policy = "always", backoffSeconds = 300 } })).Id;
+        var id = (await client.AskAsync(new { name = "stopped", image = "guest", node = "stops", restart = new { policy = "always", backoffSeconds = 300 } })).Id;
         await node.PlannedAsync(id);
         await node.SayAsync(id, VmState.Running);
         (await client.PostAsync($"/v1/sandboxes/{id}/stop", null, Ct)).EnsureSuccessStatusCode().Dispose();
@@ -87,12 +87,12 @@ public sealed class RestartTests(ServiceFixture service) : IClassFixture<Service
         await using var _1 = node;
         var tenant = await service.TenantAsync("tight", new { maxVcpus = 1 }, replica);
         using var client = service.ClientOf(tenant.Secret, replica);
-        var id = (await client.CreateAsync(new { name = "first", image = "guest", node = "full", restart = new { policy = "always", backoffSeconds = 1 } })).Id;
+        var id = (await client.AskAsync(new { name = "first", image = "guest", node = "full", restart = new { policy = "always", backoffSeconds = 1 } })).Id;
         await node.PlannedAsync(id);
         await node.SayAsync(id, VmState.Stopped);
         // Its vCPU is free while it waits, and another takes it.
         await service.ExecuteAsync($"UPDATE sandboxes SET restart_at = now() + interval '1 hour' WHERE id = '{id}'");
-        await client.CreateAsync(new { name = "second", image = "guest", node = "nowhere" });
+        await client.AskAsync(new { name = "second", image = "guest", node = "nowhere" });
         await service.ExecuteAsync($"UPDATE sandboxes SET restart_at = now() WHERE id = '{id}'");
         await Eventually.Async(async () => (await client.EventsAsync(id, "sandbox.restartChanged")).Any(e => e.Reason == "QuotaExceeded"), "it is told");
         var waits = (await client.FindAsync(id))!;
