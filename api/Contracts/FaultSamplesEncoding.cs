@@ -125,7 +125,7 @@ public static partial class FaultSamplesEncoding
         return readings;
     }
 
-    /// <summary>Well formed, and no source twice: two series of one name would be told.</summary>
+    /// <summary>Well formed, no source twice, for two series of one name would be told, and nothing answered more often than it happened.</summary>
     private static bool AreReadings(ReadOnlySpan<byte> encoded, out Origin nearest)
     {
         nearest = Origin.Simulated;
@@ -138,7 +138,7 @@ public static partial class FaultSamplesEncoding
             if (count == MaxReadings || !cursor.TryNameHash(out seen[count]) || seen[..count].Contains(seen[count]))
                 return false;
             cursor.Back();
-            if (!TryReading(ref cursor, null, null, out var origin))
+            if (!TryReading(ref cursor, null, null, out var origin, out var unanswered) || unanswered < 0)
                 return false;
             nearest = origin < nearest ? origin : nearest;
         }
@@ -152,14 +152,14 @@ public static partial class FaultSamplesEncoding
         if (!cursor.TryByte(out var version) || version != Version)
             return false;
         for (var count = 0; !cursor.IsAtEnd; count++)
-            if (count == MaxReadings || !TryReading(ref cursor, wanted, into, out _))
+            if (count == MaxReadings || !TryReading(ref cursor, wanted, into, out _, out _))
                 return false;
         return true;
     }
 
-    private static bool TryReading(ref Cursor cursor, Wanted? wanted, List<SourceReading>? into, out Origin origin)
+    private static bool TryReading(ref Cursor cursor, Wanted? wanted, List<SourceReading>? into, out Origin origin, out long unanswered)
     {
-        origin = default;
+        (origin, unanswered) = (default, 0);
         if (!cursor.TryName(into is not null, out var source) || !cursor.TryByte(out var flags) || (flags & ~Flags) != 0 || (flags & OriginBits) > 2 || (flags & (HasValue | HasLatency)) == HasLatency)
             return false;
         origin = (flags & OriginBits) switch { 0 => Origin.Hardware, 1 => Origin.Emulated, _ => Origin.Simulated };
@@ -168,16 +168,20 @@ public static partial class FaultSamplesEncoding
         if ((flags & HasValue) != 0 ? !cursor.TryVarint(long.MaxValue, out value) : !cursor.TryName(make, out reason))
             return false;
         var latency = default(LatencyHistogram);
-        if ((flags & HasLatency) != 0 && !TryLatency(ref cursor, make, out latency))
-            return false;
+        if ((flags & HasLatency) != 0)
+        {
+            if (!TryLatency(ref cursor, make, out latency, out var answered))
+                return false;
+            unanswered = value - answered;
+        }
         if (make)
             into!.Add(new SourceReading(source!, (flags & HasValue) != 0 ? value : null, reason, (flags & LowerBound) != 0, origin, latency));
         return true;
     }
 
-    private static bool TryLatency(ref Cursor cursor, bool make, out LatencyHistogram? latency)
+    private static bool TryLatency(ref Cursor cursor, bool make, out LatencyHistogram? latency, out long total)
     {
-        latency = null;
+        (latency, total) = (null, 0);
         if (!cursor.TryVarint(LatencyHistogram.MostNanoseconds, out var sum) || !cursor.TryVarint((1L << LatencyHistogram.Buckets) - 1, out var filled))
             return false;
         var counts = make ? new long[LatencyHistogram.Buckets] : null;
@@ -187,6 +191,7 @@ public static partial class FaultSamplesEncoding
                 continue;
             if (!cursor.TryVarint(LatencyHistogram.MostCounts, out var count) || count == 0)
                 return false;
+            total += count;
             if (counts is not null)
                 counts[bucket] = count;
         }

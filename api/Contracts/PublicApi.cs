@@ -103,7 +103,7 @@ public sealed record PhaseEntry(Phase Phase, DateTimeOffset At);
 /// <c>Placement</c>: null when it was asked for without. <c>PreemptAt</c>: when it is stopped for one of higher priority; null: it has no such notice.
 /// <c>LastActivityAt</c>: when somebody last typed into its console, ran a command, moved a file or opened a tunnel, its script worked, or it began to run; to half a minute, null before its first run.
 /// <c>Restart</c>: null without a restart policy.
-/// <c>Origin</c> is that of its accelerators; null when it has none. <c>FaultStorm</c>: null when it has no storm policy, and then it has no condition of that name.</summary>
+/// <c>Origin</c> is that of its accelerators, and simulated of a simulated machine; null of another that has none. <c>FaultStorm</c>: null when it has no storm policy, and then it has no condition of that name.</summary>
 public sealed record SandboxView(
     Guid Id, string Name, string Image, int Vcpus, int MemoryMib, IReadOnlyList<AcceleratorCount> Accelerators, Viommu Viommu,
     LeaseView? Lease, IReadOnlyDictionary<string, string> Labels, bool HasUserData, int SshKeyCount,

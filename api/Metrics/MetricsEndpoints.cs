@@ -37,7 +37,7 @@ public static class MetricsEndpoints
         foreach (var phase in Enum.GetValues<NodePhase>()) text.Add(nodes.FirstOrDefault(n => n.Phase == phase)?.Count ?? 0, ("phase", phase.ToString()));
         text.Begin(ServiceMetrics.Devices);
         foreach (var group in devices.GroupBy(d => (d.Class, d.Phase, d.Verdict?.Class ?? VerdictClass.Unknown, d.Origin)).OrderBy(g => g.Key.Item1, StringComparer.Ordinal))
-            text.Add(group.Count(), ("class", group.Key.Item1), ("phase", group.Key.Phase.ToString()), ("verdict", group.Key.Item3.ToString()), ("origin", group.Key.Origin.ToString()));
+            text.Add(group.Count(), ("class", group.Key.Item1), ("phase", group.Key.Phase.ToString()), ("verdict", group.Key.Item3.ToString()), ("origin", group.Key.Origin.ToString().ToLowerInvariant()));
         foreach (var (metric, value) in ((Metric, long)[])[(ServiceMetrics.SamplesAccepted, intake.Accepted), (ServiceMetrics.SamplesRefused, intake.Refused), (ServiceMetrics.SamplesDropped, store.Dropped), (ServiceMetrics.SamplesTurnedBack, intake.TurnedBack)])
         {
             text.Begin(metric);

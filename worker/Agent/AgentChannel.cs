@@ -191,7 +191,10 @@ public sealed class AgentChannel : IAsyncDisposable
                 if (verdict == AgentVerdict.CutOff)
                     return $"more than {AgentRateLimit.MaxPerSecond} messages a second for {AgentRateLimit.MaxBusySeconds} seconds";
                 if (message is null || isOfSession && !isWithinCredit)
+                {
+                    RefusedInput.Add(UntrustedPeer.Agent);
                     _nonsense.Add("the guest's agent sent a line that is none of its protocol");
+                }
                 else if (!isOfSession && !Take(message))
                     return $"{MaxQueued} messages that nobody takes";
                 if (verdict == AgentVerdict.TakeThenPause)

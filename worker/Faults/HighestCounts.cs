@@ -51,7 +51,9 @@ internal sealed class HighestCounts
     {
         if (reading.Value is not { } value)
             return reading;
-        var held = reading with { LowerBound = reading.LowerBound || _late };
+        // Read one after the other, an answer may be in the latencies whose fault is not in the count yet.
+        value = Math.Max(value, reading.Latency?.Total ?? 0);
+        var held = reading with { Value = value, LowerBound = reading.LowerBound || _late };
         if (_shown.TryGetValue(reading.Source, out var before))
         {
             // Latencies that are not told now were not taken back.

@@ -111,7 +111,13 @@ public sealed class ViommuTrace : IAsyncDisposable
         try
         {
             var elapsed = Math.Max(1, _time.GetElapsedTime(_readAt).TotalSeconds);
+            var refused = _file.Counts.Refused;
             var state = _file.Read();
+            if (_file.Counts.Refused - refused is > 0 and var more)
+            {
+                RefusedInput.Add(UntrustedPeer.Trace, more);
+                _trouble.Add($"{more} lines are no event, though they begin like one: what is counted is a lower bound from here on");
+            }
             _readAt = _time.GetTimestamp();
             _reading = _reading with { Counts = _file.Counts };
             if (state is { Refused: true, LengthBytes: > MaxKeptBytes })

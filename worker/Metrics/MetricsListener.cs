@@ -3,6 +3,7 @@ using System.Text;
 using Contracts;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
+using Worker.Channels;
 using Worker.Faults;
 using Worker.Sync;
 
@@ -68,6 +69,9 @@ public sealed class MetricsListener(WorkerOptions options, FaultSampling samplin
             StormMetrics.Write(text, sampling.LatestStorms);
             text.Begin(NodeMetrics.SamplesLost);
             text.Add(outbox.SamplesLost);
+            text.Begin(NodeMetrics.RefusedInput);
+            foreach (var peer in Enum.GetValues<UntrustedPeer>())
+                text.Add(RefusedInput.Of(peer), ("from", peer.ToString().ToLowerInvariant()));
             var bytes = Encoding.UTF8.GetBytes(text.ToString());
             response.ContentType = MetricText.ContentType;
             response.ContentLength64 = bytes.Length;

@@ -19,7 +19,8 @@ public sealed class FaultResolutionTests
     [InlineData("01:00:00", 1, false, 1)]
     [InlineData("01:00:00", 10, false, 10)]
     [InlineData("01:00:00", 59, false, 59)]
-    [InlineData("01:00:00", 90, true, 90)]
+    [InlineData("01:00:00", 90, true, 120)]
+    [InlineData("01:00:00", 120, true, 120)]
     [InlineData("3.00:00:00", 10, true, 60)]
     public void Choose_ForEachTimeAndStep_IsThis(string ago, int? step, bool fromMinutes, int stepSeconds) =>
         Assert.Equal(new FaultResolution(fromMinutes, stepSeconds), FaultResolution.Choose(_now - TimeSpan.Parse(ago, System.Globalization.CultureInfo.InvariantCulture), _now, step, _oldest));

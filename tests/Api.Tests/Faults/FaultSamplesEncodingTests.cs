@@ -16,7 +16,7 @@ public sealed class FaultSamplesEncodingTests
     private static readonly Gen<LatencyHistogram> _latency = Gen.Select(Gen.OneOf(Gen.Const(0L), Gen.Long[0, LatencyHistogram.MostCounts]).Array[LatencyHistogram.Buckets], Gen.Long[0, LatencyHistogram.MostNanoseconds],
         (counts, sum) => new LatencyHistogram(counts, sum));
     private static readonly Gen<SourceReading> _reading = Gen.Select(_name, Gen.OneOf(Gen.Long[0, 1000], Gen.Long[0, long.MaxValue]), _name, Gen.Bool, Gen.Enum<Origin>(), Gen.Int[0, 2], _latency,
-        (source, value, reason, bound, origin, what, latency) => what == 0 ? new SourceReading(source, null, reason, bound, origin) : new SourceReading(source, value, null, bound, origin, what == 2 ? latency : null));
+        (source, value, reason, bound, origin, what, latency) => what == 0 ? new SourceReading(source, null, reason, bound, origin) : new SourceReading(source, what == 2 ? Math.Max(value, latency.Total) : value, null, bound, origin, what == 2 ? latency : null));
     private static readonly Gen<FaultSample> _sample = Gen.Select(Gen.Guid, Gen.Int[0, int.MaxValue], Gen.Long[-1_000_000_000_000, 4_000_000_000_000_000], _reading.Array[0, 12],
         (id, incarnation, microseconds, readings) => new FaultSample(id, incarnation, DateTimeOffset.UnixEpoch.AddTicks(microseconds * 10), [.. readings.DistinctBy(r => r.Source)]));
 
@@ -94,10 +94,19 @@ public sealed class FaultSamplesEncodingTests
     [Fact]
     public void Read_WhenReadingsAreLongerThanASampleIs_LeavesThatOneOut()
     {
-        byte[] Of(int readings) => Readings([.. Enumerable.Range(0, readings).Select(n => Reading($"{n:D3}{new string('s', 61)}", 24, [1, .. Varint(1L << 40), .. Varint((1L << 22) - 1), .. Enumerable.Repeat(Varint(1L << 52), 22).SelectMany(b => b)]))]);
+        byte[] Of(int readings) => Readings([.. Enumerable.Range(0, readings).Select(n => Reading($"{n:D3}{new string('s', 61)}", 24, [.. Varint(1L << 57), .. Varint(1L << 40), .. Varint((1L << 22) - 1), .. Enumerable.Repeat(Varint(1L << 52), 22).SelectMany(b => b)]))]);
         Assert.InRange(Of(120).Length, FaultSamplesEncoding.MaxReadingsBytes, int.MaxValue);
         var (isBatch, samples, malformed) = Read(Batch(Sample(_id, _at, Of(40)), Sample(_id, _at, Of(120))));
         Assert.Equal((true, 1, 1), (isBatch, samples.Count, malformed));
+    }
+
+    [Theory]
+    [InlineData(4, 0)]
+    [InlineData(3, 1)]
+    public void Read_WhenMoreIsAnsweredThanHappened_LeavesThatOneOut(byte count, int refused)
+    {
+        var (isBatch, samples, malformed) = Read(Batch(Sample(_id, _at, Readings(Reading("a", 24, [count, 0, 3, 2, 2])))));
+        Assert.Equal((true, 1 - refused, refused), (isBatch, samples.Count, malformed));
     }
 
     [Theory]

@@ -45,7 +45,7 @@ public sealed partial class MetricsTests(ServiceFixture service) : IClassFixture
         Assert.Contains($"\nsandbox_vmm_page_faults_total{{sandbox=\"{id}\",severity=\"minor\",bound=\"lower\",origin=\"emulated\"}} 7\n", text, StringComparison.Ordinal);
         Assert.Contains($"\nsandbox_fault_source_unobserved{{sandbox=\"{id}\",source=\"smmu.events\",reason=\"NoSmmu\"}} 1\n", text, StringComparison.Ordinal);
         Assert.Contains("\nsandbox_sandboxes{phase=\"Running\"} 1\n", text, StringComparison.Ordinal);
-        Assert.Contains("\nsandbox_devices{class=\"edu\",phase=\"Available\",verdict=\"PassthroughOnly\",origin=\"Emulated\"} 2\n", text, StringComparison.Ordinal);
+        Assert.Contains("\nsandbox_devices{class=\"edu\",phase=\"Available\",verdict=\"PassthroughOnly\",origin=\"emulated\"} 2\n", text, StringComparison.Ordinal);
         Assert.Contains("\nsandbox_fault_samples_accepted_total 1\n", text, StringComparison.Ordinal);
         Assert.Contains("\nsandbox_fault_samples_refused_total 1\n", text, StringComparison.Ordinal);
         Assert.DoesNotContain("} 666\n", text, StringComparison.Ordinal);

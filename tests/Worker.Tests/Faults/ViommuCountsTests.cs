@@ -14,17 +14,23 @@ public sealed class ViommuCountsTests
     [InlineData("smmuv3_propagate_event SMMU_EVT_F_TRANSLATION sid=0x100", "F_TRANSLATION")]
     [InlineData("12345@1700000000.123456:smmuv3_propagate_event SMMU_EVT_C_BAD_STE sid=0x8", "C_BAD_STE")]
     [InlineData("1@1.000001:smmuv3_record_event SMMU_EVT_F_PERMISSION sid=0x0", "F_PERMISSION")]
-    [InlineData("smmuv3_record_event SMMU_EVT_F_TRANSLATION", "F_TRANSLATION")]
-    [InlineData("smmuv3_record_event SMMU_EVT_F_WALK_EABT\r", "F_WALK_EABT")]
-    [InlineData("smmuv3_record_event SMMU_EVT_ sid=0x100", "UNKNOWN")]
+    [InlineData("smmuv3_record_event SMMU_EVT_F_TRANSLATION", "refused")]
+    [InlineData("smmuv3_record_event SMMU_EVT_F_WALK_EABT\r", "refused")]
+    [InlineData("smmuv3_record_event SMMU_EVT_ sid=0x100", "refused")]
     [InlineData("smmuv3_record_event <unknown> sid=0x100", "UNKNOWN")]
     [InlineData("smmuv3_record_event (null) sid=0x100", "UNKNOWN")]
-    [InlineData("smmuv3_record_event SMMU_EVT_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA sid=0x1", "UNKNOWN")]
+    [InlineData("smmuv3_record_event SMMU_EVT_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA sid=0x1", "refused")]
     [InlineData("virtio_iommu_report_fault FAULT reason=2 flags=256 endpoint=256 address =0xffff96a4a000", "MAPPING")]
     [InlineData("3@1700000000.000009:virtio_iommu_report_fault FAULT reason=1 flags=257 endpoint=8 address =0x0", "DOMAIN")]
     [InlineData("virtio_iommu_report_fault FAULT reason=0 flags=256 endpoint=8 address =0x0", "UNKNOWN")]
     [InlineData("virtio_iommu_report_fault FAULT reason=22 flags=256 endpoint=8 address =0x0", "UNKNOWN")]
-    [InlineData("virtio_iommu_report_fault fault", "UNKNOWN")]
+    [InlineData("virtio_iommu_report_fault fault", "refused")]
+    [InlineData("smmuv3_record_event SMMU_EVT_F_TRANSLATION sid=", "refused")]
+    [InlineData("smmuv3_record_event SMMU_EVT_F_TRANSLATION sid=0x", "refused")]
+    [InlineData("smmuv3_record_event \u00ff\u00fe sid=0x1", "refused")]
+    [InlineData("smmuv3_record_event SMMU_EVT_f_x sid=0x1", "refused")]
+    [InlineData("virtio_iommu_report_fault FAULT reason=2 flags=256", "refused")]
+    [InlineData("virtio_iommu_report_fault FAULT reason=x flags=256 endpoint=8 address =0x0", "refused")]
     [InlineData("virtio_iommu_report_faults FAULT reason=2 flags=256", null)]
     [InlineData("smmuv3_record_event_of_others SMMU_EVT_F_TRANSLATION sid=0x100", null)]
     [InlineData("smmuv3_record_event", null)]
@@ -37,8 +43,11 @@ public sealed class ViommuCountsTests
     public void Add_OfALine_CountsItsTypeOrNothing(string line, string? type)
     {
         var counts = Count(line + "\n");
-        Assert.Equal(type is null ? [] : [type], counts.Events.Keys);
-        Assert.Equal((type is null ? 0 : 1, line.Length + 1), (counts.Total, counts.Offset));
+        var refused = type == "refused";
+        Assert.Equal(type is null || refused ? [] : [type], counts.Events.Keys);
+        Assert.Equal((type is null || refused ? 0 : 1, Encoding.UTF8.GetByteCount(line) + 1), (counts.Total, counts.Offset));
+        // It may have been an event.
+        Assert.Equal((refused ? 1 : 0, refused), (counts.Refused, counts.EventsLowerBound));
     }
 
     [Theory]
@@ -56,14 +65,14 @@ public sealed class ViommuCountsTests
     [Fact]
     public void Add_WhenALineIsNotFinished_LeavesItForTheNextPart()
     {
-        var counts = Count("smmuv3_record_event SMMU_EVT_A s\nsmmuv3_record_event SMMU_EVT_B");
-        Assert.Equal((1L, 33L), (counts.Total, counts.Offset));
+        var counts = Count("smmuv3_record_event SMMU_EVT_A sid=0x1\nsmmuv3_record_event SMMU_EVT_B");
+        Assert.Equal((1L, 39L), (counts.Total, counts.Offset));
     }
 
     [Fact]
     public void Add_WhenTypesAreWithoutEnd_KeepsTheTotalAndBoundsTheNames()
     {
-        var counts = Count(string.Concat(Enumerable.Range(0, 1000).Select(n => $"smmuv3_record_event SMMU_EVT_T{n} s\n")));
+        var counts = Count(string.Concat(Enumerable.Range(0, 1000).Select(n => $"smmuv3_record_event SMMU_EVT_T{n} sid=0x1\n")));
         Assert.Equal((1000L, 65), (counts.Total, counts.Events.Count));
         Assert.Equal(936, counts.Events[ViommuCounts.Other]);
     }
@@ -71,7 +80,7 @@ public sealed class ViommuCountsTests
     [Fact]
     public void Add_WhenALineIsTooLong_PassesItOverAndSaysThatSomethingIsLost()
     {
-        var counts = Count("smmuv3_record_event SMMU_EVT_A " + new string('x', ViommuCounts.MaxLineBytes) + "\nsmmuv3_record_event SMMU_EVT_B s\n");
+        var counts = Count("smmuv3_record_event SMMU_EVT_A " + new string('x', ViommuCounts.MaxLineBytes) + "\nsmmuv3_record_event SMMU_EVT_B sid=0x1\n");
         Assert.Equal(["B"], counts.Events.Keys);
         Assert.True(counts is { EventsLowerBound: true, TlbLowerBound: true, Skipping: false });
     }
@@ -108,7 +117,7 @@ public sealed class ViommuCountsTests
     {
         Assert.Equal(expected.Events.OrderBy(e => e.Key), actual.Events.OrderBy(e => e.Key));
         Assert.Equal(
-            (expected.Offset, expected.TlbHits, expected.TlbMisses, expected.EventsLowerBound, expected.TlbLowerBound, expected.Skipping),
-            (actual.Offset, actual.TlbHits, actual.TlbMisses, actual.EventsLowerBound, actual.TlbLowerBound, actual.Skipping));
+            (expected.Offset, expected.TlbHits, expected.TlbMisses, expected.EventsLowerBound, expected.TlbLowerBound, expected.Skipping, expected.Refused),
+            (actual.Offset, actual.TlbHits, actual.TlbMisses, actual.EventsLowerBound, actual.TlbLowerBound, actual.Skipping, actual.Refused));
     }
 }

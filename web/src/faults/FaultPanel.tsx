@@ -28,8 +28,8 @@ export function FaultPanel({ sandboxId }: { sandboxId: string }) {
   const now = useNow();
   const last = samples.at(-1);
   const stale = last === undefined || now - Date.parse(last.at) > staleMilliseconds;
-  // Not every kind of sandbox has every layer.
-  const shown = lanes.filter((lane) => lane.sources.some((one) => bySource.has(one.source)));
+  // Not every kind of sandbox has every layer, and what nobody observes is listed below with its reason.
+  const shown = lanes.filter((lane) => lane.sources.some((one) => (bySource.get(one.source)?.value ?? null) !== null));
   return (
     <section className="panel" aria-labelledby="faults-title" data-testid="fault-chart" data-samples={samples.length}>
       <header>
@@ -85,7 +85,7 @@ function LaneKey({ lane, bySource, stale }: { lane: Lane; bySource: ReadonlyMap<
             <div key={source} style={{ display: "contents", "--tone": `var(${token})` } as CSSProperties} data-testid={`rate-${source}`}>
               <i aria-hidden="true" />
               <dt title={state ? `${countWords(state)} since the guest’s start` : undefined}>{label}</dt>
-              <dd className={rate ? undefined : "gap"}>{rate ?? (state?.value === null ? "not observed" : "no rate yet")}</dd>
+              <dd className={rate ? undefined : "gap"}>{rate ?? (state?.value === null ? "not observed" : stale ? "no rate now" : "no rate yet")}</dd>
             </div>
           );
         })}
@@ -99,7 +99,7 @@ function OtherRow({ state, stale }: { state: SourceState; stale: boolean }) {
     <tr data-testid={`source-${state.source}`}>
       <td><code>{state.source}</code></td>
       <td className="num">{countWords(state)}</td>
-      <td className="num">{(stale ? null : rateWords(state)) ?? <span className="soft">{stale ? "no sample" : "no rate yet"}</span>}</td>
+      <td className="num">{(stale ? null : rateWords(state)) ?? <span className="soft">{stale ? "no sample" : stale ? "no rate now" : "no rate yet"}</span>}</td>
       <td><OriginBadge origin={state.origin} /></td>
     </tr>
   );

@@ -21,6 +21,7 @@ export const lanes: readonly Lane[] = [
       { source: "smmu.tlbMisses", label: "TLB misses", token: "--trace-3" },
     ],
   },
+  { id: "virtioIommu", title: "virtio-iommu", sources: [{ source: "virtioIommu.events", label: "faults", token: "--trace-2" }] },
   {
     id: "io", title: "Device page faults",
     sources: [

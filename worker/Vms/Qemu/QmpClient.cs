@@ -154,9 +154,15 @@ public sealed class QmpClient : IAsyncDisposable
     {
         using var document = JsonLine.Parse(line);
         if (document is null)
-            _nonsense.Add("the VMM sent a line that is not JSON");
+            Refuse("the VMM sent a line that is not JSON");
         else if (document.RootElement.ValueKind != JsonValueKind.Object || !Understand(document.RootElement))
-            _nonsense.Add("the VMM sent a line that is no answer and no event");
+            Refuse("the VMM sent a line that is no answer and no event");
+    }
+
+    private void Refuse(string problem)
+    {
+        RefusedInput.Add(UntrustedPeer.Vmm);
+        _nonsense.Add(problem);
     }
 
     private bool Understand(JsonElement root)

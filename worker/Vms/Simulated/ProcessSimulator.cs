@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Worker.Channels;
 
 namespace Worker.Vms.Simulated;
 
@@ -30,12 +31,19 @@ internal sealed class ProcessSimulator(WorkerProgram program) : ISimulator
     {
         try
         {
-            return VmFiles.ReadEnd(Path.Combine(directory.VmmDirectory, SimulationProcess.StatusName), MaxStatusBytes) is { } bytes
-                && JsonSerializer.Deserialize(bytes, SimulationJson.Default.SimulationStatus) is { BootId: not null, Probe: not null, Counters: not null, Events: not null, PageFaultLatency: { Counts: not null } } status
-                ? status
-                : null;
+            if (VmFiles.ReadEnd(Path.Combine(directory.VmmDirectory, SimulationProcess.StatusName), MaxStatusBytes) is not { } bytes)
+                return null;
+            if (JsonSerializer.Deserialize(bytes, SimulationJson.Default.SimulationStatus) is { BootId: not null, Probe: not null, Counters: not null, Events: not null, PageFaultLatency: { Counts: not null } } status)
+                return status;
+            RefusedInput.Add(UntrustedPeer.Simulation);
+            return null;
         }
-        catch (Exception problem) when (problem is IOException or JsonException)
+        catch (JsonException)
+        {
+            RefusedInput.Add(UntrustedPeer.Simulation);
+            return null;
+        }
+        catch (IOException)
         {
             return null;
         }
