@@ -1,3 +1,5 @@
+using System.Net;
+using System.Net.WebSockets;
 using Contracts;
 using Microsoft.AspNetCore.SignalR.Client;
 using Microsoft.Extensions.DependencyInjection;
@@ -18,7 +20,7 @@ internal sealed class ApiConnection(Uri hub, NodeToken token, TimeProvider time,
     /// <summary>Null: connected. Else why the token never will be taken.</summary>
     public async Task<Reason?> OpenAsync(HubConnection connection, CancellationToken ct) => await Reconnect().ExecuteAsync(async each => await ConnectAsync(connection, each), ct);
 
-    // What may be taken later, or is one of two tokens, is the exception's.
+    // What may be taken later, or is one of two tokens, is the exception's. A WebSocket's client does not tell a refusal from a network's failure, so the API is asked.
     private async Task<Reason?> ConnectAsync(HubConnection connection, CancellationToken ct)
     {
         try
@@ -26,11 +28,12 @@ internal sealed class ApiConnection(Uri hub, NodeToken token, TimeProvider time,
             await connection.StartAsync(ct);
             return null;
         }
-        catch (HttpRequestException problem) when (problem.StatusCode == System.Net.HttpStatusCode.Unauthorized)
+        catch (Exception problem) when (problem is HttpRequestException or WebSocketException)
         {
-            var shown = await token.ReadAsync();
-            if (token.Refused() || await TokenRefusal.AskAsync(hub, shown, ct) is not { } reason || reason == JoinReasons.TokenUnknown)
+            if (await TokenRefusal.AskAsync(hub, await token.ReadAsync(), ct) is not { } reason)
                 throw;
+            if (token.Refused() || reason == JoinReasons.TokenUnknown)
+                throw new HttpRequestException(problem.Message, problem, HttpStatusCode.Unauthorized);
             return reason;
         }
     }
@@ -68,7 +71,7 @@ internal sealed class ApiConnection(Uri hub, NodeToken token, TimeProvider time,
             {
                 // The first attempts and then one a minute: an API that is being restarted is no news.
                 if (attempt.AttemptNumber is 0 or 5 || attempt.AttemptNumber % 30 == 29)
-                    log.LogWarning("{What}, trying on: {Problem}", attempt.Outcome.Exception is HttpRequestException { StatusCode: System.Net.HttpStatusCode.Unauthorized }
+                    log.LogWarning("{What}, trying on: {Problem}", attempt.Outcome.Exception is HttpRequestException { StatusCode: HttpStatusCode.Unauthorized }
                         ? $"{JoinReasons.TokenUnknown.Message} {JoinReasons.TokenUnknown.Remedy}" : "The API cannot be reached", attempt.Outcome.Exception?.Message);
                 return ValueTask.CompletedTask;
             },

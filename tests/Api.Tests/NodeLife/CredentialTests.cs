@@ -71,10 +71,13 @@ public sealed class CredentialTests(ServiceFixture service) : IClassFixture<Serv
         var (node, id, _) = await service.JoinAsync("races", service.Factory);
         await using var _1 = node;
         using var admin = service.Client();
+        await node.SyncAsync();
         var next = await FetchAsync(node);
         var answers = await Task.WhenAll(Enumerable.Range(0, 8).Select(_ => ShowAsync(next)));
         Assert.All(answers, a => Assert.Equal("200", a));
         Assert.Single(await admin.EventsAsync(id, "node.credentialsChanged"));
+        // Nobody wished it, so the node's plan is the same: what is open by the old token ends all the same.
+        Assert.Contains("node_token_replaced", (await Assert.ThrowsAsync<HubException>(node.SyncAsync)).Message, StringComparison.Ordinal);
     }
 
     [Fact]
