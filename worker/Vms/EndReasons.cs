@@ -8,7 +8,7 @@ public static class EndReasons
 
     public static readonly IReadOnlyList<(EndCause Cause, Reason Reason)> All =
     [
-        Entry(EndCause.StoppedByUser, "The guest was stopped as asked.", Nothing),
+        Entry(EndCause.StoppedByUser, "The guest was stopped as its plan said. Where no user asked for that, the sandbox's failure tells who did.", Nothing),
         Entry(EndCause.GuestPoweredOff, "The guest powered itself off.", Nothing),
         Entry(EndCause.NodeShutDown, "The node was shut down, and its guests with it.", Again),
         Entry(EndCause.GuestPanicked, "The guest's kernel panicked.", Read),
