@@ -11,14 +11,17 @@ public sealed class FaultHistory(NpgsqlDataSource store, Guid sandbox, FaultReso
         // A sample lies in its minute; the two bounds on minute let whole partitions be passed over.
         // What is not rolled up yet is read from the samples, the last of each minute as well.
         ? """
-          SELECT at, incarnation, readings FROM (
-            (SELECT at, incarnation, readings FROM fault_minutes
+          SELECT at, incarnation, readings, samples FROM (
+            (SELECT at, incarnation, readings, samples FROM fault_minutes
               WHERE sandbox_id = $1 AND minute >= date_trunc('minute', $2) AND minute < LEAST($3, (SELECT rolled_until FROM fault_rollup)) AND at >= $2 AND at < $3)
             UNION ALL
-            (SELECT DISTINCT ON (date_trunc('minute', at), incarnation) at, incarnation, readings FROM fault_samples
+            (SELECT DISTINCT ON (date_trunc('minute', at), incarnation) at, incarnation, readings, count(*) OVER (PARTITION BY date_trunc('minute', at), incarnation)::integer FROM fault_samples
               WHERE sandbox_id = $1 AND at >= GREATEST($2, (SELECT rolled_until FROM fault_rollup)) AND at < $3 ORDER BY date_trunc('minute', at), incarnation, at DESC)) AS m
           """
-        : "SELECT at, incarnation, readings FROM fault_samples WHERE sandbox_id = $1 AND at >= $2 AND at < $3";
+        : "SELECT at, incarnation, readings, 1 AS samples FROM fault_samples WHERE sandbox_id = $1 AND at >= $2 AND at < $3";
+
+    /// <summary>One each second, and the jitter of the first and the last.</summary>
+    private const int MostOfAMinute = 62;
 
     /// <summary>False when every stored row is a step of its own.</summary>
     private bool IsStepped => resolution.StepSeconds != (resolution.FromMinutes ? 60 : 1);
@@ -29,8 +32,8 @@ public sealed class FaultHistory(NpgsqlDataSource store, Guid sandbox, FaultReso
         if (after >= from) from = after.Value.AddTicks(TimeSpan.TicksPerMicrosecond);
         var stepped = !IsStepped
             ? rows
-            : $"SELECT DISTINCT ON (step, incarnation) at, incarnation, readings, date_bin($5, at, 'epoch') AS step FROM ({rows}) AS r ORDER BY step, incarnation, at DESC";
-        await using var command = store.CreateCommand($"SELECT at, incarnation, readings FROM ({stepped}) AS s ORDER BY at LIMIT $4");
+            : $"SELECT DISTINCT ON (step, incarnation) at, incarnation, readings, max(samples) OVER (PARTITION BY date_bin($5, at, 'epoch'), incarnation) AS samples, date_bin($5, at, 'epoch') AS step FROM ({rows}) AS r ORDER BY step, incarnation, at DESC";
+        await using var command = store.CreateCommand($"SELECT at, incarnation, readings, samples FROM ({stepped}) AS s ORDER BY at LIMIT $4");
         Add(command, from, to);
         command.Parameters.Add(new() { Value = limit });
         if (IsStepped) command.Parameters.Add(new() { Value = TimeSpan.FromSeconds(resolution.StepSeconds) });
@@ -62,7 +65,7 @@ public sealed class FaultHistory(NpgsqlDataSource store, Guid sandbox, FaultReso
         await using var reader = await command.ExecuteReaderAsync(ct);
         while (await reader.ReadAsync(ct))
             samples.Add(new StoredSample(new DateTimeOffset(reader.GetDateTime(0), TimeSpan.Zero), reader.GetInt32(1),
-                FaultSamplesEncoding.Decode(reader.GetFieldValue<byte[]>(2), sources)));
+                FaultSamplesEncoding.Decode(reader.GetFieldValue<byte[]>(2), sources)) { IsMixed = reader.GetInt32(3) > MostOfAMinute });
         return samples;
     }
 }

@@ -3,11 +3,15 @@ using Contracts;
 namespace Api.Faults;
 
 /// <summary>A sample as it is stored.</summary>
-public sealed record StoredSample(DateTimeOffset At, int Incarnation, IReadOnlyList<SourceReading> Readings);
+public sealed record StoredSample(DateTimeOffset At, int Incarnation, IReadOnlyList<SourceReading> Readings)
+{
+    /// <summary>Of a step: it has more samples than one time has.</summary>
+    public bool IsMixed { get; init; }
+}
 
 // Pure: counters to what was added between two samples. Within one incarnation only; what cannot be told is null, never 0 and never negative.
 // Samples lie in the order of their node's clock. One that was set back puts newer samples between older ones: a step between the two is over counts that other samples have, and
-// tells nothing. By minutes, of which one sample is kept, that shows only where the samples of both times are.
+// tells nothing. Of a minute one sample is kept, of whichever time; that it is mixed is known by how many it had, and no step to, from or beside such a minute tells anything.
 public static class FaultIncrease
 {
     /// <param name="before">The samples before the first, oldest first, as far as they are known; they are not in the answer.</param>
@@ -19,7 +23,7 @@ public static class FaultIncrease
         var counts = CountsOf(all);
         for (var index = before.Count; index < before.Count + samples.Count; index++)
         {
-            var (sample, earlier) = (all[index], index > 0 && all[index - 1].Incarnation == all[index].Incarnation ? all[index - 1] : null);
+            var (sample, earlier) = (all[index], index > 0 && all[index - 1].Incarnation == all[index].Incarnation && !IsMixed(all, index) ? all[index - 1] : null);
             var readings = new FaultReadingView[sample.Readings.Count];
             for (var reading = 0; reading < readings.Length; reading++)
             {
@@ -29,6 +33,14 @@ public static class FaultIncrease
             }
             yield return new FaultSampleView(sample.At, sample.Incarnation, readings);
         }
+    }
+
+    /// <summary>The step that ends here, or the ones before and after it.</summary>
+    private static bool IsMixed(StoredSample[] all, int index)
+    {
+        for (var near = Math.Max(0, index - 2); near <= Math.Min(all.Length - 1, index + 1); near++)
+            if (all[near].IsMixed) return true;
+        return false;
     }
 
     /// <summary>What samples of an incarnation have counted of a source, the lowest first.</summary>

@@ -4,7 +4,8 @@ using Npgsql;
 namespace Api.Faults;
 
 /// <summary>Keeps the last sample of each minute, sandbox and incarnation in fault_minutes, which outlive the samples. Readings are counters, so nothing is summed:
-/// what a minute added, latencies too, is the difference of two rollups, and any coarser step is every n-th of them.
+/// what a minute added, latencies too, is the difference of two rollups, and any coarser step is every n-th of them. How many samples a minute had is kept too: more than one a second
+/// are of two times that a node's clock, set back, has mixed (FaultIncrease).
 /// Guarantees: every minute is rolled up once its samples had <see cref="Grace"/> to arrive; what arrives later, FaultStore adds. Idempotent, and safe on several
 /// replicas: the row that tells how far it has come is locked. On a crash a pass is done again from there.</summary>
 public sealed class FaultRollups(NpgsqlDataSource source, TimeProvider time, FaultRetention retention, ILogger<FaultRollups> log) : Reconciler(time, TimeSpan.FromSeconds(20), log)
@@ -15,16 +16,17 @@ public sealed class FaultRollups(NpgsqlDataSource source, TimeProvider time, Fau
     private readonly TimeProvider clock = time;
 
     /// <summary>Around a SELECT of these columns: of each minute the last sample stays, whoever comes first.</summary>
-    public const string Insert = "INSERT INTO fault_minutes (sandbox_id, minute, incarnation, at, readings)",
-        KeepLast = "ON CONFLICT (sandbox_id, minute, incarnation) DO UPDATE SET at = excluded.at, readings = excluded.readings WHERE excluded.at > fault_minutes.at";
+    public const string Insert = "INSERT INTO fault_minutes (sandbox_id, minute, incarnation, at, readings, samples)",
+        KeepLast = "ON CONFLICT (sandbox_id, minute, incarnation) DO UPDATE SET at = GREATEST(fault_minutes.at, excluded.at), readings = CASE WHEN excluded.at > fault_minutes.at THEN excluded.readings ELSE fault_minutes.readings END, samples =";
 
     // For each sandbox a walk over its own samples: the index has them in this order.
     private const string Roll = $"""
         {Insert}
-        SELECT s.id, l.minute, l.incarnation, l.at, l.readings FROM sandboxes s CROSS JOIN LATERAL (
-          SELECT DISTINCT ON (minute, incarnation) date_trunc('minute', at) AS minute, incarnation, at, readings
+        SELECT s.id, l.minute, l.incarnation, l.at, l.readings, l.samples FROM sandboxes s CROSS JOIN LATERAL (
+          SELECT DISTINCT ON (minute, incarnation) date_trunc('minute', at) AS minute, incarnation, at, readings, count(*) OVER (PARTITION BY date_trunc('minute', at), incarnation) AS samples
           FROM fault_samples WHERE sandbox_id = s.id AND at >= $1 AND at < $2 ORDER BY minute, incarnation, at DESC) l
-        {KeepLast}
+        {KeepLast} GREATEST(fault_minutes.samples, excluded.samples)
+        WHERE excluded.at > fault_minutes.at OR excluded.samples > fault_minutes.samples
         """;
 
     protected override async Task PassAsync(CancellationToken ct)

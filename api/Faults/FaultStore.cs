@@ -14,8 +14,8 @@ public sealed class FaultStore(FaultIntake intake, FaultLatest latest, NpgsqlDat
 
     private const string Late = $"""
         {FaultRollups.Insert}
-        SELECT sandbox, date_trunc('minute', at), incarnation, at, readings FROM unnest($1, $2, $3, $4) AS late (sandbox, at, incarnation, readings)
-        {FaultRollups.KeepLast}
+        SELECT sandbox, date_trunc('minute', at), incarnation, at, readings, samples FROM unnest($1, $2, $3, $4, $5) AS late (sandbox, at, incarnation, readings, samples)
+        {FaultRollups.KeepLast} fault_minutes.samples + excluded.samples
         """;
 
     private readonly List<EncodedSample> batch = new(MaxBatch);
@@ -115,13 +115,14 @@ public sealed class FaultStore(FaultIntake intake, FaultLatest latest, NpgsqlDat
     {
         // Twice as careful as the rollup: storing takes time, and another replica has another clock.
         var limit = time.GetUtcNow() - (FaultRollups.Grace / 2);
-        var late = batch.Where(s => s.At < limit).GroupBy(s => (s.SandboxId, s.Incarnation, FaultRollups.Minute(s.At))).Select(g => g.MaxBy(s => s.At)).ToList();
+        var late = batch.Where(s => s.At < limit).GroupBy(s => (s.SandboxId, s.Incarnation, FaultRollups.Minute(s.At))).Select(g => (Last: g.MaxBy(s => s.At), Count: g.Count())).ToList();
         if (late.Count == 0) return;
         await using var command = new NpgsqlCommand(Late, connection, transaction);
-        command.Parameters.Add(new() { Value = late.Select(s => s.SandboxId).ToArray() });
-        command.Parameters.Add(new() { Value = late.Select(s => s.At.UtcDateTime).ToArray(), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.TimestampTz });
-        command.Parameters.Add(new() { Value = late.Select(s => s.Incarnation).ToArray() });
-        command.Parameters.Add(new() { Value = late.Select(s => s.Readings.ToArray()).ToArray() });
+        command.Parameters.Add(new() { Value = late.Select(m => m.Last.SandboxId).ToArray() });
+        command.Parameters.Add(new() { Value = late.Select(m => m.Last.At.UtcDateTime).ToArray(), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.TimestampTz });
+        command.Parameters.Add(new() { Value = late.Select(m => m.Last.Incarnation).ToArray() });
+        command.Parameters.Add(new() { Value = late.Select(m => m.Last.Readings.ToArray()).ToArray() });
+        command.Parameters.Add(new() { Value = late.Select(m => m.Count).ToArray() });
         await command.ExecuteNonQueryAsync(ct);
     }
 }

@@ -907,9 +907,6 @@ namespace Migrations.Migrations
                         .HasColumnType("text")
                         .HasColumnName("refused_reason");
 
-                    b.Property<string>("Rules")
-                        .HasColumnType("jsonb")
-                        .HasColumnName("rules");
                     b.Property<string>("Restart")
                         .HasColumnType("jsonb")
                         .HasColumnName("restart");
@@ -921,6 +918,10 @@ namespace Migrations.Migrations
                     b.Property<int>("RestartCount")
                         .HasColumnType("integer")
                         .HasColumnName("restart_count");
+
+                    b.Property<string>("Rules")
+                        .HasColumnType("jsonb")
+                        .HasColumnName("rules");
 
                     b.Property<string>("SshKeys")
                         .IsRequired()
@@ -987,6 +988,7 @@ namespace Migrations.Migrations
                     b.HasIndex("PreemptedFor")
                         .HasDatabaseName("ix_sandboxes_preempted_for")
                         .HasFilter("preempted_for IS NOT NULL");
+
                     b.HasIndex("RestartAt")
                         .HasDatabaseName("ix_sandboxes_restart_at")
                         .HasFilter("restart_at IS NOT NULL");

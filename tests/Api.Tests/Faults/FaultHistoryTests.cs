@@ -41,7 +41,7 @@ public sealed class FaultHistoryTests(ServiceFixture service) : IClassFixture<Se
     }
 
     /// <summary>A sample a second, each with one more fault of 3 µs, as if they had been stored in time.</summary>
-    private async Task StoreAsync(Guid id, int seconds, int incarnation = 1, DateTimeOffset? begin = null)
+    private async Task StoreAsync(Guid id, int seconds, int incarnation = 1, DateTimeOffset? begin = null, int first = 0)
     {
         await using var connection = await _source.OpenConnectionAsync();
         await using var import = await connection.BeginBinaryImportAsync("COPY fault_samples (sandbox_id, at, incarnation, readings) FROM STDIN (FORMAT BINARY)");
@@ -52,7 +52,7 @@ public sealed class FaultHistoryTests(ServiceFixture service) : IClassFixture<Se
             await import.WriteAsync((begin ?? _begin).AddSeconds(second).UtcDateTime, NpgsqlDbType.TimestampTz);
             await import.WriteAsync(incarnation, NpgsqlDbType.Integer);
             await import.WriteAsync(FaultSamplesEncoding.EncodeReadings([
-                new("guest.minorFaults", second, null, second > 90, Origin.Emulated, new LatencyHistogram([0, 0, second, .. new long[19]], second * 3000L)),
+                new("guest.minorFaults", first + second, null, second > 90, Origin.Emulated, new LatencyHistogram([0, 0, first + second, .. new long[19]], (first + second) * 3000L)),
                 new("smmu.tlbHits", null, "TraceCostTooHigh", false, Origin.Emulated)]), NpgsqlDbType.Bytea);
         }
         await import.CompleteAsync();
@@ -89,6 +89,23 @@ public sealed class FaultHistoryTests(ServiceFixture service) : IClassFixture<Se
         Assert.Equal(new LatencyQuantile(2e-6, 4e-6), history.Items[1].Readings[0].LatencyIncrease!.P99);
         Assert.Equal((null, "TraceCostTooHigh", null), (history.Items[1].Readings[1].Value, history.Items[1].Readings[1].NullReason, history.Items[1].Readings[1].Increase));
         Assert.Equal([149L], (await GetAsync(client, id, "step=3600&source=guest.minorFaults")).Items.Where(i => i.At.Hour == _begin.AddSeconds(149).Hour).Select(i => i.Readings.Single().Value!.Value));
+    }
+
+    /// <summary>Ten minutes, then the clock goes back by four and a half: the count grows by one a second all the time.</summary>
+    [Theory]
+    [InlineData("step=60")]
+    [InlineData("step=120")]
+    public async Task Get_ByMinutes_WhereAClockWasSetBack_TellsNoGrowthThatWasNot(string query)
+    {
+        using var client = service.Client();
+        var id = await RunningAsync(client, $"mixed-{query[^3..].Trim('=')}");
+        await RollAsync();
+        await StoreAsync(id, 600);
+        await StoreAsync(id, 600, begin: _begin.AddSeconds(600 - 270.5), first: 600);
+        await RollAsync();
+        var steps = (await GetAsync(client, id, query)).Items.Select(i => (i.Readings[0].Increase, i.Readings[0].PerSecond)).ToList();
+        Assert.All(steps, step => Assert.True(step.PerSecond is null or (> 0.9 and < 1.1), $"{step.Increase}: {step.PerSecond}"));
+        Assert.InRange(steps.Count(step => step.Increase is null), 4, steps.Count - 1);
     }
 
     [Fact]
