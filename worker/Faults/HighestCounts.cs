@@ -6,7 +6,7 @@ using Worker.Vms;
 namespace Worker.Faults;
 
 // What was told of each source of one VM so far. Guarantees: no count and no latency goes back within an incarnation. One that does was reset or is a lie: the highest that was
-// told is told on, as a lower bound for good, for nobody knows what was counted before the reset; and what was a lower bound once lacks the same for ever.
+// told is told on, as a lower bound for good, for nobody knows what was counted before the reset. What its collector calls a lower bound is one as long as it says so: it may come to know.
 // Stored in a file of the VM's directory, every ten seconds and at once when a count becomes a lower bound, so the next worker goes on from there: one that went back while no
 // worker looked is known by what was told up to ten seconds before. Not each second, for the sampling of all guests would wait for the disk.
 // A simulation's are held in memory alone: its own process counts from its beginning on, whichever worker asks.
@@ -19,6 +19,7 @@ internal sealed class HighestCounts
     private readonly int _incarnation;
     private readonly bool _late;
     private readonly RareWarning? _trouble;
+    /// <summary>The highest, marked as a lower bound where it went back.</summary>
     private readonly Dictionary<string, SourceReading> _shown = new(StringComparer.Ordinal);
     private static readonly TimeSpan Period = TimeSpan.FromSeconds(10);
     private readonly TimeProvider _time = TimeProvider.System;
@@ -53,7 +54,7 @@ internal sealed class HighestCounts
             return reading;
         // Read one after the other, an answer may be in the latencies whose fault is not in the count yet.
         value = Math.Max(value, reading.Latency?.Total ?? 0);
-        var held = reading with { Value = value, LowerBound = reading.LowerBound || _late };
+        var held = reading with { Value = value, LowerBound = _late };
         if (_shown.TryGetValue(reading.Source, out var before))
         {
             // Latencies that are not told now were not taken back.
@@ -69,7 +70,8 @@ internal sealed class HighestCounts
             return held with { LowerBound = true };
         _changed |= held != before;
         _isUrgent |= held.LowerBound && before?.LowerBound != true;
-        return _shown[reading.Source] = held;
+        _shown[reading.Source] = held;
+        return held with { LowerBound = held.LowerBound || reading.LowerBound };
     }
 
     /// <summary>Writes what has changed. What a full file system does not take is held in memory: only a restart of the worker would lose it.</summary>
