@@ -64,8 +64,10 @@ public sealed class FaultHistory(NpgsqlDataSource store, Guid sandbox, FaultReso
         var samples = new List<StoredSample>();
         await using var reader = await command.ExecuteReaderAsync(ct);
         while (await reader.ReadAsync(ct))
-            samples.Add(new StoredSample(new DateTimeOffset(reader.GetDateTime(0), TimeSpan.Zero), reader.GetInt32(1),
-                FaultSamplesEncoding.Decode(reader.GetFieldValue<byte[]>(2), sources)) { IsMixed = reader.GetInt32(3) > MostOfAMinute });
+        {
+            var readings = FaultSamplesEncoding.Decode(reader.GetFieldValue<byte[]>(2), sources);
+            samples.Add(new StoredSample(new DateTimeOffset(reader.GetDateTime(0), TimeSpan.Zero), reader.GetInt32(1), readings) { IsMixed = reader.GetInt32(3) > MostOfAMinute });
+        }
         return samples;
     }
 }
