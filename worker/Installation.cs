@@ -12,14 +12,7 @@ public static class Installation
         if (File.Exists(path) && Guid.TryParse(File.ReadAllText(path).Trim(), out var known) && known != Guid.Empty)
             return known;
         var made = Guid.NewGuid();
-        var options = new FileStreamOptions { Mode = FileMode.Create, Access = FileAccess.Write, BufferSize = 0, UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite };
-        using (var stream = new FileStream(path + ".new", options))
-        {
-            stream.Write(Encoding.ASCII.GetBytes($"{made:N}\n"));
-            stream.Flush(flushToDisk: true);
-        }
-        File.Move(path + ".new", path, overwrite: true);
-        LibC.SyncDirectory(stateDirectory);
+        WholeFile.Replace(path, Encoding.ASCII.GetBytes($"{made:N}\n"));
         return made;
     }
 }

@@ -13,7 +13,6 @@ namespace Api.Nodes;
 public sealed class NodeCordons(SandboxDb db, SandboxScheduler scheduler, NodeDrains drains, TimeProvider time)
 {
     public const int MaxDeadlineSeconds = 604_800, DefaultDeadlineSeconds = 3600, MaxReason = 500;
-    private const int Attempts = 10;
 
     public Task<IResult> SetAsync(Guid id, bool cordoned, ClaimsPrincipal user, CancellationToken ct) => ChangeAsync(id, (node, now) =>
     {
@@ -49,7 +48,7 @@ public sealed class NodeCordons(SandboxDb db, SandboxScheduler scheduler, NodeDr
         return ChangeAsync(id, async (node, now) =>
         {
             if (node.MaintenanceSince is not null) return (null, null);
-            var occupied = await db.Sandboxes.AsNoTracking().Where(s => s.NodeId == id && s.Phase != Phase.Pending && s.Phase != Phase.Stopped && s.Phase != Phase.Failed).CountAsync(ct);
+            var occupied = await FleetReading.OnNodes(db).CountAsync(s => s.NodeId == id, ct);
             if (occupied > 0 && asked?.Drain is null)
                 return (ApiProblem.Of(409, "node_not_empty", $"{occupied} sandbox(es) may run on {node.Name}; name a drain, which empties it first."), null);
             if (occupied > 0) return (null, Begin(node, asked!.Drain, true, user, now));
@@ -96,37 +95,17 @@ public sealed class NodeCordons(SandboxDb db, SandboxScheduler scheduler, NodeDr
     private Task<IResult> ChangeAsync(Guid id, Func<Node, DateTimeOffset, (IResult?, Event?)> change, CancellationToken ct) =>
         ChangeAsync(id, (node, now) => Task.FromResult(change(node, now)), ct);
 
-    private async Task<IResult> ChangeAsync(Guid id, Func<Node, DateTimeOffset, Task<(IResult? Refusal, Event? Told)>> change, CancellationToken ct)
+    private Task<IResult> ChangeAsync(Guid id, Func<Node, DateTimeOffset, Task<(IResult? Refusal, Event? Told)>> change, CancellationToken ct) => NodeChange.ApplyAsync(db, id, async node =>
     {
-        for (var attempt = 1; ; attempt++)
-        {
-            if (await db.Nodes.SingleOrDefaultAsync(n => n.Id == id, ct) is not { } node) return NodeEndpoints.NotFound();
-            var (refusal, told) = await change(node, time.GetUtcNow());
-            if (refusal is not null) return refusal;
-            if (told is not null) db.Events.Add(told);
-            if (node.IsReporting) node.Phase = node.Standing;
-            if (db.ChangeTracker.HasChanges())
-            {
-                try
-                {
-                    await db.SaveChangesAsync(ct);
-                }
-                // It reported meanwhile.
-                catch (DbUpdateConcurrencyException) when (attempt < Attempts)
-                {
-                    db.ChangeTracker.Clear();
-                    continue;
-                }
-                await db.AfterCommitAsync(() =>
-                {
-                    scheduler.Wake();
-                    drains.Wake();
-                    return Task.CompletedTask;
-                });
-            }
-            return await NodeEndpoints.Get(id, db, ct);
-        }
-    }
+        var changed = await change(node, time.GetUtcNow());
+        if (changed.Refusal is null && node.IsReporting) node.Phase = node.Standing;
+        return changed;
+    }, () =>
+    {
+        scheduler.Wake();
+        drains.Wake();
+        return Task.CompletedTask;
+    }, ct);
 }
 
 /// <summary>What maintenance of a node is: nothing runs there, and that it does not report is no news.</summary>

@@ -98,8 +98,6 @@ public sealed class NodeCredentials(IServiceScopeFactory scopes, TimeProvider ti
 /// <summary>What operators do with a node's token. Guarantees: the change and its event are one transaction. On a crash: what is stored holds.</summary>
 public sealed class NodeRotations(SandboxDb db, NodePlans plans, TimeProvider time)
 {
-    private const int Attempts = 10;
-
     /// <summary>Its worker fetches another token as soon as it reports; until it uses that one, the old one is good.</summary>
     public Task<IResult> RotateAsync(Guid id, ClaimsPrincipal user, CancellationToken ct) => ChangeAsync(id, (node, now) =>
     {
@@ -123,27 +121,6 @@ public sealed class NodeRotations(SandboxDb db, NodePlans plans, TimeProvider ti
 
     private static Event Told(Node node, string reason, string message, DateTimeOffset now) => Event.Infrastructure(EventType.NodeCredentials, node.Id, node.Name, reason, message, now);
 
-    private async Task<IResult> ChangeAsync(Guid id, Func<Node, DateTimeOffset, Event?> change, CancellationToken ct)
-    {
-        for (var attempt = 1; ; attempt++)
-        {
-            if (await db.Nodes.SingleOrDefaultAsync(n => n.Id == id, ct) is not { } node) return NodeEndpoints.NotFound();
-            if (change(node, time.GetUtcNow()) is { } told)
-            {
-                db.Events.Add(told);
-                try
-                {
-                    await db.SaveChangesAsync(ct);
-                }
-                // It reported meanwhile.
-                catch (DbUpdateConcurrencyException) when (attempt < Attempts)
-                {
-                    db.ChangeTracker.Clear();
-                    continue;
-                }
-                await db.AfterCommitAsync(() => plans.ChangedAsync(id, ct));
-            }
-            return await NodeEndpoints.Get(id, db, ct);
-        }
-    }
+    private Task<IResult> ChangeAsync(Guid id, Func<Node, DateTimeOffset, Event?> change, CancellationToken ct) =>
+        NodeChange.ApplyAsync(db, id, node => Task.FromResult(((IResult?)null, change(node, time.GetUtcNow()))), () => plans.ChangedAsync(id, ct), ct);
 }

@@ -48,7 +48,7 @@ public sealed class NodeDecommissions(SandboxDb db, SandboxScheduler scheduler, 
 
     private async Task<IResult?> RefusalAsync(Node node, bool force, CancellationToken ct)
     {
-        var left = await db.Sandboxes.AsNoTracking().Where(s => s.NodeId == node.Id && s.Phase != Phase.Pending && s.Phase != Phase.Stopped && s.Phase != Phase.Failed).CountAsync(ct);
+        var left = await FleetReading.OnNodes(db).CountAsync(s => s.NodeId == node.Id, ct);
         if (left == 0) return null;
         if (!force) return ApiProblem.Of(409, "node_not_empty", $"{left} sandbox(es) may run on {node.Name}; drain it first. If the machine is gone for good: ?force=true, once the node is Unreachable.");
         return node.Phase == NodePhase.Unreachable || node.Phase == NodePhase.Maintenance && !(time.GetUtcNow() - node.LastReportAt <= NodeWatch.Silence)

@@ -1,5 +1,6 @@
 using Api.Data;
 using Api.Http;
+using Api.Sandboxes;
 using Contracts;
 using Microsoft.EntityFrameworkCore;
 
@@ -64,7 +65,7 @@ public static class NodeEndpoints
     {
         var nodes = await asked.AsNoTracking().OrderBy(n => n.Name).Take(most).ToListAsync(ct);
         var ids = nodes.Select(n => (Guid?)n.Id).ToList();
-        var used = await db.Sandboxes.AsNoTracking().Where(s => ids.Contains(s.NodeId) && s.Phase != Phase.Stopped && s.Phase != Phase.Failed && s.Phase != Phase.Pending)
+        var used = await FleetReading.OnNodes(db).Where(s => ids.Contains(s.NodeId))
             .GroupBy(s => s.NodeId!.Value).Select(g => new { g.Key, Count = g.Count(), Vcpus = g.Sum(s => s.Vcpus), Mib = g.Sum(s => (long)s.MemoryMib) }).ToDictionaryAsync(g => g.Key, ct);
         var devices = await db.Devices.AsNoTracking().Where(d => d.Present && ids.Contains(d.NodeId)).GroupBy(d => d.NodeId).Select(g => new { g.Key, Count = g.Count() }).ToDictionaryAsync(g => g.Key, g => g.Count, ct);
         return nodes.Select(n =>

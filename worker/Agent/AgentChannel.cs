@@ -43,7 +43,7 @@ public sealed class AgentChannel : IAsyncDisposable
     public AgentChannel(string socketPath, TimeProvider time, ILogger log)
     {
         (_socketPath, _time, _log) = (socketPath, time, log);
-        _nonsense = new RareWarning(time, log, socketPath);
+        _nonsense = new RareWarning(time, log, socketPath, UntrustedPeer.Agent);
         Sessions = new AgentSessions(() => _cut.TrySetResult());
         _running = Task.Run(RunAsync);
     }
@@ -114,7 +114,7 @@ public sealed class AgentChannel : IAsyncDisposable
                 if (await Task.WhenAny(reading, cut.Task) == cut.Task)
                 {
                     await connected.CancelAsync();
-                    await reading.ContinueWith(_ => { }, CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
+                    await ((Task)reading).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
                     problem = "nothing, and takes nothing";
                 }
                 else
@@ -191,10 +191,7 @@ public sealed class AgentChannel : IAsyncDisposable
                 if (verdict == AgentVerdict.CutOff)
                     return $"more than {AgentRateLimit.MaxPerSecond} messages a second for {AgentRateLimit.MaxBusySeconds} seconds";
                 if (message is null || isOfSession && !isWithinCredit)
-                {
-                    RefusedInput.Add(UntrustedPeer.Agent);
                     _nonsense.Add("the guest's agent sent a line that is none of its protocol");
-                }
                 else if (!isOfSession && !Take(message))
                     return $"{MaxQueued} messages that nobody takes";
                 if (verdict == AgentVerdict.TakeThenPause)

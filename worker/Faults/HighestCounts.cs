@@ -83,8 +83,7 @@ internal sealed class HighestCounts
         try
         {
             var samples = _shown.Values.Where(FaultSamplesEncoding.IsWellFormed).Chunk(FaultSamplesEncoding.MaxReadings).Select(part => new FaultSample(_sandbox, _incarnation, DateTimeOffset.UnixEpoch, part));
-            File.WriteAllBytes(_path + ".new", FaultSamplesEncoding.Batches(samples).FirstOrDefault() ?? []);
-            File.Move(_path + ".new", _path, overwrite: true);
+            WholeFile.ReplaceInCache(_path, FaultSamplesEncoding.Batches(samples).FirstOrDefault() ?? []);
             _changed = _isUrgent = false;
         }
         catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)

@@ -181,8 +181,7 @@ internal sealed class HostSmmuCounter
     {
         try
         {
-            File.WriteAllBytes(_statePath + ".new", JsonSerializer.SerializeToUtf8Bytes(state, HostSmmuJson.Default.HostSmmuState));
-            File.Move(_statePath + ".new", _statePath, overwrite: true);
+            WholeFile.ReplaceInCache(_statePath, JsonSerializer.SerializeToUtf8Bytes(state, HostSmmuJson.Default.HostSmmuState));
         }
         catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
         {

@@ -72,8 +72,7 @@ internal sealed class KeptTallies
             return;
         try
         {
-            File.WriteAllBytes(_path + ".new", JsonSerializer.SerializeToUtf8Bytes(new KeptTallyState(_incarnation, _tallies), KeptTalliesJson.Default.KeptTallyState));
-            File.Move(_path + ".new", _path, overwrite: true);
+            WholeFile.ReplaceInCache(_path, JsonSerializer.SerializeToUtf8Bytes(new KeptTallyState(_incarnation, _tallies), KeptTalliesJson.Default.KeptTallyState));
             _changed = false;
         }
         catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)

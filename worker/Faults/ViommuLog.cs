@@ -75,8 +75,7 @@ internal sealed class ViommuLog(string logPath, string statePath)
 
     private void Store(ViommuCounts counts)
     {
-        File.WriteAllBytes(statePath + ".new", JsonSerializer.SerializeToUtf8Bytes(counts, ViommuCountsJson.Default.ViommuCounts));
-        File.Move(statePath + ".new", statePath, overwrite: true);
+        WholeFile.ReplaceInCache(statePath, JsonSerializer.SerializeToUtf8Bytes(counts, ViommuCountsJson.Default.ViommuCounts));
         Counts = counts;
     }
 

@@ -64,18 +64,5 @@ public sealed class NodeToken(string file)
 
     public static bool IsTokenChar(char c) => char.IsAsciiLetterOrDigit(c) || c is '_' or '-';
 
-    public static void Write(string path, string secret)
-    {
-        var temporary = path + ".new";
-        // Of a crash; its mode may be any.
-        File.Delete(temporary);
-        var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite };
-        using (var stream = new FileStream(temporary, options))
-        {
-            stream.Write(System.Text.Encoding.ASCII.GetBytes(secret + "\n"));
-            stream.Flush(flushToDisk: true);
-        }
-        File.Move(temporary, path, overwrite: true);
-        LibC.SyncDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
-    }
+    public static void Write(string path, string secret) => WholeFile.Replace(path, System.Text.Encoding.ASCII.GetBytes(secret + "\n"));
 }

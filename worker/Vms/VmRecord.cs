@@ -63,10 +63,10 @@ public static class VmFiles
     private const long MaxBytes = 1 << 20;
 
     public static void Write(RuntimeDirectory directory, VmRecord record) =>
-        Replace(directory.StateFile, JsonSerializer.SerializeToUtf8Bytes(record, VmJson.Default.VmRecord));
+        WholeFile.Replace(directory.StateFile, JsonSerializer.SerializeToUtf8Bytes(record, VmJson.Default.VmRecord));
 
     public static void Write(RuntimeDirectory directory, SandboxSpec spec) =>
-        Replace(directory.SpecFile, JsonSerializer.SerializeToUtf8Bytes(spec, VmJson.Default.SandboxSpec));
+        WholeFile.Replace(directory.SpecFile, JsonSerializer.SerializeToUtf8Bytes(spec, VmJson.Default.SandboxSpec));
 
     /// <summary>Null when there is none, or it is not readable as one.</summary>
     public static VmRecord? ReadRecord(RuntimeDirectory directory) =>
@@ -105,24 +105,5 @@ public static class VmFiles
     {
         var file = new FileInfo(path);
         return file is { Exists: true, LinkTarget: null, Length: <= MaxBytes } ? File.ReadAllBytes(path) : null;
-    }
-
-    private static void Replace(string path, ReadOnlySpan<byte> content)
-    {
-        var temporary = path + ".new";
-        var options = new FileStreamOptions
-        {
-            Mode = FileMode.Create,
-            Access = FileAccess.Write,
-            BufferSize = 0,
-            UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
-        };
-        using (var stream = new FileStream(temporary, options))
-        {
-            stream.Write(content);
-            stream.Flush(flushToDisk: true);
-        }
-        File.Move(temporary, path, overwrite: true);
-        LibC.SyncDirectory(Path.GetDirectoryName(path)!);
     }
 }

@@ -144,9 +144,9 @@ internal sealed class TraceSession(ITraceFiles files, string name)
     {
         var timing = TraceCommands.Timing(name, latency);
         // The later one uses the earlier one's variable.
-        foreach (var (file, text) in timing.Reverse().Select(command => (command.File, Text: command.Text)))
-            foreach (var line in Lines(file).Where(line => TraceCommands.IsSame(line, text)))
-                if (TraceCommands.Removal(line) is not { } removal || !Try(() => files.Write(file, removal), $"{latency.Name}: {removal}"))
+        foreach (var command in timing.Reverse())
+            foreach (var line in Lines(command.File).Where(line => TraceCommands.IsSame(line, command.Text)))
+                if (TraceCommands.Removal(line) is not { } removal || !Do(command with { Text = removal }, latency.Name))
                     return false;
         return timing.All(command => Do(command, latency.Name));
     }

@@ -137,8 +137,7 @@ internal sealed class TracedVm
             return;
         try
         {
-            File.WriteAllBytes(_statePath + ".new", bytes);
-            File.Move(_statePath + ".new", _statePath, overwrite: true);
+            WholeFile.ReplaceInCache(_statePath, bytes);
             _stored = bytes;
         }
         catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)

@@ -53,15 +53,7 @@ internal sealed class DeviceLedger(string directory)
     public void Write(PciAddress address, DeviceEntry entry)
     {
         Directory.CreateDirectory(directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-        var path = FileOf(address);
-        var options = new FileStreamOptions { Mode = FileMode.Create, Access = FileAccess.Write, BufferSize = 0, UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite };
-        using (var stream = new FileStream(path + ".new", options))
-        {
-            stream.Write(JsonSerializer.SerializeToUtf8Bytes(entry, LedgerJson.Default.DeviceEntry));
-            stream.Flush(flushToDisk: true);
-        }
-        File.Move(path + ".new", path, overwrite: true);
-        LibC.SyncDirectory(directory);
+        WholeFile.Replace(FileOf(address), JsonSerializer.SerializeToUtf8Bytes(entry, LedgerJson.Default.DeviceEntry));
     }
 
     private string FileOf(PciAddress address) => Path.Combine(directory, address + ".json");

@@ -47,7 +47,7 @@ public sealed class QmpClient : IAsyncDisposable
         _stream = new NetworkStream(socket, ownsSocket: true);
         (_time, _log) = (time, log);
         _writes = new WholeWrites(_stream);
-        _nonsense = new RareWarning(time, log, socketPath);
+        _nonsense = new RareWarning(time, log, socketPath, UntrustedPeer.Vmm);
         _reading = Task.Run(ReadAsync);
     }
 
@@ -154,15 +154,9 @@ public sealed class QmpClient : IAsyncDisposable
     {
         using var document = JsonLine.Parse(line);
         if (document is null)
-            Refuse("the VMM sent a line that is not JSON");
+            _nonsense.Add("the VMM sent a line that is not JSON");
         else if (document.RootElement.ValueKind != JsonValueKind.Object || !Understand(document.RootElement))
-            Refuse("the VMM sent a line that is no answer and no event");
-    }
-
-    private void Refuse(string problem)
-    {
-        RefusedInput.Add(UntrustedPeer.Vmm);
-        _nonsense.Add(problem);
+            _nonsense.Add("the VMM sent a line that is no answer and no event");
     }
 
     private bool Understand(JsonElement root)

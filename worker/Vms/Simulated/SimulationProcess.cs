@@ -41,7 +41,6 @@ internal static class SimulationProcess
 
     private static void Write(string file, SimulationStatus status)
     {
-        File.WriteAllBytes(file + ".new", JsonSerializer.SerializeToUtf8Bytes(status, SimulationJson.Default.SimulationStatus));
-        File.Move(file + ".new", file, overwrite: true);
+        WholeFile.ReplaceInCache(file, JsonSerializer.SerializeToUtf8Bytes(status, SimulationJson.Default.SimulationStatus));
     }
 }
