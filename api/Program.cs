@@ -58,7 +58,7 @@ builder.Services.AddSingleton<HubFailures>().AddSingleton<HubAccess>();
 builder.Services.AddSignalR(o => { o.MaximumReceiveMessageSize = 8 * 1024 * 1024; o.AddFilter<HubFailures>(); })
     .AddHubOptions<DashboardHub>(o => { o.MaximumReceiveMessageSize = 32 * 1024; o.AddFilter<HubAccess>(); });
 
-builder.Services.AddSingleton<ConsoleRelay>().AddSingleton<OpenConnections>().AddSingleton<FaultLive>().AddSingleton<FaultLatest>().AddSingleton<SandboxActivity>().AddSingleton<FaultIntake>().AddSingleton<NodePlans>().AddSingleton<AnsweredReports>().AddSingleton<NodeSync>().AddSingleton<NodeInventories>().AddSingleton<RefusedMachines>().AddSingleton<WorkerRefusals>().AddSingleton<NodeCredentials>();
+builder.Services.AddSingleton<ConsoleRelay>().AddSingleton<OpenConnections>().AddSingleton<FaultLive>().AddSingleton<FaultLatest>().AddSingleton<SandboxActivity>().AddSingleton<FaultIntake>().AddSingleton<NodePlans>().AddSingleton<AnsweredReports>().AddSingleton<NodeTurns>().AddSingleton<NodeSync>().AddSingleton<NodeInventories>().AddSingleton<RefusedMachines>().AddSingleton<WorkerRefusals>().AddSingleton<NodeCredentials>();
 builder.Services.AddScoped<SandboxWishes>().AddScoped<SandboxSettings>().AddScoped<StormPolicies>().AddScoped<SandboxLeases>().AddScoped<NodeCordons>().AddScoped<NodeRotations>().AddScoped<NodeDecommissions>().AddScoped<DeviceQuarantines>().AddScoped<NodeJoining>();
 builder.Services.AddSingleton(GuestSettings.Read(builder.Configuration)).AddSingleton<GuestRelay>().AddScoped<GuestAccess>().AddScoped<GuestSandboxes>();
 builder.Services.AddSingleton(EventSettings.Read(builder.Configuration)).AddSingleton<EventStreams>();

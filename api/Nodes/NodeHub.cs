@@ -14,7 +14,7 @@ namespace Api.Nodes;
 /// can be replaced by another machine, and the old one's connection may be open still. Until then nothing it sends is stored or shown (what it tells of its hardware waits)
 /// and it is sent nothing, so a second machine with the node's token reads no keystrokes. A connection whose token is not the node's any more ends with its next report.</summary>
 [Authorize(Schemes.Node)]
-public sealed class NodeHub(NodeSync sync, NodeInventories inventories, FaultIntake faults, TimeProvider time, ConsoleRelay consoles, GuestRelay guests, RefusedMachines refused, WorkerRefusals tooFarApart, NodeCredentials credentials, ILogger<NodeHub> log) : Hub
+public sealed class NodeHub(NodeTurns turns, NodeSync sync, NodeInventories inventories, FaultIntake faults, TimeProvider time, ConsoleRelay consoles, GuestRelay guests, RefusedMachines refused, WorkerRefusals tooFarApart, NodeCredentials credentials, ILogger<NodeHub> log) : Hub
 {
     private const string Own = "own", Waiting = "inventory", Answered = "answered";
 
@@ -33,7 +33,7 @@ public sealed class NodeHub(NodeSync sync, NodeInventories inventories, FaultInt
             throw new HubException($"{refusal.Reason}: {refusal.Message} {refusal.Remedy}");
         }
         if (NodeReports.Problem(report) is { } problem) throw new HubException($"invalid_report: {problem}");
-        if (await sync.SyncAsync(NodeId, TokenSha256, report!, Context.Items.TryGetValue(Answered, out var last) ? (AnsweredReport?)last : null, Context.ConnectionAborted) is not { } answer)
+        if (await SyncInTurnAsync(report!) is not { } answer)
         {
             await DisownAsync();
             if (await credentials.RefusalAsync(NodeId, TokenSha256, Context.ConnectionAborted) is { } ended) throw new HubException(ended);
@@ -52,7 +52,7 @@ public sealed class NodeHub(NodeSync sync, NodeInventories inventories, FaultInt
     public async Task Inventory(NodeInventory inventory)
     {
         if (NodeInventories.Problem(inventory) is { } problem) throw new HubException($"invalid_inventory: {problem}");
-        if (await IsStillOwnAsync()) await inventories.StoreAsync(NodeId, inventory, Context.ConnectionAborted);
+        if (await IsStillOwnAsync()) await StoreAsync(inventory);
         else Context.Items[Waiting] = inventory;
     }
 
@@ -103,6 +103,18 @@ public sealed class NodeHub(NodeSync sync, NodeInventories inventories, FaultInt
             guests.Connected(NodeId, Context.ConnectionId);
         }
         Context.Items[Own] = time.GetTimestamp();
-        if (Context.Items.Remove(Waiting, out var told)) await inventories.StoreAsync(NodeId, (NodeInventory)told!, Context.ConnectionAborted);
+        if (Context.Items.Remove(Waiting, out var told)) await StoreAsync((NodeInventory)told!);
+    }
+
+    private async Task<AnsweredReport?> SyncInTurnAsync(NodeReport report)
+    {
+        using var turn = await turns.TakeAsync(Context.ConnectionAborted);
+        return await sync.SyncAsync(NodeId, TokenSha256, report, Context.Items.TryGetValue(Answered, out var last) ? (AnsweredReport?)last : null, Context.ConnectionAborted);
+    }
+
+    private async Task StoreAsync(NodeInventory told)
+    {
+        using var turn = await turns.TakeAsync(Context.ConnectionAborted);
+        await inventories.StoreAsync(NodeId, told, Context.ConnectionAborted);
     }
 }

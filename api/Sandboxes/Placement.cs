@@ -127,16 +127,17 @@ public static class Placement
     private static bool IsApart(Request request, Resident resident) =>
         request.ApartFrom is { } apart && Carries(resident.Labels, apart) || resident.ApartFrom is { } from && Carries(request.Labels, from);
 
-    // What is told is the first step that leaves too few: that more become free helps only where one of them could do.
+    // That it may wait for others to end is told only where it would be placed then; else the first step that leaves too few of all the node's devices.
     private static string? RefusalOfDevices(Request request, AcceleratorCount wanted, NodePicture node, bool emptied)
     {
-        var (free, kind, judged, suitable) = (0, 0, 0, 0);
+        var (all, kind, judged, suitable) = (0, 0, 0, 0);
         Count(node.FreeDevices);
-        if (emptied) Count(node.HeldDevices);
         if (suitable >= wanted.Count) return null;
-        if (Ends(free, kind)) return "NoDeviceOfThatKind";
+        Count(node.HeldDevices);
+        if (suitable >= wanted.Count) return emptied ? null : "NoFreeDevice";
+        if (Ends(all, kind)) return "NoDeviceOfThatKind";
         if (Ends(kind, judged)) return "VerdictTooLow";
-        return Ends(judged, suitable) ? "NoSuitableDevice" : "NoFreeDevice";
+        return Ends(judged, suitable) ? "NoSuitableDevice" : "NotEnoughDevices";
 
         bool Ends(int before, int after) => before > 0 && after < wanted.Count && (after == 0 || before >= wanted.Count);
 
@@ -145,7 +146,7 @@ public static class Placement
             foreach (var device in devices)
             {
                 if (device.Class != wanted.Class) continue;
-                free++;
+                all++;
                 if (!device.IsOfKind(wanted)) continue;
                 kind++;
                 if (!device.IsJudged(wanted)) continue;

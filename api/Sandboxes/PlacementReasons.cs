@@ -17,12 +17,13 @@ public static class PlacementReasons
         ["NotEnoughVcpus"] = ("Too few of the node's vCPUs are free.", "Ask for fewer, or wait until others end."),
         ["NotEnoughMemory"] = ("Too little of the node's memory is free.", "Ask for less, or wait until others end."),
         ["NoSuitableDevice"] = ("The node has devices of the class, but not enough that fit behind that IOMMU and into that VMM.", "Ask for another viommu or VMM (GET /v1/devices says what each fits)."),
-        ["NoDeviceOfThatKind"] = ("The node's free devices of the class are not, or too few of them, of that vendor and device.", "Leave vendorId and deviceId out, or name others (GET /v1/devices says which there are)."),
-        ["VerdictTooLow"] = ("The node judges its free devices of the class, or too many of them, below the wanted verdict.", "Ask for a lower minVerdict; GET /v1/devices says which link of the chain breaks each."),
+        ["NoDeviceOfThatKind"] = ("The node's devices of the class are not, or too few of them, of that vendor and device.", "Leave vendorId and deviceId out, or name others (GET /v1/devices says which there are)."),
+        ["VerdictTooLow"] = ("The node judges its devices of the class, or too many of them, below the wanted verdict.", "Ask for a lower minVerdict; GET /v1/devices says which link of the chain breaks each."),
         ["NumaSplit"] = ("No NUMA node of the host has all the devices, or the host does not say where they are.", "Ask for numa preferred, for fewer devices, or wait until others end."),
         ["AffinityUnmet"] = ("No sandbox of the project that carries the labels of placement.with is on the node.", "Start one that does first, or leave placement.with out."),
         ["AntiAffinity"] = ("A sandbox of the project is on the node from which this one, or which from this one, is to be apart.", "Join another node, wait until that one ends, or leave placement.apartFrom out."),
         ["NodeReserved"] = ("The node is kept for another sandbox: one that was passed over for long, or one for which others end.", "Wait, or ask with a higher priority."),
-        ["NoFreeDevice"] = ("Too few devices of the class are free on the node.", "Wait until others end, or ask for fewer."),
+        ["NoFreeDevice"] = ("Too few devices that the sandbox could have are free on the node.", "Wait until others end, or ask for fewer."),
+        ["NotEnoughDevices"] = ("The node has too few devices of the class, even if none were in use. Those in quarantine, and those that are gone, do not count.", "Ask for fewer, or for another class (GET /v1/device-classes)."),
     };
 }

@@ -115,6 +115,17 @@ provide_join_token() {
   (umask 077 && printf '%s\n' "$token" >"$1/config/join.token")
 }
 
+# A "./sandbox node" of another shell, which may still be building; it ends its node itself.
+end_node_verb() {
+  local pid deadline=$((SECONDS + 90))
+  pid=$(recall "$DATA/run/node.pid") || return 0
+  kill -TERM "$pid" 2>/dev/null || true
+  while recall "$DATA/run/node.pid" >/dev/null; do
+    [ "$SECONDS" -lt "$deadline" ] || fail "process $pid, a ./sandbox node, does not stop; see $DATA/log"
+    sleep 0.1
+  done
+}
+
 # Guests end first: the node is told to power off, and ended when it does not.
 end_node() {
   local pid deadline=$((SECONDS + 30)) directory=$DATA/emulated-node
@@ -141,6 +152,7 @@ node_verb() {
   directory=$DATA/emulated-node
   exec 6>"$DATA/run/node.lock"
   flock -n 6 || fail "an emulated node runs here already; ./sandbox down ends it"
+  remember "$DATA/run/node.pid" $$
   require_dotnet
   require_node
   api_is_healthy || fail "no API answers on port $port: start ./sandbox up first (./sandbox node --port N takes another port)"

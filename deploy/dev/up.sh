@@ -95,6 +95,7 @@ stop_everything() {
 down() {
   local pid deadline=$((SECONDS + 90))
   resolve_data
+  end_node_verb
   end_node
   if pid=$(recall "$DATA/run/up.pid"); then
     kill -TERM "$pid"

@@ -52,8 +52,8 @@ public sealed partial class PlacementAnswerTests(ServiceFixture service) : IClas
         var fits = await TryAsync(client, new { image = "guest", accelerators = new[] { new { @class = "edu", count = 2 } } });
         Assert.Equal((true, "standin", 0), (fits.Fits, fits.Node, fits.Refusals.Count));
         var devices = await TryAsync(client, new { image = "guest", accelerators = new[] { new { @class = "edu", count = 3 } } });
-        Assert.Equal((false, "NoFreeDevice", 1), (devices.Fits, devices.Refusals.Single().Reason, devices.Refusals.Single().Nodes));
-        Assert.Equal("NoFreeDevice", devices.Nodes!.Single().Reason);
+        Assert.Equal((false, "NotEnoughDevices", 1), (devices.Fits, devices.Refusals.Single().Reason, devices.Refusals.Single().Nodes));
+        Assert.Equal("NotEnoughDevices", devices.Nodes!.Single().Reason);
         Assert.Equal("ImageNotOnNode", (await TryAsync(client, new { image = "nowhere" })).Refusals.Single().Reason);
         Assert.Equal("OtherNodeWanted", (await TryAsync(client, new { image = "guest", node = "elsewhere" })).Refusals.Single().Reason);
         Assert.Equal("NotEnoughMemory", (await TryAsync(client, new { image = "guest", memoryMib = 1_048_576 })).Refusals.Single().Reason);

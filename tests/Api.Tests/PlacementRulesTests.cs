@@ -37,6 +37,25 @@ public sealed class PlacementRulesTests
         return node;
     }
 
+    /// <summary>Free and held: one letter each. e: 1234:11e8; b: 1234:beef.</summary>
+    [Theory]
+    [InlineData("", "e", 1, "NoFreeDevice")]
+    [InlineData("b", "e", 1, "NoFreeDevice")]
+    [InlineData("e", "e", 2, "NoFreeDevice")]
+    [InlineData("", "b", 1, "NoDeviceOfThatKind")]
+    [InlineData("b", "b", 1, "NoDeviceOfThatKind")]
+    [InlineData("b", "e", 2, "NoDeviceOfThatKind")]
+    [InlineData("", "", 1, "NotEnoughDevices")]
+    [InlineData("b", "e", 3, "NotEnoughDevices")]
+    public void Refusal_SaysToWaitForDevicesOnlyWhereThoseInUseWouldDo(string free, string held, int count, string reason)
+    {
+        var node = Node("n", devices: Of(free));
+        node.HeldDevices.AddRange(Of(held));
+        Assert.Equal(reason, Placement.Refusal(Wants(new AcceleratorCount("edu", count, "1234", "11e8", null)), node));
+
+        static Placement.FreeDevice[] Of(string letters) => [.. letters.Select(letter => letter == 'e' ? Edu() : Edu(device: "beef"))];
+    }
+
     /// <summary>Of devices 1234:11e8 that are passed through, 1234:beef that a guest shares addresses of present memory with, and one that the node could not judge.</summary>
     [Theory]
     [InlineData(1, null, null, null, null)]
@@ -50,7 +69,7 @@ public sealed class PlacementRulesTests
     [InlineData(1, "1234", "11e8", VerdictClass.GuestSvaPrefaultOnly, "VerdictTooLow")]
     [InlineData(3, null, null, VerdictClass.PassthroughOnly, null)]
     [InlineData(4, null, null, VerdictClass.PassthroughOnly, "VerdictTooLow")]
-    [InlineData(5, null, null, null, "NoFreeDevice")]
+    [InlineData(5, null, null, null, "NotEnoughDevices")]
     public void Refusal_ByVendorDeviceAndVerdict(int count, string? vendor, string? device, VerdictClass? verdict, string? reason)
     {
         var wanted = new AcceleratorCount("edu", count, vendor, device, verdict);

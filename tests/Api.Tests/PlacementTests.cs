@@ -50,7 +50,7 @@ public sealed class PlacementTests
     [InlineData("guest", Viommu.Virtio, 1, 128, 0, "ViommuUnsupported")]
     [InlineData("guest", Viommu.None, 5, 128, 0, "NotEnoughVcpus")]
     [InlineData("guest", Viommu.None, 1, 40_000, 0, "NotEnoughMemory")]
-    [InlineData("guest", Viommu.None, 1, 128, 2, "NoFreeDevice")]
+    [InlineData("guest", Viommu.None, 1, 128, 2, "NotEnoughDevices")]
     public void Choose_WhenARuleRefuses_SaysWhich(string image, Viommu viommu, int vcpus, int mib, int edu, string reason) =>
         Assert.Equal(reason, ReasonOf(new PlacementFleet([Node(devices: Edu(viommus: Viommu.None))]).Choose(Wants(edu, viommu: viommu, vcpus: vcpus) with { Image = image, MemoryMib = mib })));
 
@@ -72,18 +72,18 @@ public sealed class PlacementTests
     [InlineData(Vmm.Qemu, 1, "q", null)]
     [InlineData(Vmm.Qemu, 1, "s", "NoSuitableDevice")]
     [InlineData(Vmm.Qemu, 1, "k", "NoSuitableDevice")]
-    [InlineData(Vmm.Qemu, 1, "", "NoFreeDevice")]
+    [InlineData(Vmm.Qemu, 1, "", "NotEnoughDevices")]
     [InlineData(Vmm.Qemu, 2, "s", "NoSuitableDevice")]
     [InlineData(Vmm.Qemu, 2, "qs", "NoSuitableDevice")]
-    [InlineData(Vmm.Qemu, 3, "qs", "NoFreeDevice")]
+    [InlineData(Vmm.Qemu, 3, "qs", "NotEnoughDevices")]
     [InlineData(Vmm.Qemu, 2, "sqsq", null)]
     [InlineData(Vmm.Kvmtool, 1, "q", "NoSuitableDevice")]
     [InlineData(Vmm.Kvmtool, 1, "qk", null)]
     [InlineData(Vmm.Kvmtool, 2, "kqk", null)]
-    [InlineData(Vmm.Kvmtool, 1, "", "NoFreeDevice")]
+    [InlineData(Vmm.Kvmtool, 1, "", "NotEnoughDevices")]
     [InlineData(Vmm.Simulated, 1, "qsk", "NoSuitableDevice")]
     [InlineData(Vmm.Simulated, 2, "qmkm", null)]
-    [InlineData(Vmm.Simulated, 1, "", "NoFreeDevice")]
+    [InlineData(Vmm.Simulated, 1, "", "NotEnoughDevices")]
     [InlineData(Vmm.Qemu, 1, "m", "NoSuitableDevice")]
     [InlineData(Vmm.Kvmtool, 1, "m", "NoSuitableDevice")]
     public void Choose_ByWhatDevicesFit(Vmm vmm, int wanted, string free, string? reason)

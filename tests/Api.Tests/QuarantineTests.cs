@@ -70,7 +70,7 @@ public sealed class QuarantineTests(ServiceFixture service) : IClassFixture<Serv
         Assert.Equal(DevicePhase.Quarantined, (await EduAsync()).Phase);
 
         var id = (await Client.CreateAsync("waits", edu: 1)).Id;
-        await Eventually.Async(async () => (await Client.FindAsync(id))!.Conditions.Any(c => c.Reason == "NoFreeDevice"), "it waits");
+        await Eventually.Async(async () => (await Client.FindAsync(id))!.Conditions.Any(c => c.Reason == "NotEnoughDevices"), "it waits");
         var released = await DoAsync("release");
         Assert.Null(released.Quarantine);
         Assert.Equal(releases + 1, await EventsAsync("ReleasedByOperator"));
@@ -193,7 +193,7 @@ public sealed class QuarantineTests(ServiceFixture service) : IClassFixture<Serv
     {
         await DoAsync("quarantine");
         var id = (await Client.CreateAsync("stale-picture", edu: 1)).Id;
-        await Eventually.Async(async () => (await Client.FindAsync(id))!.Conditions.Any(c => c.Reason == "NoFreeDevice"), "it waits");
+        await Eventually.Async(async () => (await Client.FindAsync(id))!.Conditions.Any(c => c.Reason == "NotEnoughDevices"), "it waits");
         await using (var connection = new Npgsql.NpgsqlConnection(service.ConnectionString))
         {
             await connection.OpenAsync(TestContext.Current.CancellationToken);

@@ -64,7 +64,7 @@ public sealed class VanishedDeviceTests(ServiceFixture service) : IClassFixture<
         await SeenVanishedAsync();
 
         var waits = (await Client.CreateAsync("waits", edu: 1)).Id;
-        await Eventually.Async(async () => (await Client.FindAsync(waits))!.Conditions.Any(c => c.Reason == "NoFreeDevice"), "it waits");
+        await Eventually.Async(async () => (await Client.FindAsync(waits))!.Conditions.Any(c => c.Reason == "NotEnoughDevices"), "it waits");
         Node.Held["edu-0"] = id;
         await Node.SyncAsync();
         Assert.Equal((DevicePhase.Cleaning, null), ((await EduAsync()).Phase, (await EduAsync()).Quarantine));

@@ -35,13 +35,13 @@ internal sealed class SimulatedFaults(Viommu viommu, Func<(SimulationStatus? Sta
             yield return Read(absent, null, OfAssignedDevice.Contains(absent) ? NullReasons.NoAssignedDevice : NullReasons.NotSimulated);
         var noSmmu = smmu ? null : NullReasons.NoSmmu;
         yield return Read(FaultSource.SmmuEvents, counted?.Events, noSmmu);
-        if (smmu && reason is null)
-            foreach (var (type, count) in Reading.Known(status!.Events.Where(e => IsType(e.Key) && e.Value >= 0).Take(SmmuTypes).ToDictionary()).OrderBy(e => e.Type, StringComparer.Ordinal))
-                yield return Read($"{FaultSource.SmmuEvents}.{type}", count);
+        yield return Read(FaultSource.VirtioIommuEvents, counted?.Events, smmu ? NullReasons.NoVirtioIommu : null);
+        if (reason is null)
+            foreach (var (type, count) in Reading.Known(status!.Events.Where(e => IsType(e.Key) && e.Value >= 0).Take(EventTypes).ToDictionary()).OrderBy(e => e.Type, StringComparer.Ordinal))
+                yield return Read($"{(smmu ? FaultSource.SmmuEvents : FaultSource.VirtioIommuEvents)}.{type}", count);
         yield return Read(FaultSource.SmmuEventsLost, counted?.EventsLost, noSmmu);
         yield return Read(FaultSource.SmmuTlbHits, counted?.TlbHits, noSmmu);
         yield return Read(FaultSource.SmmuTlbMisses, counted?.TlbMisses, noSmmu);
-        yield return Read(FaultSource.VirtioIommuEvents, counted?.Events, smmu ? NullReasons.NoVirtioIommu : null);
         // While nothing was told, which of the two it is is not known either.
         var (noPages, noAts) = (pages ? null : NullReasons.NotSimulated, status is null || ats ? noSmmu : NullReasons.NotSimulated);
         yield return Read(FaultSource.IoPageFaults, counted?.PageFaults, noPages, status?.PageFaultLatency);
@@ -53,7 +53,7 @@ internal sealed class SimulatedFaults(Viommu viommu, Func<(SimulationStatus? Sta
         yield return Read(FaultSource.AtsHits, counted?.AtsTranslated, noAts);
     }
 
-    private const int SmmuTypes = 32, MaxTypeLength = 40;
+    private const int EventTypes = 32, MaxTypeLength = 40;
 
     /// <summary>The file is the VM's user's: names of types go into samples.</summary>
     private static bool IsType(string type) => type.Length is > 0 and <= MaxTypeLength && type.All(c => char.IsAsciiLetterUpper(c) || char.IsAsciiDigit(c) || c == '_');

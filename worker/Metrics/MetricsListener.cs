@@ -12,7 +12,7 @@ namespace Worker.Metrics;
 // GET /metrics for Prometheus, where Worker__MetricsAddress says; nowhere without it. Read only and without sign-in, as exporters are: whoever reaches the address
 // reads counts by sandbox id. Guarantees: a request that fails costs nobody else anything; one is answered at a time, and
 // who does not read its answer in time gets none. A crash of the listener ends no guest.
-public sealed class MetricsListener(WorkerOptions options, FaultSampling sampling, SampleOutbox outbox, ILogger<MetricsListener> log) : BackgroundService
+public sealed class MetricsListener(WorkerOptions options, FaultSampling sampling, SampleOutbox outbox, TimeProvider time, ILogger<MetricsListener> log) : BackgroundService
 {
     private static readonly TimeSpan ReadLimit = TimeSpan.FromSeconds(10);
 
@@ -41,11 +41,11 @@ public sealed class MetricsListener(WorkerOptions options, FaultSampling samplin
         $"http://{(address.Address.Equals(IPAddress.Any) || address.Address.Equals(IPAddress.IPv6Any) ? "*" : address.Address.AddressFamily == System.Net.Sockets.AddressFamily.InterNetworkV6 ? $"[{address.Address}]" : address.Address.ToString())}:{address.Port}/";
 
     /// <summary>Closing an answer waits for its reader too: only an aborted one does not.</summary>
-    private static async Task WriteAsync(HttpListenerResponse response, byte[] bytes, CancellationToken ct)
+    private async Task WriteAsync(HttpListenerResponse response, byte[] bytes, CancellationToken ct)
     {
         try
         {
-            await response.OutputStream.WriteAsync(bytes, ct).AsTask().WaitAsync(ReadLimit, TimeProvider.System, ct);
+            await response.OutputStream.WriteAsync(bytes, ct).AsTask().WaitAsync(ReadLimit, time, ct);
         }
         catch (Exception problem) when (problem is TimeoutException or OperationCanceledException)
         {

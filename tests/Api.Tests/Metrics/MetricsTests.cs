@@ -119,6 +119,16 @@ public sealed partial class MetricsTests(ServiceFixture service) : IClassFixture
             target => Assert.Contains(" without (instance, job) (", target.GetProperty("expr").GetString(), StringComparison.Ordinal));
     }
 
+    /// <summary>A total of which the types are shown is their sum.</summary>
+    [Fact]
+    public void Dashboard_ShowsEveryMetricOfFaults()
+    {
+        var shown = MetricName.Matches(File.ReadAllText(Deployed("grafana/sandbox.json"))).Select(m => m.Value).ToHashSet();
+        var byType = FaultMetricTable.Rows.Where(row => row.ByType is not null).ToList();
+        Assert.NotEmpty(byType);
+        Assert.All(FaultMetrics.Metrics.Concat(NodeMetrics.All).Select(m => m.Name).Except(byType.Select(row => row.Name)), name => Assert.True(shown.Contains(name) || shown.Contains(name + "_bucket"), name));
+    }
+
     private static async Task PromtoolAsync(string[] arguments, string input)
     {
         var promtool = SkipReason.PromtoolOrSkip()!;

@@ -1,6 +1,7 @@
 using System.Net;
 using System.Net.Sockets;
 using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Time.Testing;
 using Worker.Faults;
 using Worker.Metrics;
 using Worker.Sync;
@@ -31,6 +32,9 @@ public sealed class MetricsListenerTests
         }
     }
 
+    private static MetricsListener New(string address, FaultSampling sampling, TimeProvider time) => new(
+        new WorkerOptions { MetricsAddress = address }, sampling, new SampleOutbox(TimeProvider.System, NullLogger<SampleOutbox>.Instance), time, NullLogger<MetricsListener>.Instance);
+
     [Theory]
     [InlineData("127.0.0.1:9464", "http://127.0.0.1:9464/")]
     [InlineData("0.0.0.0:9464", "http://*:9464/")]
@@ -52,7 +56,7 @@ public sealed class MetricsListenerTests
         var ct = TestContext.Current.CancellationToken;
         var address = $"127.0.0.1:{FreePort()}";
         using var sampling = new FaultSampling(null!, TimeProvider.System, NullLogger<FaultSampling>.Instance);
-        using var listener = new MetricsListener(new WorkerOptions { MetricsAddress = address }, sampling, new SampleOutbox(TimeProvider.System, NullLogger<SampleOutbox>.Instance), NullLogger<MetricsListener>.Instance);
+        using var listener = New(address, sampling, TimeProvider.System);
         await listener.StartAsync(ct);
         using var client = new HttpClient(new SocketsHttpHandler()) { BaseAddress = new Uri($"http://{address}") };
         await Eventually.TrueAsync(() => CanConnect(client.BaseAddress.Port), "it listens");
@@ -66,5 +70,40 @@ public sealed class MetricsListenerTests
         Assert.Equal((HttpStatusCode.NotFound, HttpStatusCode.MethodNotAllowed), (elsewhere.StatusCode, posted.StatusCode));
         await listener.StopAsync(ct);
         await Assert.ThrowsAsync<HttpRequestException>(() => client.GetAsync("/metrics", ct));
+    }
+
+    /// <summary>It asks again and again and takes no answer, until the kernel holds no more of them.</summary>
+    [Fact]
+    public async Task Get_ByOneWhoDoesNotRead_CostsOthersTenSecondsAtMost()
+    {
+        var ct = TestContext.Current.CancellationToken;
+        var (port, time) = (FreePort(), new FakeTimeProvider());
+        using var sampling = new FaultSampling(null!, TimeProvider.System, NullLogger<FaultSampling>.Instance);
+        using var listener = New($"127.0.0.1:{port}", sampling, time);
+        await listener.StartAsync(ct);
+        await Eventually.TrueAsync(() => CanConnect(port), "it listens");
+        using var deaf = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp) { ReceiveBufferSize = 4096 };
+        await deaf.ConnectAsync(IPAddress.Loopback, port, ct);
+        var asking = AskWithoutEndAsync(deaf, ct);
+        await Eventually.TrueAsync(() =>
+        {
+            time.Advance(TimeSpan.FromSeconds(10));
+            return asking.IsCompleted;
+        }, "who does not read is let go");
+        Assert.IsType<SocketException>(await asking);
+        using var client = new HttpClient(new SocketsHttpHandler());
+        using var answer = await client.GetAsync(new Uri($"http://127.0.0.1:{port}/metrics"), ct);
+        Assert.Equal(HttpStatusCode.OK, answer.StatusCode);
+        await listener.StopAsync(ct);
+    }
+
+    private static async Task<Exception?> AskWithoutEndAsync(Socket socket, CancellationToken ct)
+    {
+        var request = "GET /metrics HTTP/1.1\r\nHost: metrics\r\n\r\n"u8.ToArray();
+        return await Record.ExceptionAsync(async () =>
+        {
+            while (true)
+                await socket.SendAsync(request, ct);
+        });
     }
 }

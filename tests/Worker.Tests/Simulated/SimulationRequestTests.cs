@@ -119,7 +119,8 @@ public sealed class SimulationRequestTests
         Assert.NotNull(told[FaultSource.IoPageFaults].Latency);
         Assert.Equal(("NotSimulated", "NoVirtioIommu"), (told[FaultSource.VmmMinor].NullReason, told[FaultSource.VirtioIommuEvents].NullReason));
         Assert.Equal("NotSimulated", Readings(Told with { Faults = FaultModel.Stall })[FaultSource.AtsRequests].NullReason);
-        var virtio = Readings(Told with { Faults = FaultModel.Mapped }, null, Viommu.Virtio);
+        var virtio = Readings(Told with { Faults = FaultModel.Mapped, Events = new Dictionary<string, long> { ["MAPPING"] = 10 } }, null, Viommu.Virtio);
+        Assert.Equal(10L, virtio["virtioIommu.events.MAPPING"].Value);
         Assert.Equal((10L, "NoSmmu", "NotSimulated"), (virtio[FaultSource.VirtioIommuEvents].Value, virtio[FaultSource.SmmuEvents].NullReason, virtio[FaultSource.IoPageFaults].NullReason));
     }
 

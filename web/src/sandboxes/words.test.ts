@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Acceleration, ConditionStatus, SandboxView, Vmm } from "../contracts";
-import { placementWords, runByOf, runsGuest, stormPolicyWords, stormWords } from "./words";
+import { goodStatusOf, placementWords, runByOf, runsGuest, stormPolicyWords, stormWords } from "./words";
 
 const since = "2026-01-01T00:00:00Z";
 const sandbox = (status: ConditionStatus | null, reason: string | null): Pick<SandboxView, "conditions" | "failure"> => ({
@@ -24,6 +24,10 @@ describe("what is said of a storm", () => {
     [null, null, undefined], ["False", null, undefined], ["Unknown", null, undefined], ["True", null, "Fault storm"], ["True", "FaultStorm", "Fault storm"],
     ["False", "FaultStorm", "Stopped by a storm"], ["False", "GuestPanicked", undefined],
   ] as const)("%s, %s", (status, reason, words) => expect(stormWords(sandbox(status, reason))?.words).toBe(words));
+
+  it.each([
+    ["FaultStorm", "NoStorm", "False"], ["FaultStorm", "EndedInStorm", "True"], ["GuestReady", "GuestTold", "True"],
+  ] as const)("%s by %s is good news when it is %s", (type, reason, status) => expect(goodStatusOf({ type, reason })).toBe(status));
 
   it("names a policy in one line", () => {
     expect(stormPolicyWords({ perSecond: 100, windowSeconds: 30, action: "Stop", source: null })).toBe("from 100 a second over 30 s: stopped");

@@ -1,4 +1,4 @@
-import type { PlacementRules, SandboxView, StormAction, StormPolicy, VerdictClass, VerdictLinkName, Viommu, Vmm } from "../contracts";
+import type { Condition, ConditionStatus, PlacementRules, SandboxView, StormAction, StormPolicy, VerdictClass, VerdictLinkName, Viommu, Vmm } from "../contracts";
 
 export const verdictWords: Record<VerdictClass, string> = {
   GuestSvaDeviceFaults: "Guest SVA, device faults",
@@ -36,6 +36,11 @@ export function stormWords({ conditions, failure }: Pick<SandboxView, "condition
   const storm = conditions.find((one) => one.type === "FaultStorm" && one.status === "True");
   if (storm) return { words: "Fault storm", message: storm.message };
   return failure?.reason === "FaultStorm" ? { words: "Stopped by a storm", message: failure.message } : null;
+}
+
+/** The status of a condition that is good news. That no storm lasts is none when the run has ended in one. */
+export function goodStatusOf({ type, reason }: Pick<Condition, "type" | "reason">): ConditionStatus {
+  return type === "FaultStorm" && reason !== "EndedInStorm" ? "False" : "True";
 }
 
 export function acceleratorWords(sandbox: Pick<SandboxView, "accelerators">): string {

@@ -1,5 +1,3 @@
-using Worker.Vms.Simulated.Iommu;
-
 namespace Worker.Vms.Simulated;
 
 // One simulated machine, kept to the wall's clock by whoever gives it turns. Guarantees: its virtual time never overtakes the wall's; after a pause, or where turns
@@ -32,17 +30,14 @@ internal sealed class PacedMachine
         _machine.Run(_machine.Clock.Now + (long)(elapsed < MostAtOnce ? elapsed : MostAtOnce).TotalNanoseconds);
     }
 
-    public SimulationStatus Tell(bool ended = false)
-    {
-        var events = Enum.GetValues<EventType>().Where(type => _machine.Smmu.EventsOf(type) > 0).ToDictionary(EventRecord.NameOf, _machine.Smmu.EventsOf);
-        return Told = Told with
+    public SimulationStatus Tell(bool ended = false) =>
+        Told = Told with
         {
             Sequence = Told.Sequence + 1,
             VirtualNanoseconds = _machine.Clock.Now,
             Ended = ended,
             Counters = _machine.Counters,
-            Events = events,
+            Events = _machine.Events,
             PageFaultLatency = _machine.PageFaults.Latency,
         };
-    }
 }

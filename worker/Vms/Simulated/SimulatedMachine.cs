@@ -90,6 +90,11 @@ internal sealed class SimulatedMachine
         Smmu.TlbHits, Smmu.TlbMisses, Virtio?.FaultsRecorded ?? Smmu.EventsRecorded, Virtio?.FaultsLost ?? Smmu.EventsLost, Smmu.PageRequestsLost,
         PageFaults.Raised, PageFaults.Success, PageFaults.Invalid, PageFaults.Failure);
 
+    /// <summary>Those of the one IOMMU that the guest sees, by type or reason; without what has not happened.</summary>
+    public IReadOnlyDictionary<string, long> Events => (Virtio is { } virtio
+        ? Enum.GetValues<VirtioFaultReason>().Select(reason => (Name: reason.ToString().ToUpperInvariant(), Count: virtio.FaultsOf(reason)))
+        : Enum.GetValues<EventType>().Select(type => (Name: EventRecord.NameOf(type), Count: Smmu.EventsOf(type)))).Where(e => e.Count > 0).ToDictionary(e => e.Name, e => e.Count);
+
     private long GuestFaults => Driver.FaultsOfExited + Enumerable.Range(1, Driver.Pasids - 1).Sum(pasid => Driver.SpaceOf(pasid)?.FaultsServed ?? 0);
 
     /// <summary>Lets the workloads begin.</summary>

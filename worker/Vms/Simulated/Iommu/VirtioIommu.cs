@@ -26,11 +26,15 @@ internal sealed class VirtioIommu(ulong inputEnd, uint domainEnd, IReadOnlySet<u
     private readonly Dictionary<uint, uint> _domainOf = [];
     private readonly Queue<byte[]> _events = new();
 
-    public long FaultsRecorded { get; private set; }
+    private readonly long[] _faults = new long[Enum.GetValues<VirtioFaultReason>().Length];
+
+    public long FaultsRecorded => _faults.Sum();
     public long FaultsLost { get; private set; }
     /// <summary>The queue is not empty any more: the device interrupts its driver.</summary>
     public Action? Interrupt { get; init; }
     public int Domains => _domains.Count;
+
+    public long FaultsOf(VirtioFaultReason reason) => _faults[(int)reason];
 
     /// <summary>Serves one request; <paramref name="properties"/> takes what PROBE answers.</summary>
     public VirtioStatus Serve(ReadOnlySpan<byte> request, Span<byte> properties = default)
@@ -181,7 +185,7 @@ internal sealed class VirtioIommu(ulong inputEnd, uint domainEnd, IReadOnlySet<u
         _events.Enqueue(record);
         if (_events.Count == 1)
             Interrupt?.Invoke();
-        FaultsRecorded++;
+        _faults[(int)reason]++;
         return false;
     }
 
