@@ -41,7 +41,7 @@ public sealed class MetricsListener(WorkerOptions options, FaultSampling samplin
         $"http://{(address.Address.Equals(IPAddress.Any) || address.Address.Equals(IPAddress.IPv6Any) ? "*" : address.Address.AddressFamily == System.Net.Sockets.AddressFamily.InterNetworkV6 ? $"[{address.Address}]" : address.Address.ToString())}:{address.Port}/";
 
     /// <summary>Closing an answer waits for its reader too: only an aborted one does not.</summary>
-    private async Task WriteAsync(HttpListenerResponse response, byte[] bytes, CancellationToken ct)
+    internal static async Task WriteAsync(HttpListenerResponse response, byte[] bytes, TimeProvider time, CancellationToken ct)
     {
         try
         {
@@ -76,7 +76,7 @@ public sealed class MetricsListener(WorkerOptions options, FaultSampling samplin
             response.ContentType = MetricText.ContentType;
             response.ContentLength64 = bytes.Length;
             if (context.Request.HttpMethod == "GET")
-                await WriteAsync(response, bytes, ct);
+                await WriteAsync(response, bytes, time, ct);
         }
         catch (Exception problem) when (problem is HttpListenerException or IOException or ObjectDisposedException or InvalidOperationException or OperationCanceledException)
         {
