@@ -157,7 +157,7 @@ internal static class WebhookRates
 
         public string Address { get; }
         /// <summary>Milliseconds, of events since <see cref="Begin"/>.</summary>
-        public IReadOnlyCollection<double> Latencies => _latencies;
+        public System.Collections.Concurrent.ConcurrentBag<double> Latencies => _latencies;
 
         public void Begin() => (_latencies, _begun) = (new(), TimeProvider.System.GetUtcNow());
 
