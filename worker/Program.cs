@@ -118,7 +118,7 @@ async Task<int> CheckAsync()
         return 2;
     var node = await NodeChecks.RunAsync(options, CancellationToken.None);
     var (images, problems) = new ImageCatalogue(options.ImagesDirectory).Scan(TimeProvider.System.GetUtcNow(), waits: true);
-    var facts = node.ToFacts(options, problems);
+    var facts = node.ToFacts(options, problems, HugePageScan.Read(HostTree.Machine));
     Print($"host        {facts.OperatingSystem}, kernel {facts.Kernel}, {facts.Architecture}, {facts.HostCpus} CPUs ({facts.CpuModel}), {facts.HostMemoryMib} MiB");
     Print($"vmm         {facts.VmmVersion ?? "no QEMU"}, {(facts.KvmtoolVersion is { } kvmtool ? $"kvmtool {kvmtool}" : "no kvmtool")}");
     Print($"guests run  by {facts.Acceleration}: {facts.AccelerationReason}");
@@ -127,6 +127,8 @@ async Task<int> CheckAsync()
     Print($"isolation   own user: {(facts.OwnUidPerVm ? "yes" : "no")}, own cgroup: {(facts.CgroupPerVm ? "yes" : "no")}, limits: {facts.CgroupLimitsReason ?? "yes"}");
     foreach (var image in images)
         Print($"image       {image.Manifest.Name} {image.Digest} kernel {image.Manifest.KernelVersion}");
+    foreach (var pool in (facts.HugePages ?? []).Where(pool => pool.Total is null))
+        Print($"huge pages  {(pool.NumaNode is { } numa ? $"node {numa}, " : "")}of {pool.SizeKib} KiB unknown: {pool.NullReason}");
     foreach (var line in ReadinessTable.Lines(InventoryReport.Of(node.Hardware, node.Qemu, TimeProvider.System.GetUtcNow())))
         Print(line);
     foreach (var line in OfferedTable.Lines(options.Passthrough, options.EmulatedDevices, node.Hardware, HostUseScan.Read(HostTree.Machine)))

@@ -25,7 +25,7 @@ public static class AuditViews
     {
         [typeof(Sandbox)] = Of<Sandbox>(s => new("sandbox", s.Id.ToString(), s.Name, new
         {
-            s.Name, s.Image, s.Vcpus, s.MemoryMib, s.Accelerators, s.Viommu, s.Vmm, s.WantedNode, s.Priority, Placement = s.Rules, s.Labels, s.LeaseExpiresAt, s.LeaseOnExpiry, s.LeaseIdleTimeoutSeconds, s.Restart,
+            s.Name, s.Image, s.Vcpus, s.MemoryMib, s.HugePages, s.Accelerators, s.Viommu, s.Vmm, s.WantedNode, s.Priority, Placement = s.Rules, s.Labels, s.LeaseExpiresAt, s.LeaseOnExpiry, s.LeaseIdleTimeoutSeconds, s.Restart,
             HasUserData = s.UserData is not null, SshKeyCount = s.SshKeys.Count, s.FaultStorm, s.Desired, s.Phase, s.Generation,
         })),
         [typeof(Project)] = Of<Project>(p => new("project", p.Id.ToString(), p.Name, new { p.Name, p.Operates, p.Quotas })),

@@ -12,8 +12,8 @@ public static class NodeProtocol
     /// <summary>Another number means that the two cannot talk. Minor ones only add: fields that the other side may leave out or pass over, and calls that are made only to a side that says it has them;
     /// no member is added to an enum that the other side reads.</summary>
     public const int Version = 3;
-    /// <summary>1: <see cref="RenewToken"/>.</summary>
-    public const int Minor = 1;
+    /// <summary>1: <see cref="RenewToken"/>. 2: <see cref="NodeFacts.HugePages"/> and <see cref="SandboxSpec.HugePages"/>; a worker that does not tell the first is sent nothing that has the second.</summary>
+    public const int Minor = 2;
     // Worker to API.
     public const string Sync = "Sync";
     public const string Inventory = "Inventory";
@@ -41,12 +41,17 @@ public sealed record NodeReport(
 /// <summary>The machine. <c>VcpuCapacity</c> and <c>MemoryCapacityMib</c> are what the node offers to sandboxes, overcommit included.
 /// <c>Problems</c> are findings of the self checks that a person should read, each a failure with a remedy.
 /// <c>VmmVersion</c> is QEMU's, <c>Viommus</c> what it can give a guest; <c>KvmtoolVersion</c>: null where there is no kvmtool that could run.
-/// <c>Origin</c>: Emulated for a machine that QEMU emulates, whose KVM is no hardware either; Simulated for a node of a fleet, which is no machine at all; null where the worker does not say.</summary>
+/// <c>Origin</c>: Emulated for a machine that QEMU emulates, whose KVM is no hardware either; Simulated for a node of a fleet, which is no machine at all; null where the worker does not say.
+/// <c>HugePages</c>: the kernel's pools as they are now, empty where it has none or nothing uses them (a simulated node); null from a worker that does not say.</summary>
 public sealed record NodeFacts(
     string Architecture, string Kernel, string OperatingSystem, string CpuModel, int HostCpus, long HostMemoryMib,
     int VcpuCapacity, long MemoryCapacityMib, Acceleration Acceleration, string AccelerationReason, string? VmmVersion,
     IReadOnlyList<Viommu> Viommus, bool OwnUidPerVm, bool CgroupPerVm, string? CgroupLimitsReason, string BootId,
-    IReadOnlyList<Failure> Problems, string? KvmtoolVersion, Origin? Origin = null);
+    IReadOnlyList<Failure> Problems, string? KvmtoolVersion, Origin? Origin = null, IReadOnlyList<HugePagePool>? HugePages = null);
+
+/// <summary>The kernel's huge pages of one size on one NUMA node (sysfs, nr_hugepages and free_hugepages). <c>NumaNode</c>: null where the kernel tells of the whole host only.
+/// <c>Total</c> and <c>Free</c>: pages; both null, with the code in <c>NullReason</c>, where they could not be read.</summary>
+public sealed record HugePagePool(int? NumaNode, int SizeKib, long? Total, long? Free, string? NullReason = null);
 
 /// <summary>One assignable function. <c>HeldBy</c> is the sandbox whose tenancy has not been fully cleaned yet; null means clean and free.
 /// <c>Quarantine</c>: why the node hands it out no more. <c>Viommus</c>: the IOMMUs that QEMU can put it behind; <c>FitsKvmtool</c>: whether kvmtool can assign it.</summary>
@@ -89,7 +94,8 @@ public sealed record PlannedSandbox(Guid Id, string Name, int Incarnation, Desir
 
 /// <summary>Everything the VMM's command line is built from. <c>Devices</c> are addresses of the node's own report.</summary>
 public sealed record SandboxSpec(
-    string Image, int Vcpus, int MemoryMib, Viommu Viommu, IReadOnlyList<string> Devices, string? UserData, IReadOnlyList<string> SshKeys, Vmm Vmm);
+    string Image, int Vcpus, int MemoryMib, Viommu Viommu, IReadOnlyList<string> Devices, string? UserData, IReadOnlyList<string> SshKeys, Vmm Vmm,
+    HugePageSize HugePages = HugePageSize.None);
 
 /// <summary>Bytes of a serial console. <c>Offset</c>: how many bytes the console had put out before <c>Data</c>, since the sandbox's first start.</summary>
 public sealed record ConsoleChunk(Guid SandboxId, long Offset, byte[] Data);

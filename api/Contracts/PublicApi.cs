@@ -20,10 +20,11 @@ namespace Contracts;
 /// <param name="Placement">Beside whom and how tightly it is placed; null: with the most free vCPUs, beside anybody.</param>
 /// <param name="FaultStorm">From what rate of faults on it is in a storm, and what happens then; null: nobody judges.</param>
 /// <param name="Restart">Whether it is started again by itself once its guest has ended; null: never.</param>
+/// <param name="HugePages">none (default), size2Mi or size1Gi: the guest's memory lies on huge pages of that size, all of it, and <c>MemoryMib</c> is a multiple of them. With vmm qemu only.</param>
 public sealed record SandboxCreate(
     string? Name, string? Image, int? Vcpus, int? MemoryMib, IReadOnlyList<AcceleratorRequest>? Accelerators, Viommu? Viommu,
     LeaseRequest? Lease, IReadOnlyDictionary<string, string>? Labels, string? UserData, IReadOnlyList<string>? SshKeys, Vmm? Vmm, string? Node,
-    StormPolicyRequest? FaultStorm = null, int? Priority = null, PlacementRequest? Placement = null, RestartRequest? Restart = null);
+    StormPolicyRequest? FaultStorm = null, int? Priority = null, PlacementRequest? Placement = null, RestartRequest? Restart = null, HugePageSize? HugePages = null);
 
 /// <summary>When a guest that has ended by itself is started again. <c>OnFailure</c>: when it failed, its machine went down with it, or its node was drained; <c>Always</c>: when it powered itself off, too.
 /// A guest that somebody has stopped stays stopped.</summary>
@@ -92,8 +93,8 @@ public sealed record PlacementView(bool Fits, string? Node, string Message, IRea
 /// <summary>A rule of placement that refuses so many nodes. <c>Message</c>: what it says; <c>Remedy</c>: what would help.</summary>
 public sealed record PlacementRefusal(string Reason, int Nodes, string Message, string Remedy);
 
-/// <summary>One node. <c>Reason</c>: the first rule that refuses it; null when it could take the sandbox.</summary>
-public sealed record NodePlacement(Guid Id, string Name, string? Reason);
+/// <summary>One node. <c>Reason</c>: the first rule that refuses it; null when it could take the sandbox. <c>Detail</c>: its counts, of the rules that have some.</summary>
+public sealed record NodePlacement(Guid Id, string Name, string? Reason, string? Detail = null);
 
 /// <summary>A phase that was entered and when. The last one is the present; a phase lasted until the next began.</summary>
 public sealed record PhaseEntry(Phase Phase, DateTimeOffset At);
@@ -112,10 +113,12 @@ public sealed record SandboxView(
     IReadOnlyList<Condition> Conditions, IReadOnlyList<PhaseEntry> Phases, Failure? Failure, Verdict? Verdict,
     GuestFacts? Guest, IReadOnlyList<ProbeResult>? Probe,
     DateTimeOffset? ExecAt, DateTimeOffset? GuestReadyAt, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt,
-    Vmm Vmm, string? WantedNode, StormPolicy? FaultStorm, int Priority, PlacementRules? Placement, DateTimeOffset? PreemptAt, RestartView? Restart = null, DateTimeOffset? LastActivityAt = null);
+    Vmm Vmm, string? WantedNode, StormPolicy? FaultStorm, int Priority, PlacementRules? Placement, DateTimeOffset? PreemptAt, RestartView? Restart = null, DateTimeOffset? LastActivityAt = null,
+    HugePageSize HugePages = HugePageSize.None);
 
-/// <summary>Body of <c>PATCH /v1/sandboxes/{id}</c>, a JSON merge patch (RFC 7396): labels that are not named stay, null takes one away. <c>Priority</c>: as in <see cref="SandboxCreate"/>; null: 0.</summary>
-public sealed record SandboxPatch(IReadOnlyDictionary<string, string?>? Labels, int? Priority);
+/// <summary>Body of <c>PATCH /v1/sandboxes/{id}</c>, a JSON merge patch (RFC 7396): labels that are not named stay, null takes one away. <c>Priority</c>: as in <see cref="SandboxCreate"/>; null: 0.
+/// <c>Restart</c>: as there, merged with the present one; null: it is started again no more. It holds from the guest's next end on, and counts starts anew.</summary>
+public sealed record SandboxPatch(IReadOnlyDictionary<string, string?>? Labels, int? Priority, RestartRequest? Restart = null);
 
 /// <summary>Answer to a deletion by label. <c>Deleted</c>: how many are on their way out. <c>Next</c> is the cursor for <c>?after=</c>; null when there are no more.</summary>
 public sealed record SandboxesDeleted(int Deleted, string? Next);

@@ -48,6 +48,23 @@ public enum Acceleration { Kvm, Tcg, None }
 [JsonConverter(typeof(NamedEnum<Vmm>))]
 public enum Vmm { Qemu, Kvmtool, Simulated }
 
+/// <summary>The pages that a guest's memory lies on. <c>None</c>: ordinary ones; the others: huge ones, from the pools that the node's kernel has set aside.</summary>
+[JsonConverter(typeof(NamedEnum<HugePageSize>))]
+public enum HugePageSize { None, Size2Mi, Size1Gi }
+
+public static class HugePageSizes
+{
+    /// <summary>Mebibytes of one page; 0 for ordinary ones.</summary>
+    public static int Mib(this HugePageSize size) => size switch { HugePageSize.Size2Mi => 2, HugePageSize.Size1Gi => 1024, _ => 0 };
+
+    public static int Kib(this HugePageSize size) => size.Mib() << 10;
+
+    /// <summary>How many of them a guest's memory takes.</summary>
+    public static long PagesOf(this HugePageSize size, long memoryMib) => size == HugePageSize.None ? 0 : memoryMib / size.Mib();
+
+    public static string Words(this HugePageSize size) => size switch { HugePageSize.Size2Mi => "2 MiB", HugePageSize.Size1Gi => "1 GiB", _ => "ordinary" };
+}
+
 /// <summary>How far Shared Virtual Addressing works for a device. <c>GuestSvaDeviceFaults</c>: a guest shares addresses and the device's own driver
 /// resumes its faults; <c>GuestSvaPrefaultOnly</c>: it shares addresses of memory that is present; <c>HostSvaStall</c>: only processes of the host do, by stall;
 /// <c>PassthroughOnly</c>: the device can be given to a guest, without shared addresses; <c>NotAssignable</c>: not even that; <c>Unknown</c>: a link could not be read.</summary>

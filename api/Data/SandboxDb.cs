@@ -97,7 +97,7 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
 
     protected override void ConfigureConventions(ModelConfigurationBuilder configurationBuilder)
     {
-        foreach (var type in (Type[])[typeof(Phase), typeof(DesiredState), typeof(NodePhase), typeof(DevicePhase), typeof(Origin), typeof(Viommu), typeof(Vmm), typeof(LeaseEnd), typeof(DeliveryState), typeof(Role)])
+        foreach (var type in (Type[])[typeof(Phase), typeof(DesiredState), typeof(NodePhase), typeof(DevicePhase), typeof(Origin), typeof(Viommu), typeof(Vmm), typeof(HugePageSize), typeof(LeaseEnd), typeof(DeliveryState), typeof(Role)])
             configurationBuilder.Properties(type).HaveConversion<string>().HaveMaxLength(32);
     }
 

@@ -35,6 +35,21 @@ public sealed class Event
         Sandbox = new(sandbox.Desired, sandbox.Incarnation, sandbox.NodeId, sandbox.Verdict?.Origin, sandbox.Failure, sandbox.Verdict is { } v ? new(v.Class, v.Reason, v.Origin) : null),
     };
 
+    /// <summary>Of a sandbox that has just been placed: it has a node, and nothing of a guest yet.</summary>
+    public static Event OfPlaced(Guid project, Guid sandbox, string name, Dictionary<string, string> labels, int incarnation, Guid node, string reason, string message, DateTimeOffset at) => new()
+    {
+        ProjectId = project,
+        At = at,
+        Type = EventType.SandboxPhase,
+        SubjectId = sandbox,
+        SubjectName = name,
+        Reason = reason,
+        Message = message,
+        Phase = Contracts.Phase.Scheduled,
+        Labels = labels.Count == 0 ? null : labels,
+        Sandbox = new(DesiredState.Running, incarnation, node, null, null, null),
+    };
+
     public static Event Infrastructure(string type, Guid subject, string name, string reason, string message, DateTimeOffset at) => Of(Guid.Empty, type, subject, name, reason, message, at);
 
     /// <summary>Of a project, about something that is no sandbox.</summary>

@@ -14,7 +14,7 @@ public static class OpenApiExamples
     {
         new SandboxCreate("train-1", "guest", 2, 1024, [new("edu", 1, "1234", null, VerdictClass.PassthroughOnly)], Viommu.Smmuv3, new(3600, LeaseEnd.Delete), new Dictionary<string, string> { ["app"] = "train" }, "#!/bin/sh\necho ready\n", null, Vmm.Qemu, null, Priority: 0,
             Placement: new(PlacementStrategy.Pack, null, new Dictionary<string, string> { ["app"] = "train" }, NumaLocality.Preferred)),
-        new SandboxPatch(new Dictionary<string, string?> { ["app"] = "serve", ["old"] = null }, 10),
+        new SandboxPatch(new Dictionary<string, string?> { ["app"] = "serve", ["old"] = null }, 10, new(RestartWhen.OnFailure, 5, 30)),
         new SandboxesDeleted(100, Id.ToString()),
         new ProjectCreate("vision", new(20, 64, 131_072, new Dictionary<string, int?> { ["edu"] = 4 }, 10)),
         new ProjectPatch(new(null, 128, null, null)),

@@ -27,7 +27,7 @@ public sealed class NodePlans(IHubContext<NodeHub> hub, ConsoleRelay consoles)
         var lifted = await db.Devices.AsNoTracking().Where(d => d.NodeId == nodeId && d.LiftQuarantineOf != null).OrderBy(d => d.Id).ToListAsync(ct);
         var planned = rows.Select(s => new PlannedSandbox(
             s.Id, s.Name, s.Incarnation, Desired(s), s.Launched,
-            new SandboxSpec(s.Image, s.Vcpus, s.MemoryMib, s.Viommu, devices[s.Id].Select(d => d.Address).Order(StringComparer.Ordinal).ToList(), s.UserData, s.SshKeys, s.Vmm),
+            new SandboxSpec(s.Image, s.Vcpus, s.MemoryMib, s.Viommu, devices[s.Id].Select(d => d.Address).Order(StringComparer.Ordinal).ToList(), s.UserData, s.SshKeys, s.Vmm, s.HugePages),
             s.FaultStorm));
         var plan = new NodePlan(0, planned.ToList(), consoles.WatchedAmong(rows.Select(r => r.Id)), lifted.Select(d => new PlannedDevice(d.Address, d.LiftQuarantineOf!.Value)).ToList(),
             NodeProtocol.Version, NodeProtocol.Minor, node.RotationWantedAt is not null);

@@ -8,9 +8,9 @@ namespace Api.Sandboxes;
 public static class FleetReading
 {
     public static Placement.Request RequestOf(Sandbox sandbox) =>
-        Request(sandbox.Id, sandbox.ProjectId, sandbox.Priority, sandbox.Image, sandbox.Vcpus, sandbox.MemoryMib, sandbox.Viommu, sandbox.Accelerators, sandbox.Vmm, sandbox.WantedNode, sandbox.Labels, sandbox.Rules);
+        Request(sandbox.Id, sandbox.ProjectId, sandbox.Priority, sandbox.Image, sandbox.Vcpus, sandbox.MemoryMib, sandbox.Viommu, sandbox.Accelerators, sandbox.Vmm, sandbox.WantedNode, sandbox.Labels, sandbox.Rules, sandbox.HugePages);
 
-    private static Placement.Request Request(Guid id, Guid project, int priority, string image, int vcpus, int memoryMib, Viommu viommu, List<AcceleratorCount> accelerators, Vmm vmm, string? node, Dictionary<string, string> labels, PlacementRules? rules) =>
+    private static Placement.Request Request(Guid id, Guid project, int priority, string image, int vcpus, int memoryMib, Viommu viommu, List<AcceleratorCount> accelerators, Vmm vmm, string? node, Dictionary<string, string> labels, PlacementRules? rules, HugePageSize hugePages) =>
         new(image, vcpus, memoryMib, viommu, accelerators, vmm, node)
         {
             Id = id,
@@ -22,6 +22,7 @@ public static class FleetReading
             With = rules?.With,
             ApartFrom = rules?.ApartFrom,
             Numa = rules?.Numa ?? NumaLocality.Any,
+            HugePages = hugePages,
         };
 
     /// <summary>On which node's account it is: placed, and its guest has not ended.</summary>
@@ -36,6 +37,7 @@ public static class FleetReading
         if (nodes.Count == 0) return [];
         var used = await OnNodes(db).GroupBy(s => s.NodeId!.Value).Select(g => new { g.Key, Vcpus = g.Sum(s => s.Vcpus), Mib = g.Sum(s => (long)s.MemoryMib) })
             .ToDictionaryAsync(g => g.Key, ct);
+        var pages = await HugePageUse.ReadAsync(OnNodes(db), ct);
         var devices = (await db.Devices.AsNoTracking()
             .Where(d => d.Present && d.Phase != DevicePhase.Quarantined && d.OperatorQuarantine == null).OrderBy(d => d.Address)
             // Not its verdict, which is the most of a row: a pass reads all of the fleet.
@@ -54,6 +56,8 @@ public static class FleetReading
             MemoryCapacityMib = n.Facts.MemoryCapacityMib,
             FreeVcpus = n.Facts.VcpuCapacity - (used.TryGetValue(n.Id, out var u) ? u.Vcpus : 0),
             FreeMemoryMib = n.Facts.MemoryCapacityMib - (u?.Mib ?? 0),
+            HugePageCapacity = pages.CapacityOf(n),
+            FreeHugePages = pages.FreeOf(n),
             FreeDevices = Devices(n.Id, free: true),
             HeldDevices = Devices(n.Id, free: false),
         }).ToList();
@@ -100,11 +104,11 @@ public static class FleetReading
     public static async Task<ILookup<Guid, Preemption.Guest>> ReadGuestsAsync(SandboxDb db, IReadOnlyList<Placement.NodePicture> fleet, int below, CancellationToken ct)
     {
         var guests = await OnNodes(db).Where(s => s.Phase != Phase.Lost)
-            .Select(s => new { s.Id, s.NodeId, s.Priority, s.Vcpus, s.MemoryMib, Leaves = s.Desired != DesiredState.Running || s.Phase == Phase.Stopping, Noticed = s.PreemptedFor != null })
+            .Select(s => new { s.Id, s.NodeId, s.Priority, s.Vcpus, s.MemoryMib, s.HugePages, Leaves = s.Desired != DesiredState.Running || s.Phase == Phase.Stopping, Noticed = s.PreemptedFor != null })
             .Where(s => s.Leaves || s.Priority < below && !s.Noticed).ToListAsync(ct);
         var held = (await db.Devices.AsNoTracking().Where(d => d.SandboxId != null).Select(d => new { d.Id, Holder = d.SandboxId!.Value }).ToListAsync(ct)).ToLookup(d => d.Holder, d => d.Id);
         var devices = fleet.SelectMany(n => n.HeldDevices).ToDictionary(d => d.Id);
-        return guests.ConvertAll(g => new Preemption.Guest(g.Id, g.NodeId!.Value, g.Priority, g.Vcpus, g.MemoryMib, [.. held[g.Id].Where(devices.ContainsKey).Select(d => devices[d])], g.Leaves)).ToLookup(g => g.Node);
+        return guests.ConvertAll(g => new Preemption.Guest(g.Id, g.NodeId!.Value, g.Priority, g.Vcpus, g.MemoryMib, [.. held[g.Id].Where(devices.ContainsKey).Select(d => devices[d])], g.Leaves) { HugePages = g.HugePages }).ToLookup(g => g.Node);
     }
 
     private sealed record DevicePlace(Guid Id, int NumaNode);
@@ -123,9 +127,9 @@ public static class FleetReading
 
     /// <summary>All that wait, without what placement does not ask for.</summary>
     public static async Task<List<Queued>> ReadWaitingAsync(IQueryable<Sandbox> waiting, CancellationToken ct) =>
-        (await waiting.AsNoTracking().Select(s => new { s.Id, s.ProjectId, s.Priority, s.QueuedAt, s.Image, s.Vcpus, s.MemoryMib, s.Viommu, s.Accelerators, s.Vmm, s.WantedNode, s.Labels, s.Rules, s.RefusedReason }).ToListAsync(ct))
+        (await waiting.AsNoTracking().Select(s => new { s.Id, s.ProjectId, s.Priority, s.QueuedAt, s.Image, s.Vcpus, s.MemoryMib, s.Viommu, s.Accelerators, s.Vmm, s.WantedNode, s.Labels, s.Rules, s.HugePages, s.RefusedReason }).ToListAsync(ct))
             .ConvertAll(s => new Queued(new(s.Id, s.ProjectId, s.Priority, s.QueuedAt,
-                Request(s.Id, s.ProjectId, s.Priority, s.Image, s.Vcpus, s.MemoryMib, s.Viommu, s.Accelerators, s.Vmm, s.WantedNode, s.Labels, s.Rules)), s.RefusedReason));
+                Request(s.Id, s.ProjectId, s.Priority, s.Image, s.Vcpus, s.MemoryMib, s.Viommu, s.Accelerators, s.Vmm, s.WantedNode, s.Labels, s.Rules, s.HugePages)), s.RefusedReason));
 
     /// <summary><c>RefusedReason</c>: the stored one; null: it is new.</summary>
     public sealed record Queued(PlacementQueue.Waiting Waiting, string? RefusedReason);

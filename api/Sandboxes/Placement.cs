@@ -46,7 +46,7 @@ public static class Placement
     /// <summary>A node is kept for a waiting sandbox, from others of its priority and lower ones.</summary>
     public sealed record Reservation(Guid For, int Priority);
 
-    public const string OtherNodeWanted = "OtherNodeWanted", NoNodes = "NoNodes", AffinityUnmet = "AffinityUnmet", AntiAffinity = "AntiAffinity";
+    public const string OtherNodeWanted = "OtherNodeWanted", NoNodes = "NoNodes", AffinityUnmet = "AffinityUnmet", AntiAffinity = "AntiAffinity", NoHugePages = "NoHugePages";
 
     public sealed class NodePicture
     {
@@ -62,6 +62,9 @@ public static class Placement
         public required long MemoryCapacityMib { get; init; }
         public required int FreeVcpus { get; set; }
         public required long FreeMemoryMib { get; set; }
+        /// <summary>Huge pages of each size; of none that the node does not tell.</summary>
+        public IReadOnlyDictionary<HugePageSize, long> HugePageCapacity { get; init; } = new Dictionary<HugePageSize, long>();
+        public Dictionary<HugePageSize, long> FreeHugePages { get; init; } = [];
         public required List<FreeDevice> FreeDevices { get; init; }
         /// <summary>Those that a sandbox has, or that are being cleaned after one.</summary>
         public List<FreeDevice> HeldDevices { get; init; } = [];
@@ -85,9 +88,11 @@ public static class Placement
         public IReadOnlyDictionary<string, string>? With { get; init; }
         public IReadOnlyDictionary<string, string>? ApartFrom { get; init; }
         public NumaLocality Numa { get; init; }
+        public HugePageSize HugePages { get; init; }
+        public long PagesNeeded => HugePages.PagesOf(MemoryMib);
 
         /// <summary>The same for all that every node answers alike, but for rules about others on it.</summary>
-        public string Shape => $"{Image} {Vcpus} {MemoryMib} {Viommu} {Vmm} {WantedNode} {Numa == NumaLocality.Required} {string.Join(' ', Accelerators.Select(a => $"{a.Count}*{a.Class}/{a.VendorId}/{a.DeviceId}/{a.MinVerdict}"))}";
+        public string Shape => $"{Image} {Vcpus} {MemoryMib} {Viommu} {Vmm} {WantedNode} {Numa == NumaLocality.Required} {HugePages} {string.Join(' ', Accelerators.Select(a => $"{a.Count}*{a.Class}/{a.VendorId}/{a.DeviceId}/{a.MinVerdict}"))}";
     }
 
     public abstract record Result;
@@ -109,6 +114,7 @@ public static class Placement
         if (request.Vmm == Vmm.Qemu && !node.Viommus.Contains(request.Viommu)) return "ViommuUnsupported";
         if ((emptied ? node.VcpuCapacity : node.FreeVcpus) < request.Vcpus) return "NotEnoughVcpus";
         if ((emptied ? node.MemoryCapacityMib : node.FreeMemoryMib) < request.MemoryMib) return "NotEnoughMemory";
+        if (request.HugePages != HugePageSize.None && RefusalOfHugePages(request, node, emptied) is { } pages) return pages;
         for (var i = 0; i < request.Accelerators.Count; i++)
             if (RefusalOfDevices(request, request.Accelerators[i], node, emptied) is { } reason) return reason;
         if (request.Numa == NumaLocality.Required && request.Accelerators.Count > 0 && Local(request, emptied ? [.. node.FreeDevices, .. node.HeldDevices] : node.FreeDevices) is null) return "NumaSplit";
@@ -126,6 +132,17 @@ public static class Placement
 
     private static bool IsApart(Request request, Resident resident) =>
         request.ApartFrom is { } apart && Carries(resident.Labels, apart) || resident.ApartFrom is { } from && Carries(request.Labels, from);
+
+    // A pool that could not be read, or that an older worker does not tell of, is none that anything may be promised from.
+    private static string? RefusalOfHugePages(Request request, NodePicture node, bool emptied) =>
+        !(emptied ? node.HugePageCapacity : node.FreeHugePages).TryGetValue(request.HugePages, out var pages) ? "HugePagesUnknown" : pages < request.PagesNeeded ? NoHugePages : null;
+
+    /// <summary>The counts behind a refusal for want of huge pages: of the node, or of the best of several. Null: nobody asks for any, or none of the nodes tells how many it has.</summary>
+    public static string? HugePagesWords(Request request, IReadOnlyCollection<NodePicture> nodes)
+    {
+        var told = nodes.Where(n => n.FreeHugePages.ContainsKey(request.HugePages)).Select(n => Math.Max(0, n.FreeHugePages[request.HugePages])).ToList();
+        return request.HugePages == HugePageSize.None || told.Count == 0 ? null : $"{request.HugePages.Words()}: {request.PagesNeeded} needed, {(nodes.Count > 1 ? "at most " : "")}{told.Max()} free{(nodes.Count > 1 ? " on a node" : "")}";
+    }
 
     // That it may wait for others to end is told only where it would be placed then; else the first step that leaves too few of all the node's devices.
     private static string? RefusalOfDevices(Request request, AcceleratorCount wanted, NodePicture node, bool emptied)
@@ -174,6 +191,7 @@ public static class Placement
         }
         node.FreeVcpus -= request.Vcpus;
         node.FreeMemoryMib -= request.MemoryMib;
+        if (request.HugePages != HugePageSize.None) node.FreeHugePages[request.HugePages] -= request.PagesNeeded;
         node.Residents.Add(new(request.Id, request.Project, request.Labels, request.ApartFrom));
         return new Placed(node, taken);
     }
@@ -182,16 +200,19 @@ public static class Placement
     public static double Lack(Request request, NodePicture node)
     {
         var lack = Math.Max(0, request.Vcpus - node.FreeVcpus) / (double)request.Vcpus + Math.Max(0, request.MemoryMib - node.FreeMemoryMib) / (double)request.MemoryMib;
+        if (request.HugePages != HugePageSize.None) lack += Math.Max(0, request.PagesNeeded - node.FreeHugePages.GetValueOrDefault(request.HugePages)) / (double)request.PagesNeeded;
         foreach (var wanted in request.Accelerators)
             lack += Math.Max(0, wanted.Count - node.FreeDevices.Count(d => d.Serves(request, wanted))) / (double)wanted.Count;
         return lack;
     }
 
-    public static Refused Explain(IEnumerable<string> refusals)
+    /// <summary>Of a request and its refusal by each node; without them the reasons alone.</summary>
+    public static Refused Explain(IReadOnlyList<string> refusals, Request? request = null, IReadOnlyList<NodePicture>? nodes = null)
     {
         // That the other nodes are not the wanted one says nothing of why the wanted one refuses.
         var groups = refusals.GroupBy(r => r).OrderBy(g => g.Key == OtherNodeWanted).ThenByDescending(g => g.Count()).ThenBy(g => g.Key, StringComparer.Ordinal).ToList();
         var counts = string.Join(", ", groups.Select(g => $"{g.Key} on {g.Count()}"));
-        return new Refused(groups[0].Key, $"No node can take it now: {counts} of {groups.Sum(g => g.Count())} node(s).");
+        var pages = request is not null && refusals.Contains(NoHugePages) ? HugePagesWords(request, [.. nodes!.Where((_, i) => refusals[i] == NoHugePages)]) : null;
+        return new Refused(groups[0].Key, $"No node can take it now: {counts} of {refusals.Count} node(s).{(pages is null ? "" : $" Huge pages of {pages}.")}");
     }
 }

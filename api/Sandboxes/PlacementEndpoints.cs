@@ -55,12 +55,18 @@ public static class PlacementEndpoints
         var (best, nodes) = indexed.Judge(request);
         var refusals = (fleet.Count == 0 ? [Placement.NoNodes] : nodes.Select(n => n.Refusal).OfType<string>()).GroupBy(r => r)
             .OrderBy(g => g.Key == Placement.OtherNodeWanted).ThenByDescending(g => g.Count()).ThenBy(g => g.Key, StringComparer.Ordinal)
-            .Select(g => new PlacementRefusal(g.Key, fleet.Count == 0 ? 0 : g.Count(), PlacementReasons.All[g.Key].Message, PlacementReasons.All[g.Key].Remedy)).ToList();
+            .Select(g => new PlacementRefusal(g.Key, fleet.Count == 0 ? 0 : g.Count(), Message(g.Key), PlacementReasons.All[g.Key].Remedy)).ToList();
         var taking = nodes.Count(n => n.Refusal is null);
         var victims = best is null && request.Preempts ? Preemption.Choose(request, fleet, await FleetReading.ReadGuestsAsync(db, fleet, request.Priority, ct))?.Victims.Count : null;
         return new PlacementView(best is not null, seesNodes ? best?.Name : null,
             best is null ? $"None of {fleet.Count} node(s) can take it now." : $"{taking} of {fleet.Count} node(s) can take it now.", refusals,
-            seesNodes ? nodes.Select(n => new NodePlacement(n.Node.Id, n.Node.Name, n.Refusal)).ToList() : null, victims);
+            seesNodes ? nodes.Select(n => new NodePlacement(n.Node.Id, n.Node.Name, n.Refusal, n.Refusal == Placement.NoHugePages ? Placement.HugePagesWords(request, [n.Node]) : null)).ToList() : null, victims);
+
+        string Message(string reason)
+        {
+            var counts = reason == Placement.NoHugePages ? Placement.HugePagesWords(request, [.. nodes.Where(n => n.Refusal == reason).Select(n => n.Node)]) : null;
+            return PlacementReasons.All[reason].Message + (counts is null ? "" : $" Of {counts}.");
+        }
     }
 
     private static async Task<List<PlacementQueue.Waiting>> ReadBeforeAsync(SandboxDb db, Sandbox sandbox, DateTimeOffset now, CancellationToken ct)

@@ -44,7 +44,7 @@ public sealed class PlacementFleet
         if (shape is not null && refused.TryGetValue(shape, out var before)) return before;
         if (Best(request) is not { } best)
         {
-            var explained = Placement.Explain(nodes.Select(n => Placement.Refusal(request, n)!));
+            var explained = Placement.Explain(nodes.ConvertAll(n => Placement.Refusal(request, n)!), request, nodes);
             if (shape is not null) refused[shape] = explained;
             return explained;
         }

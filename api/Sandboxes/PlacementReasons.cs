@@ -16,6 +16,8 @@ public static class PlacementReasons
         ["ViommuUnsupported"] = ("The node's QEMU cannot give a guest that IOMMU.", "Ask for another viommu, or update the node's QEMU."),
         ["NotEnoughVcpus"] = ("Too few of the node's vCPUs are free.", "Ask for fewer, or wait until others end."),
         ["NotEnoughMemory"] = ("Too little of the node's memory is free.", "Ask for less, or wait until others end."),
+        [Placement.NoHugePages] = ("Too few of the node's huge pages of that size are free.", "Have more set aside on the node (nr_hugepages), wait until others end, or ask for another size or none."),
+        ["HugePagesUnknown"] = ("The node does not tell how many huge pages of that size it has: it has no such size, could not read it, or its worker is older.", "Ask for another size or none, or have the node's worker updated."),
         ["NoSuitableDevice"] = ("The node has devices of the class, but not enough that fit behind that IOMMU and into that VMM.", "Ask for another viommu or VMM (GET /v1/devices says what each fits)."),
         ["NoDeviceOfThatKind"] = ("The node's devices of the class are not, or too few of them, of that vendor and device.", "Leave vendorId and deviceId out, or name others (GET /v1/devices says which there are)."),
         ["VerdictTooLow"] = ("The node judges its devices of the class, or too many of them, below the wanted verdict.", "Ask for a lower minVerdict; GET /v1/devices says which link of the chain breaks each."),

@@ -1,3 +1,5 @@
+using Contracts;
+
 namespace Api.Sandboxes;
 
 /// <summary>Who ends so that one of higher priority has a place. Pure.
@@ -6,7 +8,10 @@ namespace Api.Sandboxes;
 public static class Preemption
 {
     /// <summary>One that could end, or that ends anyway (<c>Leaves</c>). <c>Devices</c>: what it gives back then.</summary>
-    public sealed record Guest(Guid Id, Guid Node, int Priority, int Vcpus, int MemoryMib, IReadOnlyList<Placement.FreeDevice> Devices, bool Leaves = false);
+    public sealed record Guest(Guid Id, Guid Node, int Priority, int Vcpus, int MemoryMib, IReadOnlyList<Placement.FreeDevice> Devices, bool Leaves = false)
+    {
+        public HugePageSize HugePages { get; init; }
+    }
 
     public sealed record Choice(Placement.NodePicture Node, IReadOnlyList<Guest> Victims);
 
@@ -69,6 +74,8 @@ public static class Preemption
             MemoryCapacityMib = node.MemoryCapacityMib,
             FreeVcpus = node.FreeVcpus + ended.Sum(g => g.Vcpus),
             FreeMemoryMib = node.FreeMemoryMib + ended.Sum(g => (long)g.MemoryMib),
+            HugePageCapacity = node.HugePageCapacity,
+            FreeHugePages = node.FreeHugePages.ToDictionary(p => p.Key, p => p.Value + ended.Where(g => g.HugePages == p.Key).Sum(g => g.HugePages.PagesOf(g.MemoryMib))),
             FreeDevices = [.. node.FreeDevices, .. ended.SelectMany(g => g.Devices)],
             Reservation = node.Reservation,
         };

@@ -24,6 +24,9 @@ public static class RestartDecision
     /// <summary>A run's end. <c>Failed</c>: by its own fault or its machine's, not by its own wish. <c>RanFor</c>: of this run, zero when it never ran.</summary>
     public readonly record struct End(DesiredState Desired, bool Failed, bool Moves, TimeSpan RanFor);
 
+    /// <summary>The policy that a valid request asks for.</summary>
+    public static RestartPolicy? Of(RestartRequest? request) => request is null ? null : new RestartPolicy(request.Policy!.Value, request.MaxRestarts, request.BackoffSeconds ?? DefaultBackoffSeconds);
+
     public static Decision Of(RestartPolicy? policy, End end, int restarts)
     {
         if (policy is null || policy.Policy == RestartWhen.Never || end.Desired == DesiredState.Deleted) return new(Answer.No, default, restarts);

@@ -12,6 +12,7 @@ public sealed class Sandbox
     public int Vcpus { get; init; }
     public int MemoryMib { get; init; }
     public List<AcceleratorCount> Accelerators { get; init; } = [];
+    public HugePageSize HugePages { get; init; }
     public Viommu Viommu { get; init; }
     public Vmm Vmm { get; init; }
     /// <summary>Name of the only node that may run it; null: any.</summary>
@@ -78,7 +79,7 @@ public sealed class Sandbox
     public uint Version { get; set; }
 
     /// <summary>Most phase entries kept; the oldest go first.</summary>
-    private const int MaxPhases = 64;
+    public const int MaxPhases = 64;
 
     public bool Enter(Phase phase, DateTimeOffset at)
     {

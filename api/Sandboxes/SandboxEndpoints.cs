@@ -20,7 +20,7 @@ public static class SandboxEndpoints
             .Produces<Page<SandboxView>>().ProducesProblem(422);
         group.MapDelete("/", SandboxListing.DeleteMany).Requires(Role.Operator).WithSummary("Delete what carries labels: at most 100 at once; next goes on with after until it is null.")
             .Produces<SandboxesDeleted>().ProducesProblem(422);
-        group.MapPatch("/{id:guid}", SandboxPatching.Patch).Requires(Role.Operator).WithSummary("Change labels and priority, by JSON merge patch: null takes a label away. Needs If-Match.")
+        group.MapPatch("/{id:guid}", SandboxPatching.Patch).Requires(Role.Operator).WithSummary("Change labels, priority and restart policy, by JSON merge patch: null takes a label, or the policy, away. Needs If-Match.")
             .Accepts<SandboxPatch>(MergePatch.ContentType, "application/json").Produces<SandboxView>().ProducesProblem(400).ProducesProblem(404).ProducesProblem(409).ProducesProblem(412).ProducesProblem(422).ProducesProblem(428);
         group.MapGet("/{id:guid}", SandboxReading.Get).Requires(Role.Viewer).WithSummary("One sandbox. waitFor holds the answer until a phase or a true condition is reached, or timeoutSeconds (1 to 60) have passed.")
             .Produces<SandboxView>().Produces(204).ProducesProblem(404).ProducesProblem(422);
@@ -87,6 +87,7 @@ public static class SandboxEndpoints
             Vcpus = create.Vcpus ?? 1,
             MemoryMib = create.MemoryMib ?? SandboxValidation.DefaultMemoryMib,
             Accelerators = (create.Accelerators ?? []).Select(a => new AcceleratorCount(a.Class!, a.Count ?? 1, a.VendorId?.ToLowerInvariant(), a.DeviceId?.ToLowerInvariant(), a.MinVerdict)).ToList(),
+            HugePages = create.HugePages ?? HugePageSize.None,
             Viommu = create.Viommu ?? SandboxValidation.DefaultViommu(create.Vmm),
             Vmm = create.Vmm ?? Vmm.Qemu,
             WantedNode = create.Node,
@@ -99,7 +100,7 @@ public static class SandboxEndpoints
             UserData = create.UserData,
             SshKeys = create.SshKeys?.ToList() ?? [],
             FaultStorm = StormPolicies.Of(create.FaultStorm),
-            Restart = create.Restart is { } restart ? new RestartPolicy(restart.Policy!.Value, restart.MaxRestarts, restart.BackoffSeconds ?? RestartDecision.DefaultBackoffSeconds) : null,
+            Restart = RestartDecision.Of(create.Restart),
             Desired = DesiredState.Running,
             Generation = 1,
             CreatedAt = now,

@@ -11,7 +11,7 @@ namespace Api.Sandboxes;
 public sealed class SandboxScheduler(IServiceScopeFactory scopes, NodePlans plans, PlacementSettings settings, TimeProvider time, ILogger<SandboxScheduler> log)
     : Reconciler(time, TimeSpan.FromSeconds(5), log)
 {
-    private const int BatchRows = 64;
+    private const int BatchRows = 256;
     /// <summary>So many placements, then another look: who comes meanwhile with a higher priority waits for no more.</summary>
     private const int MostPlaced = 1024;
     private const int MostPreempting = 16;
@@ -58,9 +58,9 @@ public sealed class SandboxScheduler(IServiceScopeFactory scopes, NodePlans plan
         }
         catch (DbUpdateConcurrencyException) when (batch.Length > 1)
         {
-            var all = true;
-            foreach (var decision in batch) all &= await PlaceAsync(db, [decision], now, ct);
-            return all;
+            // The half without it is stored at once; the other is halved again.
+            var half = batch.Length / 2;
+            return await PlaceAsync(db, batch[..half], now, ct) & await PlaceAsync(db, batch[half..], now, ct);
         }
         catch (DbUpdateConcurrencyException e)
         {
@@ -111,7 +111,7 @@ public sealed class SandboxScheduler(IServiceScopeFactory scopes, NodePlans plan
     }
 
     private static string Describe(IEnumerable<Placement.NodePicture> fleet) => string.Join(';', fleet.Select(n =>
-        $"{n.Id}:{n.Phase}:{n.VcpuCapacity}:{n.FreeVcpus}:{n.MemoryCapacityMib}:{n.FreeMemoryMib}:{n.HeldDevices.Count}:{string.Join(',', n.FreeDevices.Select(Describe))}:{string.Join(',', n.Images.Order(StringComparer.Ordinal))}:{string.Join(',', n.Viommus.Order())}:{string.Join(',', n.Vmms.Order())}"));
+        $"{n.Id}:{n.Phase}:{n.VcpuCapacity}:{n.FreeVcpus}:{n.MemoryCapacityMib}:{n.FreeMemoryMib}:{string.Join('+', n.FreeHugePages.OrderBy(p => p.Key).Select(p => p.Value))}:{n.HeldDevices.Count}:{string.Join(',', n.FreeDevices.Select(Describe))}:{string.Join(',', n.Images.Order(StringComparer.Ordinal))}:{string.Join(',', n.Viommus.Order())}:{string.Join(',', n.Vmms.Order())}"));
 
     private static string Describe(Placement.FreeDevice device) => $"{device.Id}/{device.VendorId}/{device.DeviceId}/{device.Verdict}/{string.Join('+', device.Viommus.Order())}/{device.FitsKvmtool}/{device.IsSimulated}";
 }

@@ -25,6 +25,8 @@ public static partial class SandboxValidation
 
     public static Dictionary<string, string[]> Check(LeaseRequest lease) => Collect(refuse => CheckLease(lease, "", refuse));
 
+    public static Dictionary<string, string[]> Check(RestartRequest? restart) => Collect(refuse => CheckRestart(restart, refuse));
+
     public static Dictionary<string, string[]> Check(StormPolicyRequest policy) => Collect(refuse => CheckStorm(policy, "", refuse));
 
     private static Dictionary<string, string[]> Collect(Action<Action<string, string>> check)
@@ -58,6 +60,7 @@ public static partial class SandboxValidation
             if (create.Viommu == Viommu.None) refuse("viommu", "takes smmuv3 or virtio with vmm simulated");
             if (create.Accelerators is null or []) refuse("accelerators", "takes at least one with vmm simulated, which is a model of a device's DMA");
         }
+        CheckHugePages(create, refuse);
         if (create.Node is not null && !Name().IsMatch(create.Node)) refuse("node", "takes the name of a node (GET /v1/nodes)");
         if (!IsPriority(create.Priority ?? 0)) refuse("priority", $"takes {MinPriority} to {MaxPriority}, not {create.Priority}");
         CheckAccelerators(create.Accelerators, refuse);
@@ -75,6 +78,15 @@ public static partial class SandboxValidation
                 refuse($"sshKeys[{i}]", $"takes an OpenSSH public key of at most {MaxSshKey} characters on one line");
         CheckStorm(create.FaultStorm, "faultStorm.", refuse);
         CheckRestart(create.Restart, refuse);
+    }
+
+    private static void CheckHugePages(SandboxCreate create, Action<string, string> refuse)
+    {
+        if (create.HugePages is not { } pages || pages == HugePageSize.None) return;
+        if (!Enum.IsDefined(pages)) refuse("hugePages", "takes none, size2Mi or size1Gi");
+        else if (create.Vmm == Vmm.Simulated) refuse("hugePages", "takes none with vmm simulated, whose memory is a model");
+        else if (create.Vmm == Vmm.Kvmtool) refuse("hugePages", "takes none with vmm kvmtool, which would need a hugetlbfs that every VM's user may write to");
+        else if ((create.MemoryMib ?? DefaultMemoryMib) % pages.Mib() != 0) refuse("memoryMib", $"takes a multiple of {pages.Mib()} with hugePages {pages}");
     }
 
     public static bool IsPriority(int priority) => priority is >= MinPriority and <= MaxPriority;

@@ -8,11 +8,9 @@ using Microsoft.EntityFrameworkCore;
 
 namespace Api.Sandboxes;
 
-/// <summary>Start, stop, restart, delete: what a user (or, without a project, an ended lease) wishes next is stored, and its node is told that its plan changed.</summary>
+/// <summary>Start, stop, restart, delete: what a user (or, without a project, an ended lease) wishes next is stored, and its node is told that its plan changed. Guarantees and a crash: see <see cref="SandboxChange"/>.</summary>
 public sealed class SandboxWishes(SandboxDb db, NodePlans plans, SandboxScheduler scheduler, TimeProvider time)
 {
-    private const int Attempts = 5;
-
     public Task<IResult> StartAsync(Guid id, Guid? project, IfMatch match, CancellationToken ct) => ChangeAsync(id, project, match, (s, now) =>
     {
         if (s.Desired == DesiredState.Deleted) return ApiProblem.BeingDeleted();
@@ -111,39 +109,28 @@ public sealed class SandboxWishes(SandboxDb db, NodePlans plans, SandboxSchedule
     {
         await using var transaction = adds ? await db.BeginAsync(ct) : null;
         var tenant = adds ? await Quotas.LockAsync(db, project!.Value, ct) : null;
-        for (var attempt = 1; ; attempt++)
+        var removed = false;
+        var outcome = await SandboxChange.ApplyAsync(db, id, project, match, async (sandbox, now) =>
         {
-            var sandbox = await db.Sandboxes.SingleOrDefaultAsync(s => s.Id == id && (project == null || s.ProjectId == project), ct);
-            if (sandbox is null) return ApiProblem.SandboxNotFound();
-            if (match.Problem(sandbox.Version) is { } failed) return failed;
-            var now = time.GetUtcNow();
             var phase = sandbox.Phase;
             if (change(sandbox, now) is { } refusal) return refusal;
             if (tenant is not null && phase is (Phase.Stopped or Phase.Failed)
                 && await Quotas.ProblemAsync(db, tenant, new(0, sandbox.Vcpus, sandbox.MemoryMib, sandbox.Accelerators), ct) is { } over)
                 return ApiProblem.QuotaExceeded(over);
-            var removed = db.Entry(sandbox).State == EntityState.Deleted;
+            removed = db.Entry(sandbox).State == EntityState.Deleted;
             sandbox.Generation++;
             sandbox.UpdatedAt = now;
             db.Events.Add(removed
                 ? Event.Of(sandbox, EventType.SandboxDeleted, "Removed", $"{sandbox.Name} is gone; it never had a node.", now)
                 : Event.Of(sandbox, sandbox.Phase != phase ? EventType.SandboxPhase : EventType.SandboxDesired, project is null ? "LeaseExpired" : $"Desired{sandbox.Desired}",
                     $"{(project is null ? "Its lease has ended: " : "")}{sandbox.Name} shall be {sandbox.Desired}.", now));
-            try
-            {
-                await db.SaveChangesAsync(ct);
-                if (transaction is not null) await transaction.CommitAsync(ct);
-            }
-            catch (DbUpdateConcurrencyException) when (attempt < Attempts)
-            {
-                db.ChangeTracker.Clear();
-                continue;
-            }
-            if (removed) return Results.NoContent();
-            if (sandbox.NodeId is { } node) await db.AfterCommitAsync(() => plans.ChangedAsync(node, ct));
-            if (sandbox.Phase == Phase.Pending) scheduler.Wake();
-            return Results.Json((await SandboxViews.OfAsync(db, [sandbox], ct))[0], statusCode: 202).Tagged(sandbox.Version);
-        }
+            return null;
+        }, time, ct, transaction);
+        if (outcome.Refusal is { } refused) return refused;
+        if (removed) return Results.NoContent();
+        if (outcome.Sandbox.NodeId is { } node) await db.AfterCommitAsync(() => plans.ChangedAsync(node, ct));
+        if (outcome.Sandbox.Phase == Phase.Pending) scheduler.Wake();
+        return await SandboxChange.AnswerAsync(db, outcome.Sandbox, 202, ct);
     }
 
     private static IResult Wrong(Sandbox s, string verb) => ApiProblem.Of(409, "wrong_phase", $"A sandbox that is {s.Phase} cannot be {verb}.");

@@ -807,6 +807,12 @@ namespace Migrations.Migrations
                         .HasColumnType("timestamp with time zone")
                         .HasColumnName("guest_ready_at");
 
+                    b.Property<string>("HugePages")
+                        .IsRequired()
+                        .HasMaxLength(32)
+                        .HasColumnType("character varying(32)")
+                        .HasColumnName("huge_pages");
+
                     b.Property<DateTimeOffset?>("IdleWarnedFor")
                         .HasColumnType("timestamp with time zone")
                         .HasColumnName("idle_warned_for");

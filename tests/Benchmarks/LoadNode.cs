@@ -78,5 +78,5 @@ internal sealed class LoadNode : IAsyncDisposable
 
     private NodeReport Report() => new(NodeProtocol.Version, "load", TimeProvider.System.GetUtcNow(), _revision,
         new NodeFacts("arm64", "6.12", "Debian", "Neoverse N1", _capacity, 256L * _capacity, _capacity, 256L * _capacity, Acceleration.Tcg, "NoKvm", "11.1", [Viommu.Smmuv3, Viommu.None], true, true, null, "boot", [], null),
-        [], [new ReportedImage("guest", "sha256:00", "arm64", "6.12", true, 1)], [.. _sandboxes.Values], _installation);
+        [], [new ReportedImage("guest", "sha256:00", "arm64", "6.12", true, 1)], [.. _sandboxes.Values], _installation, NodeProtocol.Minor);
 }

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Net.Http.Json;
+using System.Text.Json;
 using Contracts;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
@@ -11,10 +12,11 @@ using Testing;
 namespace Benchmarks;
 
 /// <summary>Deliveries a second to receivers in this process, from the moment at which the events are stored to the last arrival, beside a bare loop of HttpClient that posts the same bytes to the same
-/// receivers with as many connections; and the same while one more receiver never answers.</summary>
+/// receivers with as many connections; and the same while one more receiver never answers. Then how long a delivery takes from its event to its arrival when fewer are stored than could be delivered.</summary>
 internal static class WebhookRates
 {
     private const int Endpoints = 8, EventsOfARound = 2000, Subjects = 500, Rounds = 3, ConnectionsOfAnEndpoint = 8;
+    private const int PacedPerSecond = 50, PacedSeconds = 6;
     private static readonly TimeSpan Patience = TimeSpan.FromMinutes(5);
 
     public static async Task RunAsync(Report report)
@@ -35,18 +37,23 @@ internal static class WebhookRates
         await DeliverAsync(database, receivers);
         await BareAsync(receivers);
         var (bare, delivered, besideOneThatHangs) = (new List<double>(), new List<double>(), new List<double>());
+        var (latency, latencyBeside) = (new List<(double Median, double P99)>(), new List<(double Median, double P99)>());
         for (var round = 0; round < Rounds; round++)
         {
             bare.Add(await BareAsync(receivers));
             delivered.Add(await DeliverAsync(database, receivers));
+            latency.Add(await PacedAsync(database, receivers));
             await EnableAsync(service, hanging, true);
             besideOneThatHangs.Add(await DeliverAsync(database, receivers));
+            latencyBeside.Add(await PacedAsync(database, receivers));
             await EnableAsync(service, hanging, false);
-            report.Say($"round {round + 1}: {delivered[^1]:0}/s, {besideOneThatHangs[^1]:0}/s while one hangs, bare {bare[^1]:0}/s");
+            report.Say($"round {round + 1}: {delivered[^1]:0}/s, {besideOneThatHangs[^1]:0}/s while one hangs, bare {bare[^1]:0}/s; latency {latency[^1].Median:0} ms, {latencyBeside[^1].Median:0} ms while one hangs");
         }
         report.Note($"{Endpoints} endpoints, {EventsOfARound} events of {Subjects} subjects a round, {Rounds} rounds in turns, medians; API, receivers and a database that waits for its disk share this machine's {Environment.ProcessorCount} processors.");
         report.Add("deliveries", Report.Median(delivered), "/s", "bare HttpClient loop", Report.Median(bare), "1000 /s at least");
         report.Add("while one receiver hangs", Report.Median(besideOneThatHangs), "/s", "none hangs", Report.Median(delivered), "as many");
+        report.Add($"from event to arrival at {PacedPerSecond * Endpoints}/s, median, while one hangs", Report.Median(latencyBeside.ConvertAll(l => l.Median)), "ms", "none hangs", Report.Median(latency.ConvertAll(l => l.Median)), "as short");
+        report.Add($"from event to arrival at {PacedPerSecond * Endpoints}/s, 99 %, while one hangs", Report.Median(latencyBeside.ConvertAll(l => l.P99)), "ms", "none hangs", Report.Median(latency.ConvertAll(l => l.P99)), "as short");
     }
 
     private static readonly string[] Types = ["device.phaseChanged"];
@@ -78,6 +85,27 @@ internal static class WebhookRates
         return EventsOfARound * Endpoints / watch.Elapsed.TotalSeconds;
     }
 
+    /// <summary>One event at a time, evenly: milliseconds from its time, which is the moment before it is stored, to each arrival.</summary>
+    private static async Task<(double Median, double P99)> PacedAsync(NpgsqlDataSource database, Receivers receivers)
+    {
+        receivers.Begin();
+        using var timer = new PeriodicTimer(TimeSpan.FromSeconds(1.0 / PacedPerSecond));
+        for (var n = 0; n < PacedPerSecond * PacedSeconds; n++)
+        {
+            await timer.WaitForNextTickAsync();
+            await using var insert = database.CreateCommand("""
+                INSERT INTO events (project_id, at, type, subject_id, subject_name, reason, message)
+                SELECT p.id, clock_timestamp(), 'device.phaseChanged', ('00000000-0000-0000-0000-' || lpad(($1 % $2)::text, 12, '0'))::uuid, '0000:01:00.0', 'Available', 'Something of the usual length happened.' FROM projects p WHERE p.operates
+                """);
+            insert.Parameters.AddWithValue(n);
+            insert.Parameters.AddWithValue(Subjects);
+            await insert.ExecuteNonQueryAsync();
+        }
+        await Eventually.Async(() => receivers.Latencies.Count >= PacedPerSecond * PacedSeconds * Endpoints, "everything is delivered", Patience);
+        var told = receivers.Latencies.Order().ToList();
+        return (told[told.Count / 2], told[told.Count * 99 / 100]);
+    }
+
     private static async Task<double> BareAsync(Receivers receivers)
     {
         using var http = new HttpClient(new SocketsHttpHandler { UseProxy = false });
@@ -103,6 +131,8 @@ internal static class WebhookRates
         private readonly WebApplication _app;
         private int _works;
         private byte[] _last = [];
+        private System.Collections.Concurrent.ConcurrentBag<double> _latencies = new();
+        private DateTimeOffset _begun = DateTimeOffset.MaxValue;
 
         public Receivers()
         {
@@ -116,6 +146,9 @@ internal static class WebhookRates
                 using var body = new MemoryStream();
                 await http.Request.Body.CopyToAsync(body, http.RequestAborted);
                 _last = body.ToArray();
+                using var told = JsonDocument.Parse(body.ToArray());
+                if (told.RootElement.GetProperty("timestamp").GetDateTimeOffset() is var at && at >= _begun)
+                    _latencies.Add((TimeProvider.System.GetUtcNow() - at).TotalMilliseconds);
                 Interlocked.Increment(ref _works);
             });
             _app.MapPost("/bare/{n}", http => http.Request.Body.CopyToAsync(Stream.Null, http.RequestAborted));
@@ -123,6 +156,11 @@ internal static class WebhookRates
         }
 
         public string Address { get; }
+        /// <summary>Milliseconds, of events since <see cref="Begin"/>.</summary>
+        public System.Collections.Concurrent.ConcurrentBag<double> Latencies => _latencies;
+
+        public void Begin() => (_latencies, _begun) = (new(), TimeProvider.System.GetUtcNow());
+
         public int Works => Volatile.Read(ref _works);
         public byte[] LastBody => _last;
 

@@ -67,6 +67,43 @@ public sealed partial class PageTests(RunningService service, Browser browser) :
     }
 
     [Fact]
+    public async Task Create_WithWhatIsAdvanced_AsksForIt_AndTheNodesTokenIsRotatedFromItsPage()
+    {
+        var page = await browser.OpenAsync(service, colors: ColorScheme.Dark);
+        await page.GetByTestId("create-button").ClickAsync();
+        await page.GetByTestId("create-name").FillAsync("advanced");
+        await page.GetByTestId("create-memoryMib").FillAsync("255");
+        await page.GetByTestId("create-advanced").Locator("summary").ClickAsync();
+        await page.GetByTestId("create-priority").FillAsync("101");
+        await page.GetByTestId("create-huge-pages").SelectOptionAsync(nameof(HugePageSize.Size1Gi));
+        await page.GetByTestId("create-strategy").SelectOptionAsync(nameof(PlacementStrategy.Pack));
+        await page.GetByTestId("create-restart").SelectOptionAsync(nameof(RestartWhen.OnFailure));
+        await page.GetByTestId("create-max-restarts").FillAsync("2");
+        await page.GetByTestId("create-submit").ClickAsync();
+        await Expect(page.GetByTestId("error-advanced")).ToContainTextAsync("-100 to 100");
+        await Expect(page.GetByTestId("error-memoryMib")).ToContainTextAsync("multiple of 1024");
+        await page.GetByTestId("create-priority").FillAsync("-5");
+        await page.GetByTestId("create-memoryMib").FillAsync("256");
+        await page.GetByTestId("create-huge-pages").SelectOptionAsync(nameof(HugePageSize.None));
+        await page.GetByTestId("create-submit").ClickAsync();
+        await Expect(page.GetByTestId("sandbox-header").GetByTestId("phase-badge")).ToHaveAttributeAsync("data-phase", "Running");
+        var made = (await service.Client.GetFromJsonAsync<Page<SandboxView>>("/v1/sandboxes?namePrefix=advanced"))!.Items.Single();
+        Assert.Equal((-5, PlacementStrategy.Pack, RestartWhen.OnFailure, 2, HugePageSize.None), (made.Priority, made.Placement!.Strategy, made.Restart!.Policy, made.Restart.MaxRestarts, made.HugePages));
+
+        var node = (await service.Client.GetFromJsonAsync<Page<NodeView>>("/v1/nodes"))!.Items.Single();
+        await page.GotoAsync($"{service.BaseAddress}/nodes/{node.Id}");
+        await Expect(page.GetByTestId("decommission-button")).ToBeDisabledAsync();
+        await page.GetByTestId("rotate-button").ClickAsync();
+        await page.GetByTestId("confirm-no").ClickAsync();
+        await page.GetByTestId("rotate-button").ClickAsync();
+        await page.GetByTestId("confirm-yes").ClickAsync();
+        await Eventually.Async(async () => (await service.Client.GetFromJsonAsync<Page<EventView>>($"/v1/events?subject={node.Id}&type=node.credentialsChanged&limit=1000"))!.Items.Any(e => e.Reason == "TokenReplaced"), "its token is another", RunningService.Patience);
+        await Expect(page.GetByTestId("rotation-state")).ToHaveCountAsync(0);
+        await service.DeleteAsync(made.Id);
+        await Expect(page.GetByTestId("decommission-button")).ToBeEnabledAsync();
+    }
+
+    [Fact]
     public async Task Node_ShowsWhatTheHostHasAndWhyAFunctionDoesNotShareAddresses()
     {
         var page = await browser.OpenAsync(service);

@@ -67,6 +67,9 @@ public sealed class RunningService : IAsyncLifetime
         "worker", "Sandbox.Worker", ["fleet", "--nodes", nodes.ToString(System.Globalization.CultureInfo.InvariantCulture), "--admin-key-file", Path.Combine(_directory, "admin.key")],
         new Dictionary<string, string?> { ["Worker__ApiUrl"] = BaseAddress, ["Worker__StateDirectory"] = FleetDirectory, ["Worker__ImagesDirectory"] = Surroundings.Images });
 
+    /// <summary>The worker keeps its token there.</summary>
+    public string NodeTokenFile => Path.Combine(_directory, "node.token");
+
     public string FleetDirectory => Path.Combine(_directory, "fleet");
 
     /// <summary>What ./sandbox down does to the guests of a worker that has ended.</summary>

@@ -51,6 +51,9 @@ export interface ProbeResult {
   iommuDriver: string | null; elapsedMicroseconds: number;
 }
 
+export type HugePageSize = "None" | "Size2Mi" | "Size1Gi";
+export type RestartWhen = "Never" | "OnFailure" | "Always";
+
 export interface SandboxView {
   id: string; name: string; image: string; vcpus: number; memoryMib: number; accelerators: AcceleratorCount[]; viommu: Viommu;
   lease: { expiresAt: string | null; onExpiry: LeaseEnd; idleTimeoutSeconds: number | null; idleEndsAt: string | null } | null; labels: Record<string, string>; hasUserData: boolean; sshKeyCount: number;
@@ -59,23 +62,26 @@ export interface SandboxView {
   conditions: Condition[]; phases: PhaseEntry[]; failure: Failure | null; verdict: Verdict | null;
   guest: GuestFacts | null; probe: ProbeResult[] | null;
   execAt: string | null; guestReadyAt: string | null; createdAt: string; updatedAt: string;
-  vmm: Vmm; wantedNode: string | null; faultStorm: StormPolicy | null;
+  vmm: Vmm; hugePages: HugePageSize; wantedNode: string | null; faultStorm: StormPolicy | null;
   priority: number; placement: PlacementRules | null; preemptAt: string | null;
-  restart: { policy: "Never" | "OnFailure" | "Always"; maxRestarts: number | null; backoffSeconds: number; restarts: number; at: string | null } | null; lastActivityAt: string | null;
+  restart: { policy: RestartWhen; maxRestarts: number | null; backoffSeconds: number; restarts: number; at: string | null } | null; lastActivityAt: string | null;
 }
 
 export interface SandboxCreate {
   name: string; image: string; vcpus?: number; memoryMib?: number; accelerators?: AcceleratorCount[]; viommu?: Viommu;
   lease?: { ttlSeconds: number; onExpiry: LeaseEnd }; labels?: Record<string, string>; userData?: string; sshKeys?: string[];
-  vmm?: Vmm; node?: string; faultStorm?: StormPolicyRequest; priority?: number; placement?: Partial<PlacementRules>;
+  vmm?: Vmm; node?: string; faultStorm?: StormPolicyRequest; priority?: number; placement?: Partial<PlacementRules>; hugePages?: HugePageSize;
+  restart?: { policy: RestartWhen; maxRestarts?: number; backoffSeconds?: number };
 }
 
 export interface NodeFacts {
   architecture: string; kernel: string; operatingSystem: string; cpuModel: string; hostCpus: number; hostMemoryMib: number;
   vcpuCapacity: number; memoryCapacityMib: number; acceleration: Acceleration; accelerationReason: string; vmmVersion: string | null;
   viommus: Viommu[]; ownUidPerVm: boolean; cgroupPerVm: boolean; cgroupLimitsReason: string | null; bootId: string; problems: Failure[];
-  kvmtoolVersion: string | null; origin?: Origin | null;
+  kvmtoolVersion: string | null; origin?: Origin | null; hugePages?: HugePagePool[] | null;
 }
+/** Total and free are null, with the reason, where they could not be read. */
+export interface HugePagePool { numaNode: number | null; sizeKib: number; total: number | null; free: number | null; nullReason: string | null }
 
 export interface NodeView {
   id: string; name: string; phase: NodePhase; lastReportAt: string | null; workerVersion: string | null; facts: NodeFacts | null;

@@ -33,6 +33,7 @@ public static class KnownFailures
         Vmm(StartReasons.IommufdMissing, "/dev/iommu does not exist|/dev/iommu: No such file"),
         Vmm("DeviceMissingOnHost", @"vfio [0-9a-f:.]+: no such host device|/sys/bus/pci/devices/\S+: No such file", "The host no longer has the device.", "Look for a hot-unplug or a link error in the host's kernel log."),
         Vmm(StartReasons.BarWindowTooSmall, "cannot allocate MMIO space|BAR \\d+.*too large"),
+        Vmm(StartReasons.NoHugePagesLeft, @"unable to map backing store for guest RAM: Cannot allocate memory|preallocating memory failed|[Ii]nsufficient free host memory pages"),
         Vmm("MemoryNotPinned", @"VFIO_MAP_DMA.*(-12|Cannot allocate memory)|dma_map\(.*= -12|IOMMU_IOAS_MAP(_FILE)? failed: Cannot allocate memory", "The guest's memory could not be pinned for the device.", "Raise the memory lock limit of the worker's unit; keep huge pages ready on the device's NUMA node."),
         Remark("PeerAccessUnavailable", @"IOMMU_IOAS_MAP(_FILE)? failed: Bad address, PCI BAR\?|dma_map\(.*= -14", "A region of a device could not be mapped for other devices: they cannot reach it directly. The guest itself can.", "Nothing, unless devices shall reach each other: that needs a newer kernel and QEMU 11 with dmabuf."),
         Remark("VmmEventsLost", @"vEVENTQ\(type \d+ id \d+\): (overflowed|lost \d+ event)", "The guest took its SMMU's events too slowly and some were lost: counts are lower bounds.", "Look at what the guest's driver does; said once, whatever is lost afterwards."),

@@ -65,7 +65,8 @@ public static class NodeChecks
         };
     }
 
-    public static NodeFacts ToFacts(this NodeCapabilities node, WorkerOptions options, IReadOnlyList<Failure> moreProblems)
+    /// <summary>With the kernel's huge page pools as they are now.</summary>
+    public static NodeFacts ToFacts(this NodeCapabilities node, WorkerOptions options, IReadOnlyList<Failure> moreProblems, IReadOnlyList<HugePagePool> hugePages)
     {
         var overcommit = options.VcpuOvercommit ?? (node.Acceleration == Acceleration.Tcg ? 16 : 1);
         var reserveMib = Math.Max(512, node.Host.MemoryMib / 8);
@@ -75,7 +76,7 @@ public static class NodeChecks
             !node.HasVmm ? 0 : options.MemoryCapacityMib ?? Math.Max(0, node.Host.MemoryMib - reserveMib),
             node.Acceleration, node.AccelerationReason, node.Qemu.Version is { } version ? $"QEMU {version}" : null,
             Viommus(node.Qemu), node.OwnUserPerVm, node.Cgroups.Unavailable is null, node.Cgroups.LimitsReason, node.Host.BootId,
-            [.. node.Problems, .. moreProblems], node.KvmtoolVersion, node.Hardware.Origin);
+            [.. node.Problems, .. moreProblems], node.KvmtoolVersion, node.Hardware.Origin, hugePages);
     }
 
     /// <summary>Whether a sandbox could run: a VMM that can run arm64 guests, room for one, and an image.</summary>

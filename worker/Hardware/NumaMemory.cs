@@ -17,7 +17,7 @@ public static class NumaScan
         var nodes = new List<NumaNode>();
         foreach (var name in tree.Names(Directory))
             if (name.StartsWith("node", StringComparison.Ordinal) && Digits(name.AsSpan(4), out var number))
-                nodes.Add(new NumaNode(number, tree.Text($"{Directory}/{name}/cpulist"), MemoryMib(tree.Text($"{Directory}/{name}/meminfo")), ReadHugePages(tree, $"{Directory}/{name}/hugepages")));
+                nodes.Add(new NumaNode(number, tree.Text($"{Directory}/{name}/cpulist"), MemoryMib(tree.Text($"{Directory}/{name}/meminfo")), [.. HugePageScan.Pools(tree, $"{Directory}/{name}/hugepages", number).Where(p => p.Total is not null).Select(p => new HugePages(p.SizeKib, p.Total!.Value, p.Free!.Value)).OrderBy(p => p.SizeKib)]));
         return [.. nodes.OrderBy(node => node.Number)];
     }
 
@@ -27,16 +27,6 @@ public static class NumaScan
         var line = meminfo?.Split('\n').FirstOrDefault(line => line.Contains("MemTotal:", StringComparison.Ordinal));
         var words = line?[(line.IndexOf(':', StringComparison.Ordinal) + 1)..].Split(' ', StringSplitOptions.RemoveEmptyEntries);
         return words is [var kib, ..] && long.TryParse(kib, NumberStyles.None, CultureInfo.InvariantCulture, out var value) ? value / 1024 : null;
-    }
-
-    private static List<HugePages> ReadHugePages(HostTree tree, string directory)
-    {
-        var sizes = new List<HugePages>();
-        foreach (var name in tree.Names(directory))
-            if (name.StartsWith("hugepages-", StringComparison.Ordinal) && name.EndsWith("kB", StringComparison.Ordinal) && Digits(name.AsSpan(10, name.Length - 12), out var kib)
-                && tree.Number($"{directory}/{name}/nr_hugepages") is { } total && tree.Number($"{directory}/{name}/free_hugepages") is { } free)
-                sizes.Add(new HugePages(kib, total, free));
-        return [.. sizes.OrderBy(size => size.SizeKib)];
     }
 
     private static bool Digits(ReadOnlySpan<char> text, out int value) => int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out value);

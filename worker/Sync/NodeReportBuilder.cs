@@ -17,8 +17,10 @@ public sealed class NodeReportBuilder(
         var (images, imageProblems) = scan.Latest();
         var snapshot = vms.Snapshot();
         var reported = devices.Report(snapshot);
+        // After the snapshot: a guest that is said to run has its pages.
+        var hugePages = node.IsSimulated ? [] : HugePageScan.Read(HostTree.Machine);
         return new NodeReport(
-            NodeProtocol.Version, Version, time.GetUtcNow(), snapshot.AppliedPlanRevision, node.ToFacts(options, [.. imageProblems, .. vms.Problems, .. devices.Problems]),
+            NodeProtocol.Version, Version, time.GetUtcNow(), snapshot.AppliedPlanRevision, node.ToFacts(options, [.. imageProblems, .. vms.Problems, .. devices.Problems], hugePages),
             reported, images, [.. snapshot.Views.Select(v => v.Sandbox)], installation, NodeProtocol.Minor);
     }
 }

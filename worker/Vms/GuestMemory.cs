@@ -14,18 +14,26 @@ public sealed record GuestMemory(int Mib, int? HugePageKib, int? NumaNode, strin
     /// anew under type 1; the rest is for queues and regions of the devices.</summary>
     public static long? PinnedKib(SandboxSpec spec) => spec.Devices.Count(d => PciAddress.TryParse(d, out _)) is > 0 and var count ? ((long)spec.MemoryMib * count + PinnedBesideMib) << 10 : null;
 
+    /// <summary>Whether all huge pages are to come from <c>NumaNode</c>; otherwise as many as it has, and the rest from others.</summary>
+    public bool Binds { get; init; }
+
     public static GuestMemory Plain(int mib) => new(mib, null, null, null);
 
-    /// <summary>Pure: near the devices (<paramref name="deviceNode"/>), on the largest huge pages of which enough are free there: all of it is pinned for DMA,
-    /// and large pages make fewer entries for the SMMU to walk.</summary>
-    public static GuestMemory Near(int mib, int? deviceNode, IReadOnlyList<NumaNode> host)
+    /// <summary>Pure: near the devices (<paramref name="deviceNode"/>), on huge pages where those were asked for. Nobody is given any unasked: they are what the API promises to those who ask.
+    /// Throws <see cref="VmStartException"/> where the host has not enough of them.</summary>
+    public static GuestMemory Of(int mib, HugePageSize pages, int? deviceNode, IReadOnlyList<NumaNode> host, IReadOnlyList<HugePagePool> pools)
     {
-        var node = host.Count == 1 ? host[0] : host.FirstOrDefault(n => n.Number == deviceNode);
-        if (node is null)
-            return Plain(mib);
-        var kib = (long)mib << 10;
-        var huge = node.HugePages.Where(p => kib % p.SizeKib == 0 && p.Free >= kib / p.SizeKib).OrderByDescending(p => p.SizeKib).FirstOrDefault();
-        return new GuestMemory(mib, huge?.SizeKib, host.Count > 1 ? node.Number : null, host.Count > 1 && node.Cpus is { } cpus && IsList(cpus) ? cpus : null);
+        var near = host.Count > 1 ? host.FirstOrDefault(n => n.Number == deviceNode) : null;
+        var memory = new GuestMemory(mib, null, near?.Number, near?.Cpus is { } cpus && IsList(cpus) ? cpus : null);
+        if (pages == HugePageSize.None)
+            return memory;
+        var (needed, ofSize) = (pages.PagesOf(mib), pools.Where(p => p.SizeKib == pages.Kib()).ToList());
+        if (ofSize.Count == 0)
+            throw new VmStartException(StartReasons.HugePagesMissing, $"They are those of {pages.Words()}.");
+        // What could not be read is left to the kernel: QEMU says it if there are too few.
+        if (ofSize.All(p => p.Free is not null) && ofSize.Sum(p => p.Free!.Value) is var free && free < needed)
+            throw new VmStartException(StartReasons.NoHugePagesLeft, $"Of {pages.Words()}: {needed} needed, {free} free.");
+        return memory with { HugePageKib = pages.Kib(), Binds = near is not null && ofSize.Exists(p => p.NumaNode == near.Number && p.Free >= needed) };
     }
 
     private static bool IsList(string cpus) => cpus.Length is > 0 and <= 4096 && cpus.All(c => char.IsAsciiDigit(c) || c is ',' or '-');

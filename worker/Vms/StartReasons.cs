@@ -15,6 +15,9 @@ public static class StartReasons
     public static readonly Reason NestingUnavailable = Add("NestingUnavailable", "The SMMU in front of the device, or the host's driver for it, does not nest.", "Choose viommu virtio or none; the driver nests when built with ARM_SMMU_V3_IOMMUFD, on MMU-700 r1p1 from Linux 7.1 on.");
     public static readonly Reason SmmuValuesUnknown = Add("SmmuValuesUnknown", "iommufd did not tell the values of the SMMU in front of the device.", "Read the worker's check on the node; choose viommu virtio or none.");
     public static readonly Reason SmmuOutputTooNarrow = Add("SmmuOutputTooNarrow", "The SMMU in front of the device puts out fewer address bits than QEMU's SMMU takes.", "Choose viommu virtio or none.");
+    public static readonly Reason NoHugePagesLeft = Add("NoHugePagesLeft", "The kernel has not enough huge pages left for the guest's memory.", "Have more set aside on the node (nr_hugepages), see what else on it uses them, or create the sandbox with hugePages none.");
+    public static readonly Reason HugePagesMissing = Add("HugePagesMissing", "The node's kernel has no huge pages of that size.", "Create the sandbox with another size, with hugePages none, or on another node.");
+    public static readonly Reason HugePagesUnsupported = Add("HugePagesUnsupported", "The VMM gives a guest no huge pages.", "Create the sandbox with vmm qemu, or with hugePages none.");
     public static readonly Reason NoUserLeft = Add("NoUserLeft", "Every user id set aside for VMs is in use.", "Raise Worker__UserCount on the node.");
     public static readonly Reason VmmStartFailed = Add("VmmStartFailed", "The VMM did not come up.", "Run the worker's check on the node, look at its disk space and the worker's log, then start the sandbox again.");
 

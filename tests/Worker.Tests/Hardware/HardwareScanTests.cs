@@ -1,3 +1,4 @@
+using Contracts;
 using Worker.Hardware;
 using Worker.Hardware.Pci;
 using Xunit;
@@ -125,6 +126,21 @@ public sealed class HardwareScanTests
         var node = Assert.Single(machine.Scan().Numa);
         Assert.Equal((1, "72-143", 491520L), (node.Number, node.Cpus, node.MemoryMib));
         Assert.Equal(new HugePages(2048, 512, 500), Assert.Single(node.HugePages));
+    }
+
+    [Fact]
+    public void Read_OfHugePages_TellsWhatCouldNotBeRead_AndOfTheHostWhereThereAreNoNumaNodes()
+    {
+        using var machine = new FixtureTree();
+        const string Node = "sys/devices/system/node/node1/hugepages/", Host = "sys/kernel/mm/hugepages/";
+        machine.Text(Host + "hugepages-2048kB/nr_hugepages", "9").Text(Host + "hugepages-2048kB/free_hugepages", "8").Text(Host + "hugepages-xkB/nr_hugepages", "1");
+        Assert.Equal([new HugePagePool(null, 2048, 9, 8)], HugePageScan.Read(machine.Tree));
+        machine.Text(Node + "hugepages-2048kB/nr_hugepages", "512").Text(Node + "hugepages-2048kB/free_hugepages", "500")
+            .Text(Node + "hugepages-1048576kB/nr_hugepages", "4").Text(Node + "hugepages-64kB/nr_hugepages", "many").Text(Node + "hugepages-64kB/free_hugepages", "0")
+            .Text(Node + "hugepages-32768kB/nr_hugepages", "1").Text(Node + "hugepages-32768kB/free_hugepages", "2");
+        Assert.Equal(
+            [new(1, 64, null, null, "HugePagesUnreadable"), new(1, 2048, 512, 500), new(1, 32_768, null, null, "HugePagesUnreadable"), new HugePagePool(1, 1_048_576, null, null, "HugePagesUnreadable")],
+            HugePageScan.Read(machine.Tree));
     }
 
     [Theory]

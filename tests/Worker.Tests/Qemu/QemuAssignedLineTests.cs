@@ -28,7 +28,8 @@ public sealed class QemuAssignedLineTests
         ["one SMMU"] = root => Machine(Viommu.Smmuv3, root, QemuSmmuTests.Function(Gpu), QemuSmmuTests.Function(Twin)),
         ["two SMMUs"] = root => Machine(Viommu.Smmuv3, root, QemuSmmuTests.Function(Nvme, smmu: QemuSmmuTests.Second, ats: false, told: QemuSmmuTests.Told(substreams: 0, output: 44, ril: false)), QemuSmmuTests.Function(Gpu)),
         ["a large window"] = root => Machine(Viommu.Smmuv3, root, QemuSmmuTests.Function(Gpu)) with { HighMmioBytes = 1L << 41 },
-        ["huge pages of a node"] = root => Machine(Viommu.None, root, QemuSmmuTests.Function(Gpu)) with { Memory = new GuestMemory(512, 2048, 1, "64-127") },
+        ["huge pages of a node"] = root => Machine(Viommu.None, root, QemuSmmuTests.Function(Gpu)) with { Memory = new GuestMemory(512, 2048, 1, "64-127") { Binds = true } },
+        ["huge pages of several nodes"] = root => Machine(Viommu.None, root, QemuSmmuTests.Function(Gpu)) with { Memory = new GuestMemory(512, 2048, 1, "64-127") },
         ["ordinary pages of a node"] = root => Machine(Viommu.None, root, QemuSmmuTests.Function(Gpu)) with { Memory = new GuestMemory(512, null, 1, "64-127") },
         ["huge pages of the only node"] = root => Machine(Viommu.None, root, QemuSmmuTests.Function(Gpu)) with { Memory = new GuestMemory(512, 524_288, null, null) },
     };
@@ -67,6 +68,7 @@ public sealed class QemuAssignedLineTests
             "-device", "pcie-root-port,id=rp0,bus=pcie.1,io-reserve=0,chassis=1", "-device", "vfio-pci,host=0009:01:00.0,id=acc0,bus=rp0,rombar=0,iommufd=iommufd0",
         ]),
         ["huge pages of a node"] = (Plain + ",hugetlb=on,hugetlbsize=2048K,prealloc=on,host-nodes=1,policy=bind", [], [.. Iommufd, "-device", "pcie-root-port,id=rp0,chassis=1", "-device", "vfio-pci,host=0009:01:00.0,id=acc0,bus=rp0,rombar=0,iommufd=iommufd0"]),
+        ["huge pages of several nodes"] = (Plain + ",hugetlb=on,hugetlbsize=2048K,prealloc=on,host-nodes=1,policy=preferred", [], [.. Iommufd, "-device", "pcie-root-port,id=rp0,chassis=1", "-device", "vfio-pci,host=0009:01:00.0,id=acc0,bus=rp0,rombar=0,iommufd=iommufd0"]),
         ["ordinary pages of a node"] = (Plain + ",host-nodes=1,policy=preferred", [], [.. Iommufd, "-device", "pcie-root-port,id=rp0,chassis=1", "-device", "vfio-pci,host=0009:01:00.0,id=acc0,bus=rp0,rombar=0,iommufd=iommufd0"]),
         ["huge pages of the only node"] = (Plain + ",hugetlb=on,hugetlbsize=524288K,prealloc=on", [], [.. Iommufd, "-device", "pcie-root-port,id=rp0,chassis=1", "-device", "vfio-pci,host=0009:01:00.0,id=acc0,bus=rp0,rombar=0,iommufd=iommufd0"]),
     };

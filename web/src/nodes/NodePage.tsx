@@ -1,6 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
-import type { Capability, FunctionFacts, NodeInventory, NodeReadinessView, NodeView } from "../contracts";
+import type { Capability, FunctionFacts, HugePagePool, NodeInventory, NodeReadinessView, NodeView } from "../contracts";
 import { ApiError, get } from "../http/client";
 import { keys } from "../http/keys";
 import { OriginBadge, PhaseBadge } from "../page/badges";
@@ -10,6 +10,8 @@ import { FullTime } from "../page/time";
 import { VerdictChain } from "../sandboxes/VerdictChain";
 import { verdictWords } from "../sandboxes/words";
 import { CordonAction } from "./CordonAction";
+import { CredentialActions } from "./CredentialActions";
+import { rotationWords } from "./credentials";
 import { DrainActions } from "./DrainActions";
 import { drainWords } from "./drains";
 import { Problems } from "./Problems";
@@ -36,6 +38,7 @@ export function NodePage({ id }: { id: string }) {
 function Readiness({ node }: { node: NodeReadinessView }) {
   const view = useQuery({ queryKey: [...keys.node(node.nodeId), "view"], queryFn: ({ signal }) => get<NodeView>(`/v1/nodes/${node.nodeId}`, signal), refetchInterval: 5000 }).data;
   const words = view && drainWords(view);
+  const rotation = view && rotationWords(view);
   return (
     <>
       <div className="title" data-testid="node-header">
@@ -46,29 +49,32 @@ function Readiness({ node }: { node: NodeReadinessView }) {
             <PhaseBadge phase={node.phase} large />
             <span className="soft" data-testid="can-run">{node.canRunSandboxes ? "Sandboxes can run here." : "No sandbox can run here now."}</span>
             {words && <span className="soft" data-testid="drain-state">{words} {view.drain && !view.drain.drainedAt && <>What is left is stopped on <FullTime at={view.drain.deadline} />.</>}</span>}
+            {rotation && <span className="soft" data-testid="rotation-state">{rotation}</span>}
           </div>
         </div>
-        <div className="actions"><CordonAction node={node} />{view && <DrainActions node={view} />}</div>
+        <div className="actions"><CordonAction node={node} />{view && <DrainActions node={view} />}{view && <CredentialActions node={view} />}</div>
       </div>
       <div className="stack">
         {view?.refusal && <section className="panel" aria-label="Refusal"><div className="body"><Problems of={node.nodeName} problems={[view.refusal]} /></div></section>}
         {node.problems.length > 0 && <section className="panel" aria-label="Problems"><div className="body"><Problems of={node.nodeName} problems={node.problems} /></div></section>}
         {node.inventory
-          ? <><Host inventory={node.inventory} /><Functions functions={node.inventory.functions} /></>
+          ? <><Host inventory={node.inventory} pools={view?.facts?.hugePages ?? null} /><Functions functions={node.inventory.functions} /></>
           : <p className="panel empty">Its worker has not told what the host has.</p>}
       </div>
     </>
   );
 }
 
-function Host({ inventory }: { inventory: NodeInventory }) {
+/** Pools are of the last report, the rest is as it was when the worker started. */
+function Host({ inventory, pools }: { inventory: NodeInventory; pools: readonly HugePagePool[] | null }) {
   const emulated = inventory.functions.map((each) => each.verdict.origin).find((origin) => origin !== "Hardware");
   return (
     <section className="panel" aria-labelledby="host-title" data-testid="host">
       <header><h2 id="host-title">Host</h2>{emulated && <OriginBadge origin={emulated} />}<span className="soft small">read <FullTime at={inventory.readAt} /></span></header>
       <dl className="facts body">
         {inventory.cpus.map((cpu) => <div key={`${cpu.implementer}-${cpu.part}`}><dt>Cores</dt><dd>{cpu.count} {cpu.name ?? <>of implementer <code>0x{cpu.implementer.toString(16)}</code>, part <code>0x{cpu.part.toString(16)}</code></>}</dd></div>)}
-        {inventory.numa.map((numa) => <div key={numa.number}><dt>NUMA node {numa.number}</dt><dd>CPUs {numa.cpus ?? "unknown"}, {numa.memoryMib === null ? "memory unknown" : gib(numa.memoryMib)}{hugePagesWords(numa.hugePages)}</dd></div>)}
+        {inventory.numa.map((numa) => <div key={numa.number}><dt>NUMA node {numa.number}</dt><dd>CPUs {numa.cpus ?? "unknown"}, {numa.memoryMib === null ? "memory unknown" : gib(numa.memoryMib)}{hugePagesWords(pools === null ? numa.hugePages : pools.filter((pool) => pool.numaNode === numa.number))}</dd></div>)}
+        {pools?.some((pool) => pool.numaNode === null) && <div><dt>Huge pages</dt><dd>{hugePagesWords(pools.filter((pool) => pool.numaNode === null)).replace(/^, /, "") || "none"}</dd></div>}
         {inventory.smmus.map((smmu) => (
           <div key={smmu.name} data-testid="smmu"><dt>{smmu.isSmmuV3 ? "SMMUv3" : "IOMMU"}</dt><dd><code>{smmu.name}</code><br /><span className="small soft">{!smmu.isSmmuV3 ? "no SMMUv3" : smmu.features === null ? "features unknown" : `${smmu.outputBits}-bit, ${smmu.features.join(", ")}`}</span></dd></div>
         ))}

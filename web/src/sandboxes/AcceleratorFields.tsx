@@ -1,6 +1,6 @@
 import type { DeviceClassView } from "../contracts";
 import { OriginBadge } from "../page/badges";
-import { type Draft, messagesFor } from "./draft";
+import { acceleratorOf, type Draft, messagesFor } from "./draft";
 
 interface AcceleratorFieldsProps {
   chosen: Draft["accelerators"];
@@ -32,7 +32,7 @@ export function AcceleratorFields({ chosen, classes, errors, onChange }: Acceler
       <div className="row">
         <button
           type="button" className="compact" disabled={classes.length === 0 || chosen.length >= 8}
-          onClick={() => onChange([...chosen, { class: classes[0]?.name ?? "", count: "1" }])} data-testid="create-add-accelerator"
+          onClick={() => onChange([...chosen, acceleratorOf(classes[0]?.name ?? "")])} data-testid="create-add-accelerator"
         >
           Add accelerator
         </button>

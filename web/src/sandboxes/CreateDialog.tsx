@@ -8,6 +8,7 @@ import { ErrorNote } from "../page/ErrorNote";
 import { navigate } from "../page/router";
 import { useRights } from "../session/rights";
 import { AcceleratorFields } from "./AcceleratorFields";
+import { AdvancedFields } from "./AdvancedFields";
 import { bodyOf, type Draft, emptyDraft, messagesFor, takesViommu, withVmm } from "./draft";
 import { Field } from "./Field";
 import { StormFields } from "./StormFields";
@@ -15,7 +16,7 @@ import { viommuWords, vmmWords } from "./words";
 
 const viommus: readonly Viommu[] = ["Smmuv3", "Virtio", "None"];
 const vmms: readonly Vmm[] = ["Qemu", "Kvmtool", "Simulated"];
-const known = ["name", "image", "vcpus", "memoryMib", "accelerators", "viommu", "lease", "labels", "userData", "sshKeys", "vmm", "node", "faultStorm"];
+const known = ["name", "image", "vcpus", "memoryMib", "accelerators", "viommu", "lease", "labels", "userData", "sshKeys", "vmm", "node", "faultStorm", "priority", "hugePages", "restart", "placement"];
 
 export function CreateDialog({ onClose }: { onClose: () => void }) {
   const client = useQueryClient();
@@ -132,6 +133,7 @@ export function CreateDialog({ onClose }: { onClose: () => void }) {
             <Field id="sshKeys" label="SSH public keys" className="full" wrong={wrong("sshKeys")} hint="One a line">
               {(aria) => <textarea {...aria} rows={2} value={draft.sshKeys} onChange={(event) => change("sshKeys", event.target.value)} spellCheck={false} />}
             </Field>
+            <AdvancedFields draft={draft} errors={errors} onChange={(advanced) => setDraft((before) => ({ ...before, ...advanced }))} />
             <StormFields draft={draft} wrong={wrong("faultStorm")} onChange={(storm) => setDraft((before) => ({ ...before, ...storm }))} />
           </div>
         </div>

@@ -16,7 +16,7 @@ import { ProbePanel } from "./ProbePanel";
 import { RowActions } from "./RowActions";
 import { StormPolicyDialog } from "./StormPolicyDialog";
 import { VerdictChain } from "./VerdictChain";
-import { placementWords, runByOf, runsGuest, stormPolicyWords, stormWords, viommuWords, vmmWords } from "./words";
+import { hugePageWords, placementWords, restartWords, runByOf, runsGuest, stormPolicyWords, stormWords, viommuWords, vmmWords } from "./words";
 
 export function SandboxPage({ id }: { id: string }) {
   const query = useQuery({
@@ -104,7 +104,7 @@ function Facts({ sandbox }: { sandbox: SandboxView }) {
       <dl className="facts body">
         <div><dt>Image</dt><dd>{sandbox.image}</dd></div>
         <div><dt>vCPUs</dt><dd className="num">{sandbox.vcpus}</dd></div>
-        <div><dt>Memory</dt><dd className="num">{sandbox.memoryMib} MiB</dd></div>
+        <div><dt>Memory</dt><dd className="num">{sandbox.memoryMib} MiB{sandbox.hugePages !== "None" && <>, on pages of {hugePageWords[sandbox.hugePages]}</>}</dd></div>
         <div><dt>IOMMU</dt><dd>{viommuWords[sandbox.viommu]}</dd></div>
         <div data-testid="vmm"><dt>VMM</dt><dd>{vmmWords[sandbox.vmm]}</dd></div>
         <div><dt>Node</dt><dd>{sandbox.nodeName ?? "not placed"}{sandbox.wantedNode && sandbox.wantedNode !== sandbox.nodeName ? `, wants ${sandbox.wantedNode}` : ""}</dd></div>
@@ -118,7 +118,7 @@ function Facts({ sandbox }: { sandbox: SandboxView }) {
         {guest && <div><dt>Guest kernel</dt><dd><code>{guest.kernel}</code></dd></div>}
         {guest && <div><dt>Guest agent</dt><dd><code>{guest.agentVersion}</code></dd></div>}
         {sandbox.lease && <div><dt>Lease</dt><dd>{sandbox.lease.onExpiry === "Delete" ? "deleted" : "stopped"}{sandbox.lease.expiresAt && <> on <FullTime at={sandbox.lease.expiresAt} /></>}{sandbox.lease.idleTimeoutSeconds !== null && <>{sandbox.lease.expiresAt && ","} after {sandbox.lease.idleTimeoutSeconds} s without use</>}</dd></div>}
-        {sandbox.restart && <div><dt>Restart</dt><dd>{sandbox.restart.policy === "OnFailure" ? "on failure" : sandbox.restart.policy.toLowerCase()}{sandbox.restart.restarts > 0 && `, ${sandbox.restart.restarts} in a row`}{sandbox.restart.at && <>, next on <FullTime at={sandbox.restart.at} /></>}</dd></div>}
+        {sandbox.restart && <div><dt>Restart</dt><dd>{restartWords[sandbox.restart.policy]}{sandbox.restart.restarts > 0 && `, ${sandbox.restart.restarts} in a row`}{sandbox.restart.at && <>, next on <FullTime at={sandbox.restart.at} /></>}</dd></div>}
         <div data-testid="storm-policy">
           <dt>Storm policy</dt>
           <dd className="row">

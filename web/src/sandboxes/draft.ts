@@ -1,4 +1,4 @@
-import type { LeaseEnd, SandboxCreate, StormAction, StormPolicy, StormPolicyRequest, Viommu, Vmm } from "../contracts";
+import type { HugePageSize, LeaseEnd, PlacementRules, RestartWhen, SandboxCreate, StormAction, StormPolicy, StormPolicyRequest, VerdictClass, Viommu, Vmm } from "../contracts";
 
 /** A storm policy as it is typed. */
 export interface StormDraft {
@@ -16,7 +16,8 @@ export interface Draft extends StormDraft {
   image: string;
   vcpus: string;
   memoryMib: string;
-  accelerators: { class: string; count: string }[];
+  /** Empty vendor, device and verdict: any. */
+  accelerators: { class: string; count: string; vendorId: string; deviceId: string; minVerdict: VerdictClass | "" }[];
   viommu: Viommu;
   vmm: Vmm;
   /** Empty: any. */
@@ -27,6 +28,14 @@ export interface Draft extends StormDraft {
   labels: string;
   userData: string;
   sshKeys: string;
+  /** Empty: 0. */
+  priority: string;
+  hugePages: HugePageSize;
+  strategy: PlacementRules["strategy"];
+  restart: RestartWhen;
+  /** Empty: without end. */
+  maxRestarts: string;
+  backoff: string;
 }
 
 const noStorm: StormDraft = { stormPerSecond: "", stormWindow: "", stormAction: "None", stormSource: "" };
@@ -34,7 +43,13 @@ const noStorm: StormDraft = { stormPerSecond: "", stormWindow: "", stormAction: 
 export const emptyDraft: Draft = {
   name: "", image: "", vcpus: "1", memoryMib: "512", accelerators: [], viommu: "Smmuv3", vmm: "Qemu", node: "",
   leaseAmount: "", leaseUnit: "3600", onExpiry: "Delete", ...noStorm, labels: "", userData: "", sshKeys: "",
+  priority: "", hugePages: "None", strategy: "Spread", restart: "Never", maxRestarts: "", backoff: "",
 };
+
+export const acceleratorOf = (name: string): Draft["accelerators"][number] => ({ class: name, count: "1", vendorId: "", deviceId: "", minVerdict: "" });
+
+/** The memory of a simulated machine is a model, and kvmtool would need a file system that every guest may fill. */
+export const takesHugePages = (vmm: Vmm): boolean => vmm === "Qemu";
 
 /** What a VMM can give a guest: kvmtool no IOMMU, and the simulated machine nothing without one. */
 export function takesViommu(vmm: Vmm, viommu: Viommu): boolean {
@@ -44,7 +59,7 @@ export function takesViommu(vmm: Vmm, viommu: Viommu): boolean {
 /** Chooses the VMM. One that gives a guest no IOMMU takes the IOMMU with it, and the others bring the default back. */
 export function withVmm(draft: Draft, vmm: Vmm): Draft {
   if (vmm === draft.vmm) return draft;
-  return { ...draft, vmm, viommu: vmm === "Kvmtool" ? "None" : emptyDraft.viommu };
+  return { ...draft, vmm, viommu: vmm === "Kvmtool" ? "None" : emptyDraft.viommu, hugePages: takesHugePages(vmm) ? draft.hugePages : "None" };
 }
 
 export function stormDraftOf(policy: StormPolicy | null): StormDraft {
@@ -93,7 +108,14 @@ export function bodyOf(draft: Draft): { body: SandboxCreate; errors: Errors } {
   const memoryMib = whole(errors, "memoryMib", draft.memoryMib);
   const lease = whole(errors, "lease.ttlSeconds", draft.leaseAmount);
   const sshKeys = lines(draft.sshKeys);
-  const accelerators = draft.accelerators.map((one, index) => ({ class: one.class, count: whole(errors, `accelerators[${index}].count`, one.count) ?? 1 }));
+  const accelerators = draft.accelerators.map((one, index) => ({
+    class: one.class, count: whole(errors, `accelerators[${index}].count`, one.count) ?? 1,
+    ...(one.vendorId.trim() === "" ? {} : { vendorId: one.vendorId.trim() }), ...(one.deviceId.trim() === "" ? {} : { deviceId: one.deviceId.trim() }),
+    ...(one.minVerdict === "" ? {} : { minVerdict: one.minVerdict }),
+  }));
+  const priority = whole(errors, "priority", draft.priority);
+  const maxRestarts = whole(errors, "restart.maxRestarts", draft.maxRestarts);
+  const backoffSeconds = whole(errors, "restart.backoffSeconds", draft.backoff);
   const body: SandboxCreate = {
     name: draft.name.trim(),
     image: draft.image,
@@ -108,6 +130,10 @@ export function bodyOf(draft: Draft): { body: SandboxCreate; errors: Errors } {
     ...(Object.keys(labels).length > 0 ? { labels } : {}),
     ...(draft.userData === "" ? {} : { userData: draft.userData }),
     ...(sshKeys.length > 0 ? { sshKeys } : {}),
+    ...(priority === undefined ? {} : { priority }),
+    ...(draft.hugePages === "None" ? {} : { hugePages: draft.hugePages }),
+    ...(draft.strategy === "Spread" ? {} : { placement: { strategy: draft.strategy } }),
+    ...(draft.restart === "Never" ? {} : { restart: { policy: draft.restart, ...(maxRestarts === undefined ? {} : { maxRestarts }), ...(backoffSeconds === undefined ? {} : { backoffSeconds }) } }),
   };
   return { body, errors };
 }

@@ -1,4 +1,4 @@
-import type { Condition, ConditionStatus, PlacementRules, SandboxView, StormAction, StormPolicy, VerdictClass, VerdictLinkName, Viommu, Vmm } from "../contracts";
+import type { Condition, ConditionStatus, HugePageSize, PlacementRules, RestartWhen, SandboxView, StormAction, StormPolicy, VerdictClass, VerdictLinkName, Viommu, Vmm } from "../contracts";
 
 export const verdictWords: Record<VerdictClass, string> = {
   GuestSvaDeviceFaults: "Guest SVA, device faults",
@@ -16,6 +16,12 @@ export const linkWords: Record<VerdictLinkName, string> = {
 export const viommuWords: Record<Viommu, string> = { Smmuv3: "SMMUv3", Virtio: "virtio-iommu", None: "none" };
 
 export const vmmWords: Record<Vmm, string> = { Qemu: "QEMU", Kvmtool: "kvmtool", Simulated: "simulated machine" };
+
+export const hugePageWords: Record<HugePageSize, string> = { None: "none", Size2Mi: "2 MiB", Size1Gi: "1 GiB" };
+
+export const restartWords: Record<RestartWhen, string> = { Never: "never", OnFailure: "on failure", Always: "always" };
+
+export const strategyWords: Record<PlacementRules["strategy"], string> = { Spread: "the freest (spread)", Pack: "the fullest (pack)" };
 
 /** A simulated machine runs no guest: it has neither an accelerator of guests nor a serial console. */
 export const runsGuest = ({ vmm }: Pick<SandboxView, "vmm">): boolean => vmm !== "Simulated";

@@ -34,6 +34,9 @@ internal sealed class KvmtoolVmm(KvmtoolHost host, ImageCatalogue images, HostFa
             throw new VmStartException(StartReasons.KvmtoolNeedsKvm);
         if (spec.Viommu != Viommu.None)
             throw new VmStartException(StartReasons.ViommuUnsupported, $"It is kvmtool, and the IOMMU {spec.Viommu}.");
+        // Its --hugetlbfs makes files in a mounted hugetlbfs, that every VM's user could then fill.
+        if (spec.HugePages != HugePageSize.None)
+            throw new VmStartException(StartReasons.HugePagesUnsupported, "It is kvmtool.");
         if (DeviceProblem(spec.Devices) is { } problem)
             throw problem;
         if (Image(spec) is not KernelImage image)

@@ -76,7 +76,7 @@ public static class QemuCommandLine
     private static string Memory(GuestMemory memory)
     {
         var huge = memory.HugePageKib is { } kib ? $",hugetlb=on,hugetlbsize={kib}K,prealloc=on" : "";
-        var near = memory.NumaNode is { } node ? $",host-nodes={node},policy={(memory.HugePageKib is null ? "preferred" : "bind")}" : "";
+        var near = memory.NumaNode is { } node ? $",host-nodes={node},policy={(memory.Binds ? "bind" : "preferred")}" : "";
         return $"memory-backend-memfd,id=ram,size={memory.Mib}M,share=on{huge}{near}";
     }
 

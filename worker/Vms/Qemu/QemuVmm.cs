@@ -47,7 +47,7 @@ internal sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, Host
         var firmware = smmus.Count > 0 || disk is not null ? Firmware() : null;
         if (disk is not null)
             CloudInitSeed.For(directory.Id, launch.Incarnation, launch.Name, launch.Spec, image.Manifest.HasAgent).Write(directory, launch.User);
-        var memory = assigned.Count == 0 ? GuestMemory.Plain(launch.Spec.MemoryMib) : GuestMemory.Near(launch.Spec.MemoryMib, assigned.Select(f => f.NumaNode).FirstOrDefault(n => n is not null), NumaScan.Read(HostTree.Machine));
+        var memory = Memory(launch.Spec, assigned);
         var arguments = QemuCommandLine.Build(new QemuMachine(
             directory.Id, node.Acceleration, launch.Spec.Vcpus, memory, launch.Spec.Viommu, kernel?.Kernel, kernel?.Initrd,
             kernel?.CommandLine ?? "", directory, launch.Devices, node.Qemu.Has("pvpanic-pci") == true)
@@ -88,6 +88,10 @@ internal sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, Host
 
     private QemuVm Supervise(VmLaunch launch, ProcessHandle process, bool hasAgent, VmTracing traced, VmTell tell, bool adopted) =>
         new(launch, process, hasAgent, node.Acceleration, TraceState(launch.Directory), traceTlb, tell, hostFaults, traced, adopted, time, log);
+
+    private static GuestMemory Memory(SandboxSpec spec, List<AssignedFunction> assigned) => assigned.Count == 0 && spec.HugePages == HugePageSize.None
+        ? GuestMemory.Plain(spec.MemoryMib)
+        : GuestMemory.Of(spec.MemoryMib, spec.HugePages, assigned.Select(f => f.NumaNode).FirstOrDefault(n => n is not null), NumaScan.Read(HostTree.Machine), HugePageScan.Read(HostTree.Machine));
 
     private static bool IsAddress(string device) => PciAddress.TryParse(device, out _);
 

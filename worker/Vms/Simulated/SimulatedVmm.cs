@@ -12,6 +12,8 @@ internal sealed class SimulatedVmm(ISimulator simulator, TimeProvider time, Micr
             throw new VmStartException(StartReasons.ViommuUnsupported, "It is the simulated machine, and the IOMMU None.");
         if (spec.Devices.Count is < 1 or > 8)
             throw new VmStartException(StartReasons.DeviceOfOtherVmm, $"It has {spec.Devices.Count} devices, and simulates 1 to 8.");
+        if (spec.HugePages != HugePageSize.None)
+            throw new VmStartException(StartReasons.HugePagesUnsupported, "It is the simulated machine, whose memory is a model.");
         _ = SimulationRequest.ModelOf(spec);
         // The simulated guest says Ready itself.
         return true;
