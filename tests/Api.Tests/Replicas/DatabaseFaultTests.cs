@@ -1,0 +1,66 @@
+using Npgsql;
+using Testing;
+using Xunit;
+
+namespace Api.Tests.Replicas;
+
+/// <summary>The database goes away, comes back, and is slow, under load.</summary>
+public sealed class DatabaseFaultTests(ITestOutputHelper output) : IAsyncLifetime
+{
+    private readonly PostgresServer _database = new();
+    private static CancellationToken Ct => TestContext.Current.CancellationToken;
+
+    public ValueTask InitializeAsync() => _database.InitializeAsync();
+
+    public ValueTask DisposeAsync() => _database.DisposeAsync();
+
+    [Fact]
+    public async Task Database_WhenItIsKilledAndRestartedUnderLoad_LosesNothing_AndNobodySeesMoreThan503()
+    {
+        await using var service = await LoadedService.StartAsync(_database, replicas: 2);
+        service.Begin();
+        await service.LivedAsync(2);
+        await _database.KillAsync();
+        await Eventually.Async(() => service.Clients.All(c => c.Unavailable.Contains("database_unavailable")), "users are told", LoadedService.Patience);
+        await _database.StartAsync();
+        await service.LivedAsync(6);
+        // Told to end, it says so to each connection.
+        await _database.RestartAsync();
+        await service.LivedAsync(6);
+        await _database.RestartAtOnceAsync();
+        await service.LivedAsync(6);
+        output.WriteLine(await service.NothingIsLostAsync());
+    }
+
+    [Theory]
+    [InlineData("Options=-c statement_timeout=1500")]
+    [InlineData("Command Timeout=2")]
+    public async Task Database_WhenATableIsLocked_RequestsAre503InTime_AndEverythingGoesOnAfterwards(string limit)
+    {
+        await using var service = await LoadedService.StartAsync(_database, replicas: 1, ("ConnectionStrings__Sandbox", $"{_database.ConnectionString};{limit}"));
+        service.Begin();
+        await service.LivedAsync(2);
+        foreach (var table in (string[])["sandboxes", "devices", "events", "webhook_deliveries"])
+        {
+            await using var source = NpgsqlDataSource.Create(_database.ConnectionString + ";Pooling=false");
+            await using (var connection = await source.OpenConnectionAsync(Ct))
+            {
+                await using var transaction = await connection.BeginTransactionAsync(Ct);
+#pragma warning disable CA2100 // Names of the test's own.
+                await using var command = new NpgsqlCommand($"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE", connection, transaction);
+#pragma warning restore CA2100
+                await command.ExecuteNonQueryAsync(Ct);
+                // What nobody asks for in a request is waited for by reconcilers only: those, too, give up and try again.
+                if (table == "webhook_deliveries") await service.LivedAsync(2);
+                else
+                {
+                    var before = service.Clients.Sum(c => c.Unavailable.Count);
+                    await Eventually.Async(() => service.Clients.Sum(c => c.Unavailable.Count) > before, $"somebody is told that {table} cannot be had", LoadedService.Patience);
+                }
+                await transaction.RollbackAsync(Ct);
+            }
+            await service.LivedAsync(2);
+        }
+        output.WriteLine(await service.NothingIsLostAsync());
+    }
+}
