@@ -33,7 +33,7 @@ public sealed class LoadedService : IAsyncDisposable
     private readonly List<WatchedNode> _nodes = [];
     private readonly List<Tenancy> _tenancies = [];
     private readonly List<Task> _users = [];
-    private readonly CancellationTokenSource _ends = new();
+    private readonly CancellationTokenSource _ends = new(), _gone = new();
     private readonly string _connectionString;
     private CarefulClient _admin = null!;
     private WebhookReceiver _receiver = null!;
@@ -121,30 +121,30 @@ public sealed class LoadedService : IAsyncDisposable
         for (var n = 0; !_ends.IsCancellationRequested; n++)
         {
             var name = $"{tenancy.Name}-{user}-{n}";
-            var created = await tenancy.Client.AskAsync(HttpMethod.Post, "/v1/sandboxes", new { name, image = "guest", memoryMib = 128, accelerators = new[] { new { @class = "edu", count = 1 + (n + user) % 2 } } }, Ct);
+            var created = await tenancy.Client.AskAsync(HttpMethod.Post, "/v1/sandboxes", new { name, image = "guest", memoryMib = 128, accelerators = new[] { new { @class = "edu", count = 1 + (n + user) % 2 } } }, _gone.Token);
             Assert.Equal((201, null), (created.Status, created.Code));
             var id = created.View!.Id;
             Assert.True(tenancy.Created.TryAdd(id, name), $"{id} was created twice");
             await UntilAsync(tenancy, id, v => v?.Phase == Phase.Running, "runs");
-            Assert.Equal(202, (await tenancy.Client.AskAsync(HttpMethod.Post, $"/v1/sandboxes/{id}/stop", null, Ct)).Status);
+            Assert.Equal(202, (await tenancy.Client.AskAsync(HttpMethod.Post, $"/v1/sandboxes/{id}/stop", null, _gone.Token)).Status);
             await UntilAsync(tenancy, id, v => v?.Phase == Phase.Stopped, "is stopped");
-            Assert.Equal(202, (await tenancy.Client.AskAsync(HttpMethod.Post, $"/v1/sandboxes/{id}/start", null, Ct)).Status);
+            Assert.Equal(202, (await tenancy.Client.AskAsync(HttpMethod.Post, $"/v1/sandboxes/{id}/start", null, _gone.Token)).Status);
             await UntilAsync(tenancy, id, v => v is { Phase: Phase.Running, Incarnation: 2 }, "runs again");
-            Assert.Contains((await tenancy.Client.AskAsync(HttpMethod.Delete, $"/v1/sandboxes/{id}", null, Ct)).Status, (int[])[202, 404]);
+            Assert.Contains((await tenancy.Client.AskAsync(HttpMethod.Delete, $"/v1/sandboxes/{id}", null, _gone.Token)).Status, (int[])[202, 404]);
             tenancy.Deleted[id] = true;
             await UntilAsync(tenancy, id, v => v is null, "is gone");
             Interlocked.Increment(ref _lives);
         }
     }
 
-    private static async Task UntilAsync(Tenancy tenancy, Guid id, Func<SandboxView?, bool> condition, string what)
+    private async Task UntilAsync(Tenancy tenancy, Guid id, Func<SandboxView?, bool> condition, string what)
     {
         SandboxView? last = null;
         try
         {
             await Eventually.Async(async () =>
             {
-                var (status, _, view) = await tenancy.Client.AskAsync(HttpMethod.Get, $"/v1/sandboxes/{id}", null, Ct);
+                var (status, _, view) = await tenancy.Client.AskAsync(HttpMethod.Get, $"/v1/sandboxes/{id}", null, _gone.Token);
                 Assert.Contains(status, (int[])[200, 404]);
                 last = view;
                 return condition(view);
@@ -262,6 +262,8 @@ public sealed class LoadedService : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         await _ends.CancelAsync();
+        // Whoever still asks after a failure gets no answer any more.
+        await _gone.CancelAsync();
         await Task.WhenAll(_users).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         foreach (var tenancy in _tenancies)
         {
@@ -274,5 +276,6 @@ public sealed class LoadedService : IAsyncDisposable
         if (_receiver is not null) await _receiver.DisposeAsync();
         _admin?.Dispose();
         _ends.Dispose();
+        _gone.Dispose();
     }
 }
