@@ -12,6 +12,7 @@ using Api.Images;
 using Api.Metrics;
 using Api.Nodes;
 using Api.Projects;
+using Api.Replicas;
 using Api.Sandboxes;
 using Api.Webhooks;
 using Contracts;
@@ -36,7 +37,7 @@ builder.Logging.AddFilter("Microsoft.EntityFrameworkCore", LogLevel.Warning).Add
 var connectionString = ConnectionText.Choose(
     builder.Configuration.GetConnectionString(ConnectionText.Setting), builder.Configuration.GetConnectionString(ConnectionText.FileSetting), File.ReadAllText);
 builder.Services.AddSingleton(TimeProvider.System);
-builder.Services.AddHttpContextAccessor().AddSingleton<AuditTrail>();
+builder.Services.AddHttpContextAccessor().AddSingleton<ForwardedCaller>().AddSingleton<AuditTrail>();
 builder.Services.AddSingleton(_ => SandboxDb.OpenSource(connectionString));
 builder.Services.AddDbContext<SandboxDb>((services, o) =>
     SandboxDb.Configure(o, services.GetRequiredService<NpgsqlDataSource>()).AddInterceptors(services.GetRequiredService<AuditTrail>()));
@@ -61,6 +62,8 @@ builder.Services.AddSignalR(o => { o.MaximumReceiveMessageSize = 8 * 1024 * 1024
 builder.Services.AddSingleton<ConsoleRelay>().AddSingleton<OpenConnections>().AddSingleton<FaultLive>().AddSingleton<FaultLatest>().AddSingleton<SandboxActivity>().AddSingleton<FaultIntake>().AddSingleton<NodePlans>().AddSingleton<AnsweredReports>().AddSingleton<NodeTurns>().AddSingleton<NodeSync>().AddSingleton<NodeInventories>().AddSingleton<RefusedMachines>().AddSingleton<WorkerRefusals>().AddSingleton<NodeCredentials>();
 builder.Services.AddScoped<SandboxWishes>().AddScoped<SandboxSettings>().AddScoped<StormPolicies>().AddScoped<SandboxLeases>().AddScoped<NodeCordons>().AddScoped<NodeRotations>().AddScoped<NodeDecommissions>().AddScoped<DeviceQuarantines>().AddScoped<NodeJoining>();
 builder.Services.AddSingleton(GuestSettings.Read(builder.Configuration)).AddSingleton<GuestRelay>().AddScoped<GuestAccess>().AddScoped<GuestSandboxes>();
+builder.Services.AddSingleton(ReplicaSettings.Read(builder.Configuration)).AddSingleton<GuestForwarding>().AddHttpForwarder();
+AddHosted<ReplicaPresence>();
 builder.Services.AddSingleton(EventSettings.Read(builder.Configuration)).AddSingleton<EventStreams>();
 AddHosted<EventSignal>();
 AddHosted<EventRetention>();
@@ -106,6 +109,7 @@ app.Use(Schemes.GuardCookies);
 app.Use(Schemes.GuardDocs);
 app.UseAuthorization();
 app.Use(Idempotency.AnswerOnce);
+app.Use(GuestForwarding.AnswerWhereItsNodeIs);
 
 app.MapHealth();
 app.MapSession();

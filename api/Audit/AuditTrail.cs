@@ -1,6 +1,7 @@
 using System.Security.Claims;
 using Api.Data;
 using Api.Http;
+using Api.Replicas;
 using Microsoft.EntityFrameworkCore;
 using Microsoft.EntityFrameworkCore.ChangeTracking;
 using Microsoft.EntityFrameworkCore.Diagnostics;
@@ -10,7 +11,7 @@ namespace Api.Audit;
 /// <summary>Writes the audit log: whatever a request of a user changes is told in the transaction that changes it.
 /// Guarantees: no change without its entry, no entry without its change. What reconcilers and nodes change by themselves is no user's doing: events tell it.
 /// Assumes: users' changes go through SaveChanges (what is written past it, such as a key's last use, is bookkeeping); AuditTests asks every changing endpoint.</summary>
-public sealed class AuditTrail(IHttpContextAccessor accessor, TimeProvider time) : SaveChangesInterceptor
+public sealed class AuditTrail(IHttpContextAccessor accessor, ForwardedCaller caller, TimeProvider time) : SaveChangesInterceptor
 {
     public override async ValueTask<InterceptionResult<int>> SavingChangesAsync(DbContextEventData eventData, InterceptionResult<int> result, CancellationToken cancellationToken = default)
     {
@@ -63,21 +64,21 @@ public sealed class AuditTrail(IHttpContextAccessor accessor, TimeProvider time)
     private static IEnumerable<EntityEntry> Changed(SandboxDb db) =>
         db.ChangeTracker.Entries().Where(e => e.State is EntityState.Added or EntityState.Modified or EntityState.Deleted && !AuditViews.NotTold.Contains(e.Metadata.ClrType));
 
-    private static AuditEntry Entry(EntityEntry row, HttpContext http, Actor actor, DateTimeOffset now)
+    private AuditEntry Entry(EntityEntry row, HttpContext http, Actor actor, DateTimeOffset now)
     {
         var before = row.State == EntityState.Added ? null : AuditViews.Describe(row.OriginalValues.ToObject());
         var after = row.State == EntityState.Deleted ? null : AuditViews.Describe(row.Entity);
         return Entry((after ?? before)!, AuditViews.Json(before?.Shown), AuditViews.Json(after?.Shown), http, actor, now);
     }
 
-    private static AuditEntry Entry(AuditViews.Subject subject, string? before, string? after, HttpContext http, Actor actor, DateTimeOffset now) =>
+    private AuditEntry Entry(AuditViews.Subject subject, string? before, string? after, HttpContext http, Actor actor, DateTimeOffset now) =>
         new()
         {
             At = now,
             ProjectId = actor.Project,
             ActorId = actor.Id,
             ActorName = actor.Name,
-            RemoteAddress = http.Connection.RemoteIpAddress?.ToString(),
+            RemoteAddress = caller.AddressOf(http)?.ToString(),
             Action = $"{http.Request.Method} {Route(http)}",
             SubjectType = subject.Type,
             SubjectId = subject.Id,

@@ -6,6 +6,7 @@ using Api.Http;
 using Api.Images;
 using Api.Nodes;
 using Api.Projects;
+using Api.Replicas;
 using Api.Webhooks;
 using Microsoft.AspNetCore.DataProtection.EntityFrameworkCore;
 using Sandbox = Api.Sandboxes.Sandbox;
@@ -19,7 +20,7 @@ public static class AuditViews
     public sealed record Subject(string Type, string? Id, string? Name, object? Shown);
 
     /// <summary>Consequences and bookkeeping: their causes are told.</summary>
-    public static readonly IReadOnlySet<Type> NotTold = new HashSet<Type> { typeof(AuditEntry), typeof(IdempotencyKey), typeof(Event), typeof(DataProtectionKey), typeof(NodeInventoryRow), typeof(NodeImage), typeof(EventCounter), typeof(RetiredNodeToken), typeof(WebhookDelivery) };
+    public static readonly IReadOnlySet<Type> NotTold = new HashSet<Type> { typeof(AuditEntry), typeof(IdempotencyKey), typeof(Event), typeof(DataProtectionKey), typeof(NodeInventoryRow), typeof(NodeImage), typeof(EventCounter), typeof(RetiredNodeToken), typeof(Replica), typeof(WebhookDelivery) };
 
     private static readonly Dictionary<Type, Func<object, Subject>> Views = new()
     {

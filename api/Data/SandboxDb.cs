@@ -7,6 +7,7 @@ using Api.Http;
 using Api.Images;
 using Api.Nodes;
 using Api.Projects;
+using Api.Replicas;
 using Api.Sandboxes;
 using Api.Webhooks;
 using Contracts;
@@ -30,6 +31,7 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
     public DbSet<Session> Sessions => Set<Session>();
     public DbSet<Sandbox> Sandboxes => Set<Sandbox>();
     public DbSet<Node> Nodes => Set<Node>();
+    public DbSet<Replica> Replicas => Set<Replica>();
     public DbSet<RetiredNodeToken> RetiredNodeTokens => Set<RetiredNodeToken>();
     public DbSet<JoinToken> JoinTokens => Set<JoinToken>();
     public DbSet<NodeInventoryRow> NodeInventories => Set<NodeInventoryRow>();
@@ -65,11 +67,11 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
     }
 
     /// <summary>All connections of one program. A request waits for one of them rather than for the server to refuse one more:
-    /// unless the connection string says otherwise there are half as many as PostgreSQL allows by default, so that a second replica fits.</summary>
+    /// unless the connection string says otherwise there are fewer than a third of what PostgreSQL allows by default, so that three replicas fit.</summary>
     public static NpgsqlDataSource OpenSource(string connectionString)
     {
         var settings = new NpgsqlConnectionStringBuilder(connectionString);
-        if (!settings.ContainsKey("Maximum Pool Size")) settings.MaxPoolSize = 45;
+        if (!settings.ContainsKey("Maximum Pool Size")) settings.MaxPoolSize = 30;
         return NpgsqlDataSource.Create(settings);
     }
 
@@ -179,6 +181,7 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
             e.Property(t => t.Code).HasMaxLength(64);
             e.HasIndex(t => t.At);
         });
+        modelBuilder.Entity<Replica>(e => e.HasIndex(r => r.SeenAt));
         modelBuilder.Entity<JoinToken>(e =>
         {
             e.HasIndex(t => t.TokenSha256).IsUnique();

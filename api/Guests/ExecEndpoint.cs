@@ -47,7 +47,7 @@ public static class ExecEndpoint
             return ApiProblem.Validation("signal", $"takes {string.Join(", ", Signals.Keys)}");
         if (await sandboxes.FindAsync(id, http) is not { } name) return ApiProblem.SandboxNotFound();
         if (relay.Find(id, execId) is not { } session)
-            return ApiProblem.Of(404, "exec_not_found", "No such command runs here: it has ended, or was asked of another replica of the API, which alone can signal it.");
+            return ApiProblem.Of(404, "exec_not_found", "No such command runs: it has ended, or its node has been connected to another replica of the API since, which ended it.");
         await sandboxes.TellAsync(id, name, http, new { ExecId = execId, signal.Signal });
         await session.SignalAsync(number);
         return Results.NoContent();

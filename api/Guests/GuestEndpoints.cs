@@ -1,4 +1,5 @@
 using Api.Http;
+using Api.Replicas;
 using Contracts;
 
 namespace Api.Guests;
@@ -7,7 +8,7 @@ public static class GuestEndpoints
 {
     public static void MapGuests(this IEndpointRouteBuilder routes)
     {
-        var group = routes.MapGroup("/v1/sandboxes/{id:guid}").WithTags("Guests");
+        var group = routes.MapGroup("/v1/sandboxes/{id:guid}").WithTags("Guests").WithMetadata(new InGuest());
         group.MapPost("/exec", ExecEndpoint.Run).Requires(Role.Operator).WithMetadata(new NotReplayed()).WithSummary("Run a command in the guest, and answer what it puts out.")
             .WithDescription($"Answers when the command has ended, with the first MiB of its output. With Accept: {ExecEndpoint.Lines} it answers line by line while the command runs, each line a JSON object: the first with execId, then stream and data, the last with end. A caller that goes away ends the command.")
             .Produces<ExecAnswer>(200, "application/json").Produces<ExecLine>(200, ExecEndpoint.Lines).ProducesProblem(400).ProducesProblem(404).ProducesProblem(409).ProducesProblem(422);

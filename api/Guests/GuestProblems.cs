@@ -1,4 +1,5 @@
 using Api.Http;
+using Api.Replicas;
 using Contracts;
 
 namespace Api.Guests;
@@ -6,16 +7,25 @@ namespace Api.Guests;
 /// <summary>Why something could not be done in a guest, as an answer: a code, a sentence and what to do.</summary>
 public static class GuestProblems
 {
-    public static IResult NodeElsewhere(HttpContext http)
+    public static IResult NodeElsewhere(HttpContext http) =>
+        Elsewhere(http, "The sandbox's node is connected to no replica of the API that is known to be there right now. Send the request again.");
+
+    public static IResult NoAddress(HttpContext http) =>
+        Elsewhere(http, $"The sandbox's node is connected to another replica of the API, which has told no address to pass the request on to. Set {ReplicaSettings.Name} there, or send the request to that replica.");
+
+    public static IResult ReplicaNotReached(HttpContext http) =>
+        Elsewhere(http, $"The replica of the API to which the sandbox's node is connected cannot be reached at the address that it tells ({ReplicaSettings.Name}). Nothing was begun: send the request again.");
+
+    private static IResult Elsewhere(HttpContext http, string detail)
     {
         http.Response.Headers.RetryAfter = "1";
-        return ApiProblem.Of(503, "node_elsewhere", "The sandbox's node is not connected to this replica of the API: it is connected to another, or to none right now. Send the request again, to another replica if there are several.");
+        return ApiProblem.Of(503, "node_elsewhere", detail);
     }
 
     public static IResult NotAnswering(HttpContext http)
     {
         http.Response.Headers.RetryAfter = "5";
-        return ApiProblem.Of(503, "guest_not_answering", "The guest's agent, or the worker of its node, did not answer in time. Send the request again; if that does not help, restart the sandbox or update the worker.");
+        return ApiProblem.Of(503, "guest_not_answering", "The guest's agent, the worker of its node, or the replica of the API that it is connected to, did not answer in time. Send the request again; if that does not help, restart the sandbox or update the worker.");
     }
 
     public static IResult TooMany() =>

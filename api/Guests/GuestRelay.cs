@@ -6,7 +6,7 @@ namespace Api.Guests;
 
 /// <summary>Sessions in guests that requests to this replica have open, and the nodes whose connections end here (Contracts/GuestSessions.cs).
 /// Guarantees: a session is told only what its own node says of it, in order, and of one end, also when the node's connection is lost; at most <see cref="GuestSessions.MaxOfSandbox"/> of a sandbox.
-/// Assumes: a node is connected to one replica, and its sandboxes' sessions can be had there only: another replica says so and opens none.
+/// Assumes: a node is connected to one replica, and its sandboxes' sessions can be had there only: another replica passes the request on (Replicas/GuestForwarding.cs) and opens none.
 /// On a crash the requests are gone with it; the worker ends in the guest what came over the lost connection.</summary>
 public sealed class GuestRelay(IHubContext<NodeHub> hub)
 {
@@ -38,6 +38,12 @@ public sealed class GuestRelay(IHubContext<NodeHub> hub)
             lost = sessions.Values.Where(s => s.Node == node && (connection is null || s.Connection == connection) && s.Connection != except).ToList();
         }
         foreach (var session in lost) session.Told(new SessionEnded(SessionReasons.NodeLost));
+    }
+
+    /// <summary>Whether the node's connection ends here.</summary>
+    public bool IsHere(Guid node)
+    {
+        lock (gate) return nodes.ContainsKey(node);
     }
 
     public Opening Open(Guid node, Guid sandbox)

@@ -1,7 +1,7 @@
 using System.Text.RegularExpressions;
+using Api.Data;
 using Microsoft.AspNetCore.Diagnostics;
 using Microsoft.EntityFrameworkCore;
-using Npgsql;
 
 namespace Api.Http;
 
@@ -61,9 +61,7 @@ public static partial class ApiProblem
             BadHttpRequestException { StatusCode: 415 } => Of(415, "unsupported_media_type", "Send application/json."),
             BadHttpRequestException bad => Of(bad.StatusCode, "invalid_request", Sentence(bad)),
             DbUpdateConcurrencyException => Of(409, "changed_meanwhile", "It was changed by somebody else at the same time; read it again."),
-            NpgsqlException { IsTransient: true } or DbUpdateException { InnerException: NpgsqlException { IsTransient: true } }
-                or InvalidOperationException { InnerException: NpgsqlException { IsTransient: true } }
-                or TimeoutException => Unavailable(http),
+            _ when DatabaseAbsence.Is(error) => Unavailable(http),
             _ => Of(500, "internal_error", "Something failed on our side; the log has it under this trace."),
         };
         await result.ExecuteAsync(http);

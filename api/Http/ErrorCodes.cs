@@ -26,7 +26,7 @@ public static class ErrorCodes
         new("sign_in_refused", 403, "The identity provider's answer could not be taken, or names no project or role.", "Session"),
         new("not_found", 404, "There is nothing at this address."),
         new("sandbox_not_found", 404, "There is no such sandbox in the caller's project.", "Sandboxes", "Faults", "Placement", "Guests"),
-        new("exec_not_found", 404, "No such command runs, or it was asked of another replica.", "Guests"),
+        new("exec_not_found", 404, "No such command runs.", "Guests"),
         new("file_not_found", 404, "The guest has no file, or no directory, of that path.", "Guests"),
         new("key_not_found", 404, "There is no such key in the caller's project.", "Keys"),
         new("project_not_found", 404, "There is no such project.", "Projects", "Sandboxes", "Keys"),
@@ -77,7 +77,7 @@ public static class ErrorCodes
         new("too_many_streams", 429, "The key has as many event streams open as it may.", "Events"),
         new("too_many_sessions", 429, "The sandbox has as many commands, files and tunnels open as it may.", "Guests"),
         new("internal_error", 500, "Something failed on the service's side."),
-        new("node_elsewhere", 503, "The sandbox's node is not connected to this replica; try again, or another.", "Guests"),
+        new("node_elsewhere", 503, "The sandbox's node is not connected to this replica, and the request could not be passed on to another; Retry-After says when to come again.", "Guests"),
         new("guest_not_answering", 503, "The guest's agent did not answer in time, or was lost; Retry-After says when to come again.", "Guests"),
         new("database_unavailable", 503, "The database does not answer; Retry-After says when to come again."),
     ];

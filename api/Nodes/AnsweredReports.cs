@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using System.Text.Json;
 using Api.Dashboard;
+using Api.Replicas;
 using Contracts;
 using Npgsql;
 using NpgsqlTypes;
@@ -17,7 +18,7 @@ public sealed record AnsweredReport(byte[] Report, string Rows, NodePlan Plan);
 /// Guarantees: the same answer as applying the report would give. Rows with the versions that they had before the last report was applied are what its plan was computed from,
 /// and a report applied twice changes nothing; whatever is not so (a change by a user, the scheduler or another replica, a node that was taken for silent, a console that
 /// is watched) is applied in full. Assumes: one connection a node tells the node's reports in order; what is remembered ends with it.</summary>
-public sealed class AnsweredReports(NpgsqlDataSource source, ConsoleRelay consoles)
+public sealed class AnsweredReports(NpgsqlDataSource source, ConsoleRelay consoles, ReplicaSettings replica)
 {
     // xmin is another after each change of a row.
     private const string Versions = """
@@ -27,7 +28,7 @@ public sealed class AnsweredReports(NpgsqlDataSource source, ConsoleRelay consol
 
     private const string Again = $"""
         UPDATE nodes SET last_report_at = $2
-        WHERE id = $1 AND installation = $3 AND plan_revision = $4 AND phase NOT IN ('Joining', 'Unreachable') AND token_sha256 = $6 AND ({Versions}) = $5
+        WHERE id = $1 AND installation = $3 AND plan_revision = $4 AND phase NOT IN ('Joining', 'Unreachable') AND token_sha256 = $6 AND replica_id = $7 AND ({Versions}) = $5
         """;
 
     public static byte[] Digest(NodeReport report) => SHA256.HashData(JsonSerializer.SerializeToUtf8Bytes(report with { At = default }, NodeJson.Default.NodeReport));
@@ -53,6 +54,7 @@ public sealed class AnsweredReports(NpgsqlDataSource source, ConsoleRelay consol
         command.Parameters.Add(new() { Value = last.Plan.Revision });
         command.Parameters.Add(new() { Value = last.Rows });
         command.Parameters.Add(new() { Value = token });
+        command.Parameters.Add(new() { Value = replica.Id });
         await command.PrepareAsync(ct);
         return await command.ExecuteNonQueryAsync(ct) == 1;
     }

@@ -24,6 +24,8 @@ public sealed class Node
     /// <summary>Why its worker's reports are not taken; null: they are.</summary>
     public Failure? Refusal { get; set; }
     public DateTimeOffset? LastReportAt { get; set; }
+    /// <summary>The replica of the API that took its last stored report, whose connection it is; null: none has, since replicas are told apart.</summary>
+    public Guid? ReplicaId { get; set; }
     public string? WorkerVersion { get; set; }
     public NodeFacts? Facts { get; set; }
     /// <summary>Grows whenever the plan computed for the node differs from the one before, whose digest is <c>PlanSha256</c>.</summary>

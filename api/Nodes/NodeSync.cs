@@ -3,6 +3,7 @@ using Api.Devices;
 using Api.Events;
 using Api.Faults;
 using Api.Images;
+using Api.Replicas;
 using Api.Sandboxes;
 using Contracts;
 using Microsoft.EntityFrameworkCore;
@@ -14,7 +15,7 @@ namespace Api.Nodes;
 /// Guarantees: phases, devices and their events change in one transaction; a report applied twice changes nothing the second time;
 /// nothing of a report of another machine than the node is stored.
 /// Assumes: a report is one consistent snapshot. On a crash midway nothing of the report is stored and the node sends it again.</summary>
-public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, AnsweredReports answers, FaultIntake faults, SandboxScheduler scheduler, TimeProvider time, ILogger<NodeSync> log)
+public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, AnsweredReports answers, FaultIntake faults, SandboxScheduler scheduler, ReplicaSettings replica, TimeProvider time, ILogger<NodeSync> log)
 {
     private const int Attempts = 5;
     private Guid? operating;
@@ -49,6 +50,7 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Answe
         if (await db.Nodes.SingleOrDefaultAsync(n => n.Id == nodeId, ct) is not { } node || !node.TokenSha256.AsSpan().SequenceEqual(token)) return null;
         if (NodeMachine.Judge(node.Installation, report.Installation) == NodeMachine.Judgement.Another) return null;
         ApplyNode(db, node, report, now);
+        node.ReplicaId = replica.Id;
         await ApplyImagesAsync(db, node, report.Images, now, ct);
 
         // Devices before sandboxes: a placement between the two then shows a device as still free, never a given one without its sandbox.

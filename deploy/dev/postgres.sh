@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# A private PostgreSQL cluster: postgres.sh start|stop|restart|kill|status DIR [CONNECTION_FILE]
+# A private PostgreSQL cluster: postgres.sh start|stop|restart|restart-at-once|kill|status DIR [CONNECTION_FILE]
 # Guarantees: DIR appears complete or not at all; start and stop may be called in any state, also after a SIGKILL or a reboot;
 # the server listens on 127.0.0.1 only, and its one login is the role whose password CONNECTION_FILE (0600) holds.
 # Assumes: a PostgreSQL server package, and, for root, its user "postgres": the server refuses to run as root.
-# A crash in the middle: nothing to undo, the next call puts it right. "kill" is such a crash, for tests.
+# A crash in the middle: nothing to undo, the next call puts it right. "kill" is such a crash, for tests;
+# "restart-at-once" ends connections without a word and recovers, as pg_ctl does with -m immediate.
 # SANDBOX_POSTGRES_FSYNC=off: for throwaway data.
 set -euo pipefail
 umask 077
 
 usage() {
-  echo "usage: postgres.sh start|stop|restart|kill|status DIR [CONNECTION_FILE]" >&2
+  echo "usage: postgres.sh start|stop|restart|restart-at-once|kill|status DIR [CONNECTION_FILE]" >&2
   exit 2
 }
 
@@ -195,10 +196,11 @@ start() {
 }
 
 stop() {
+  local mode=${1:-fast}
   [ -d "$directory" ] || return 0
   find_binaries
   if postmaster >/dev/null; then
-    as_server pg_ctl -D "$directory" -m fast -w -t 30 stop >/dev/null 2>&1 ||
+    as_server pg_ctl -D "$directory" -m "$mode" -w -t 30 stop >/dev/null 2>&1 ||
       as_server pg_ctl -D "$directory" -m immediate -w -t 15 stop >/dev/null 2>&1 || true
   fi
   end_processes none 5 || end_processes KILL 10 || fail "processes of the server in $directory do not end"
@@ -212,6 +214,10 @@ case $action in
   stop) stop ;;
   restart)
     stop
+    start
+    ;;
+  restart-at-once)
+    stop immediate
     start
     ;;
   kill)

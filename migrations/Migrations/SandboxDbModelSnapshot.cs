@@ -472,6 +472,10 @@ namespace Migrations.Migrations
                         .HasColumnType("jsonb")
                         .HasColumnName("refusal");
 
+                    b.Property<Guid?>("ReplicaId")
+                        .HasColumnType("uuid")
+                        .HasColumnName("replica_id");
+
                     b.Property<DateTimeOffset?>("RotationWantedAt")
                         .HasColumnType("timestamp with time zone")
                         .HasColumnName("rotation_wanted_at");
@@ -754,6 +758,30 @@ namespace Migrations.Migrations
                         .HasDatabaseName("ix_sessions_subject");
 
                     b.ToTable("sessions", (string)null);
+                });
+
+            modelBuilder.Entity("Api.Replicas.Replica", b =>
+                {
+                    b.Property<Guid>("Id")
+                        .ValueGeneratedOnAdd()
+                        .HasColumnType("uuid")
+                        .HasColumnName("id");
+
+                    b.Property<DateTimeOffset>("SeenAt")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("seen_at");
+
+                    b.Property<string>("Url")
+                        .HasColumnType("text")
+                        .HasColumnName("url");
+
+                    b.HasKey("Id")
+                        .HasName("pk_replicas");
+
+                    b.HasIndex("SeenAt")
+                        .HasDatabaseName("ix_replicas_seen_at");
+
+                    b.ToTable("replicas", (string)null);
                 });
 
             modelBuilder.Entity("Api.Sandboxes.Sandbox", b =>

@@ -1,15 +1,19 @@
 using Contracts;
 using Microsoft.AspNetCore.Http.Connections;
+using Microsoft.AspNetCore.Http.Connections.Client;
 using Microsoft.AspNetCore.Mvc.Testing;
 using Microsoft.AspNetCore.SignalR.Client;
 
 namespace Api.Tests;
 
 /// <summary>A node that a test plays by hand over the real hub: it reports what the test says and keeps the plan it gets.</summary>
-public sealed class StandInNode(WebApplicationFactory<Api.Data.SandboxDb> api, string token, int edu, bool overWebSocket = false) : IAsyncDisposable
+public sealed class StandInNode(Uri address, int edu, Action<HttpConnectionOptions> connect) : IAsyncDisposable
 {
     private static readonly Verdict _verdict = new(VerdictClass.PassthroughOnly, "Test", "A stand-in.", Origin.Emulated, []);
-    private readonly HubConnection _connection = new HubConnectionBuilder().WithUrl(new Uri(api.Server.BaseAddress, NodeProtocol.HubPath), o =>
+    private readonly HubConnection _connection = new HubConnectionBuilder().WithUrl(new Uri(address, NodeProtocol.HubPath), connect).Build();
+
+    /// <summary>At an API in this process.</summary>
+    public StandInNode(WebApplicationFactory<Api.Data.SandboxDb> api, string token, int edu, bool overWebSocket = false) : this(api.Server.BaseAddress, edu, o =>
     {
         o.HttpMessageHandlerFactory = _ => api.Server.CreateHandler();
         o.Transports = HttpTransportType.LongPolling;
@@ -23,7 +27,15 @@ public sealed class StandInNode(WebApplicationFactory<Api.Data.SandboxDb> api, s
             client.ConfigureRequest = request => request.Headers.Authorization = $"Bearer {token}";
             return await client.ConnectAsync(context.Uri, ct);
         };
-    }).Build();
+    })
+    {
+    }
+
+    /// <summary>At an API that is a process.</summary>
+    public StandInNode(Uri address, string token, int edu) : this(address, edu, o =>
+        (o.Transports, o.SkipNegotiation, o.AccessTokenProvider) = (HttpTransportType.WebSockets, true, () => Task.FromResult<string?>(token)))
+    {
+    }
 
     public Dictionary<Guid, ReportedSandbox> Sandboxes { get; } = [];
     public Dictionary<string, Guid?> Held { get; } = Enumerable.Range(0, edu).ToDictionary(i => $"edu-{i}", _ => (Guid?)null);

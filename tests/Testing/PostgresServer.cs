@@ -26,6 +26,9 @@ public sealed class PostgresServer : IAsyncLifetime
 
     public Task RestartAsync() => RunAsync("restart");
 
+    /// <summary>Without a word to those who are connected, and with recovery at the start: <c>pg_ctl restart -m immediate</c>.</summary>
+    public Task RestartAtOnceAsync() => RunAsync("restart-at-once");
+
     /// <summary>SIGKILL to the server, as the kernel's out-of-memory killer would do it.</summary>
     public Task KillAsync() => RunAsync("kill");
 

@@ -9,7 +9,7 @@ namespace Testing;
 public sealed partial class ProcessUnderTest : IAsyncDisposable
 {
     private const int MaxLines = 4000;
-    private const int Terminate = 15;
+    private const int Terminate = 15, Continue = 18, Stop = 19;
     private static readonly TimeSpan _patience = TimeSpan.FromSeconds(5);
     private readonly Process _process;
     private readonly ConcurrentQueue<string> _lines = new();
@@ -101,10 +101,15 @@ public sealed partial class ProcessUnderTest : IAsyncDisposable
     /// <summary>SIGTERM; the exit code once it has ended.</summary>
     public async Task<int> TerminateAsync(TimeSpan? deadline = null)
     {
-        if (!HasExited && SendSignal(Id, Terminate) != 0)
-            throw new InvalidOperationException($"process {Id} cannot be signalled: error {Marshal.GetLastPInvokeError()}");
+        if (!HasExited)
+            Signal(Terminate);
         return await WaitForExitAsync(deadline);
     }
+
+    /// <summary>SIGSTOP: it does nothing from now on, and its sockets take connections still.</summary>
+    public void Freeze() => Signal(Stop);
+
+    public void Thaw() => Signal(Continue);
 
     public async ValueTask DisposeAsync()
     {
@@ -121,6 +126,12 @@ public sealed partial class ProcessUnderTest : IAsyncDisposable
         {
             _process.Dispose();
         }
+    }
+
+    private void Signal(int signal)
+    {
+        if (SendSignal(Id, signal) != 0)
+            throw new InvalidOperationException($"process {Id} cannot be signalled: error {Marshal.GetLastPInvokeError()}");
     }
 
     private string? LineWith(string text) => _lines.FirstOrDefault(line => line.Contains(text, StringComparison.Ordinal));

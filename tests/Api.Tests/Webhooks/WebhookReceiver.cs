@@ -17,7 +17,7 @@ using Xunit;
 namespace Api.Tests.Webhooks;
 
 /// <summary>What a receiver got, in the order of arrival.</summary>
-public sealed record Received(string Id, string Timestamp, string Signature, byte[] Body)
+public sealed record Received(string Id, string Timestamp, string Signature, byte[] Body, string Path)
 {
     public WebhookPayload Payload { get; } = JsonSerializer.Deserialize<WebhookPayload>(Body, JsonSerializerOptions.Web)!;
 
@@ -62,7 +62,7 @@ public sealed class WebhookReceiver : IAsyncDisposable
     {
         using var body = new MemoryStream();
         await http.Request.Body.CopyToAsync(body, http.RequestAborted);
-        var received = new Received(http.Request.Headers["webhook-id"]!, http.Request.Headers["webhook-timestamp"]!, http.Request.Headers["webhook-signature"]!, body.ToArray());
+        var received = new Received(http.Request.Headers["webhook-id"]!, http.Request.Headers["webhook-timestamp"]!, http.Request.Headers["webhook-signature"]!, body.ToArray(), http.Request.Path);
         _received.Enqueue(received);
         await Answer(http, received);
     }
