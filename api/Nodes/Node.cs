@@ -25,6 +25,8 @@ public sealed class Node
     public Failure? Refusal { get; set; }
     public DateTimeOffset? LastReportAt { get; set; }
     public string? WorkerVersion { get; set; }
+    /// <summary>The minor version of the protocol that its worker speaks.</summary>
+    public int ProtocolMinor { get; set; }
     public NodeFacts? Facts { get; set; }
     /// <summary>Grows whenever the plan computed for the node differs from the one before, whose digest is <c>PlanSha256</c>.</summary>
     public long PlanRevision { get; set; }

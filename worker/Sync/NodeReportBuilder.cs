@@ -8,7 +8,7 @@ namespace Worker.Sync;
 
 // Builds what the node reports, all of it of the moment but the images (ImageScan).
 public sealed class NodeReportBuilder(
-    WorkerOptions options, NodeCapabilities node, ImageScan scan, NodeDevices devices, VmManager vms, TimeProvider time, Guid installation)
+    WorkerOptions options, NodeCapabilities node, ImageScan scan, NodeDevices devices, VmManager vms, TimeProvider time, Guid installation, ImageCache? cache = null)
 {
     private static readonly string Version = typeof(NodeReportBuilder).Assembly.GetName().Version?.ToString(3) ?? "unknown";
 
@@ -18,7 +18,7 @@ public sealed class NodeReportBuilder(
         var snapshot = vms.Snapshot();
         var reported = devices.Report(snapshot);
         return new NodeReport(
-            NodeProtocol.Version, Version, time.GetUtcNow(), snapshot.AppliedPlanRevision, node.ToFacts(options, [.. imageProblems, .. vms.Problems, .. devices.Problems]),
+            NodeProtocol.Version, Version, time.GetUtcNow(), snapshot.AppliedPlanRevision, node.ToFacts(options, [.. imageProblems, .. cache?.Problems ?? [], .. vms.Problems, .. devices.Problems]),
             reported, images, [.. snapshot.Views.Select(v => v.Sandbox)], installation, NodeProtocol.Minor);
     }
 }

@@ -2,8 +2,10 @@ using System.Net;
 using System.Net.Sockets;
 using Microsoft.Extensions.Logging.Abstractions;
 using Worker.Faults;
+using Worker.Images;
 using Worker.Metrics;
 using Worker.Sync;
+using Worker.Tests.Images;
 using Xunit;
 
 namespace Worker.Tests.Metrics;
@@ -52,7 +54,9 @@ public sealed class MetricsListenerTests
         var ct = TestContext.Current.CancellationToken;
         var address = $"127.0.0.1:{FreePort()}";
         using var sampling = new FaultSampling(null!, TimeProvider.System, NullLogger<FaultSampling>.Instance);
-        using var listener = new MetricsListener(new WorkerOptions { MetricsAddress = address }, sampling, new SampleOutbox(TimeProvider.System, NullLogger<SampleOutbox>.Instance), NullLogger<MetricsListener>.Instance);
+        using var directory = new TemporaryDirectory();
+        await using var images = new ImageCache(directory.FullPath, 1 << 20, new StandInSource(), TimeProvider.System, NullLogger.Instance);
+        using var listener = new MetricsListener(new WorkerOptions { MetricsAddress = address }, sampling, new SampleOutbox(TimeProvider.System, NullLogger<SampleOutbox>.Instance), images, NullLogger<MetricsListener>.Instance);
         await listener.StartAsync(ct);
         using var client = new HttpClient(new SocketsHttpHandler()) { BaseAddress = new Uri($"http://{address}") };
         await Eventually.TrueAsync(() => CanConnect(client.BaseAddress.Port), "it listens");
