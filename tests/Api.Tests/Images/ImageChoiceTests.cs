@@ -96,9 +96,9 @@ public sealed class ImageChoiceTests(ServiceFixture service) : IClassFixture<Ser
             return (await answer.Content.ReadFromJsonAsync<PlacementView>())!.Refusals.SingleOrDefault()?.Reason;
         }
         node.KvmtoolVersion = "3.0";
-        Assert.Equal([null, null, "DiskImageUnsupported", null], [await TryAsync("kernel"), await TryAsync("disk"), await TryAsync("disk", "kvmtool"), await TryAsync("kernel", "kvmtool")]);
+        Assert.Equal((null, null, "DiskImageUnsupported", null), (await TryAsync("kernel"), await TryAsync("disk"), await TryAsync("disk", "kvmtool"), await TryAsync("kernel", "kvmtool")));
         node.HasFirmware = false;
-        Assert.Equal([null, "FirmwareMissing"], [await TryAsync("kernel"), await TryAsync("disk")]);
+        Assert.Equal((null, "FirmwareMissing"), (await TryAsync("kernel"), await TryAsync("disk")));
         node.HasFirmware = null;
         Assert.Null(await TryAsync("disk"));
         node.ProtocolMinor = NodeProtocol.RegisteredImages - 1;
