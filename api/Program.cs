@@ -78,12 +78,15 @@ AddHosted<ConnectionWatch>();
 AddHosted<NodeWatch>();
 AddHosted<NodeDrains>();
 builder.Services.AddSingleton(WebhookSettings.Read(builder.Configuration)).AddSingleton<ResolveName>(System.Net.Dns.GetHostAddressesAsync)
-    .AddSingleton<GuardedConnections>().AddSingleton<WebhookClient>().AddSingleton<ProtectedSecrets>();
+    .AddSingleton<WebhookClient>().AddSingleton<ProtectedSecrets>();
 // They stop in the other order: no more claims, then what runs, then what came of it is stored.
 AddHosted<DeliveryResults>();
 AddHosted<WebhookDispatch>();
 AddHosted<WebhookFanout>();
 AddHosted<WebhookRetention>();
+builder.Services.AddSingleton(ImageSettings.Read(builder.Configuration)).AddSingleton<ContentStore>().AddSingleton<ImageClient>().AddSingleton<UploadRooms>().AddSingleton<NodeFileRooms>().AddScoped<ImageFiles>();
+AddHosted<ImageDownloads>();
+AddHosted<ImageSweep>();
 builder.Services.AddSingleton(FaultRetention.Read(builder.Configuration));
 AddHosted<FaultPartitions>();
 AddHosted<FaultRollups>();

@@ -46,7 +46,14 @@ return args switch
     [TraceKeeper.Verb, "--state-directory", var directory] => await TraceKeeper.RunAsync(directory, TraceFiles.Mounted(), TimeProvider.System),
     [FleetProcess.Verb, "--nodes", var nodes, "--admin-key-file", var adminKeyFile] => await FleetProcess.RunAsync(options, nodes, adminKeyFile, ConfigureLogging),
     [SimulationProcess.Verb, var model] => await SimulationProcess.RunAsync(model, TimeProvider.System),
-    ["destroy-all", "--state-directory", var directory] => await EndAllAsync(directory, (manager, limit) => manager.DestroyAllAsync(limit)),
+    ["destroy-all", "--state-directory", var directory] => await EndAllAsync(directory, async (manager, limit) =>
+    {
+        if (!await manager.DestroyAllAsync(limit))
+            return false;
+        if (Directory.Exists(options.ImageCacheDirectory))
+            Directory.Delete(options.ImageCacheDirectory, recursive: true);
+        return true;
+    }),
     ["shut-down", "--state-directory", var directory] => await EndAllAsync(directory, (manager, limit) => manager.ShutDownAllAsync(limit)),
     _ => Usage(),
 };
@@ -66,16 +73,18 @@ async Task<int> RunAsync()
     ConfigureLogging(builder.Logging);
     builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = TimeSpan.FromSeconds(3));
     builder.Services.AddSingleton(options).AddSingleton(node).AddSingleton(TimeProvider.System)
-        .AddSingleton(new ImageCatalogue(options.ImagesDirectory))
+        .AddSingleton(_ => new ImageDownload(options.ApiUrl, options.TokenFile))
+        .AddSingleton(services => new ImageCache(options.ImageCacheDirectory, options.ImageCacheMaxBytes, services.GetRequiredService<ImageDownload>(), TimeProvider.System, services.GetRequiredService<ILoggerFactory>().CreateLogger("Worker.Images")))
+        .AddSingleton(services => new ImageCatalogue(options.ImagesDirectory, services.GetRequiredService<ImageCache>()))
         .AddSingleton(services => NewDevices(options, node, services.GetRequiredService<ILoggerFactory>().CreateLogger("Worker.Hardware")))
         .AddSingleton(services => NewManager(
-            options, node, services.GetRequiredService<ImageCatalogue>(), services.GetRequiredService<NodeDevices>(), services.GetRequiredService<KernelTrace>(),
+            options, node, services.GetRequiredService<ImageCatalogue>(), services.GetRequiredService<ImageCache>(), services.GetRequiredService<NodeDevices>(), services.GetRequiredService<KernelTrace>(),
             services.GetRequiredService<ILoggerFactory>().CreateLogger("Worker.Vms")))
         .AddSingleton(services => NewTrace(options, node, services.GetRequiredService<ILoggerFactory>().CreateLogger("Worker.Faults")))
         .AddHostedService(services => services.GetRequiredService<KernelTrace>())
         .AddSingleton(services => new NodeReportBuilder(
             options, node, new ImageScan(services.GetRequiredService<ImageCatalogue>(), TimeProvider.System), services.GetRequiredService<NodeDevices>(),
-            services.GetRequiredService<VmManager>(), TimeProvider.System, Installation.Of(options.StateDirectory)))
+            services.GetRequiredService<VmManager>(), TimeProvider.System, Installation.Of(options.StateDirectory), services.GetRequiredService<ImageCache>()))
         .AddSingleton<FaultSampling>().AddHostedService(services => services.GetRequiredService<FaultSampling>())
         .AddSingleton<SampleOutbox>()
         .AddHostedService<MetricsListener>()
@@ -158,7 +167,7 @@ async Task<int> EndAllAsync(string directory, Func<VmManager, TimeSpan, Task<boo
     using var logging = LoggerFactory.Create(ConfigureLogging);
     var devices = NewDevices(options, node, logging.CreateLogger("Worker.Hardware"));
     var log = logging.CreateLogger("Worker.Vms");
-    await using var manager = NewManager(options, node, new ImageCatalogue(Path.Combine(directory, "none")), devices, new KernelTrace(null, directory, TracePlan.Nothing, TimeProvider.System, log), log);
+    await using var manager = NewManager(options, node, new ImageCatalogue(Path.Combine(directory, "none")), null, devices, new KernelTrace(null, directory, TracePlan.Nothing, TimeProvider.System, log), log);
     manager.Start();
     // Every step of a cleaning has its own limit, and a controller may take ten minutes for each format.
     if (!await endAll(manager, devices.HoldsFunctions ? TimeSpan.FromMinutes(15) : TimeSpan.FromSeconds(20)))
@@ -173,7 +182,7 @@ async Task<int> EndAllAsync(string directory, Func<VmManager, TimeSpan, Task<boo
 static KernelTrace NewTrace(WorkerOptions options, NodeCapabilities node, ILogger log) => new(
     node.Acceleration == Acceleration.Kvm || options.Passthrough.Count > 0 ? WorkerProgram.Own : null, options.StateDirectory, HostTracePlan.For(node.Hardware.Kernel.Version, HostTracePlan.KnowsThreads), TimeProvider.System, log);
 
-static VmManager NewManager(WorkerOptions options, NodeCapabilities node, ImageCatalogue images, NodeDevices devices, KernelTrace trace, ILogger log)
+static VmManager NewManager(WorkerOptions options, NodeCapabilities node, ImageCatalogue images, ImageCache? cache, NodeDevices devices, KernelTrace trace, ILogger log)
 {
     var tracing = new HostTracing(new HostSmmuEvents("/dev/kmsg", node.Hardware.Kernel, TimeProvider.System, log), trace, TimeProvider.System, log);
     var hostFaults = new HostFaults(HostTree.Machine, tracing, node.Hardware.Origin, TimeProvider.System, log);
@@ -185,9 +194,12 @@ static VmManager NewManager(WorkerOptions options, NodeCapabilities node, ImageC
         [Vmm.Kvmtool] = new KvmtoolVmm(kvmtool, images, hostFaults, TimeProvider.System, log),
         [Vmm.Simulated] = new SimulatedVmm(new ProcessSimulator(WorkerProgram.Own), TimeProvider.System, log),
     });
-    return new VmManager(options.RuntimeRoot, new VmSurroundings(
+    var manager = new VmManager(options.RuntimeRoot, new VmSurroundings(
         vmm, devices, new UserIds(node.OwnUserPerVm, options.FirstUser ?? UserIds.FirstOf(options.StateDirectory), options.UserCount), node.Cgroups,
-        node.Host.BootId, TimeProvider.System, log));
+        node.Host.BootId, TimeProvider.System, log, cache));
+    if (cache is not null)
+        cache.InUse = manager.ImagesInUse;
+    return manager;
 }
 
 static NodeDevices NewDevices(WorkerOptions options, NodeCapabilities node, ILogger log) => new(

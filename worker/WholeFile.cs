@@ -19,6 +19,14 @@ internal static class WholeFile
         LibC.SyncDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
     }
 
+    /// <summary>One that was written beside its place, and is on the disk already: its name, too, is when this returns.</summary>
+    public static void PutInPlace(string temporary, string path, UnixFileMode mode)
+    {
+        File.SetUnixFileMode(temporary, mode);
+        File.Move(temporary, path, overwrite: true);
+        LibC.SyncDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
+    }
+
     /// <summary>Without waiting for the disk: for what is written often. A crash of the machine, not of the worker, may leave the old one.</summary>
     public static void ReplaceInCache(string path, byte[] content)
     {

@@ -15,6 +15,8 @@ public sealed class WorkerOptions
     public int? TokenMaxAgeDays { get; set; }
     public string StateDirectory { get; set; } = "";
     public string ImagesDirectory { get; set; } = "";
+    /// <summary>Of registered images that the node keeps, below its state directory.</summary>
+    public long ImageCacheMaxBytes { get; set; } = 20L << 30;
     /// <summary>Null: qemu-system-aarch64 on the PATH.</summary>
     public string? QemuPath { get; set; }
     /// <summary>Where Prometheus reads, as 127.0.0.1:9464; null: nowhere.</summary>
@@ -40,6 +42,8 @@ public sealed class WorkerOptions
     public List<PassthroughOptions> Passthrough { get; set; } = [];
 
     public System.Net.IPEndPoint? MetricsEndPoint() => System.Net.IPEndPoint.TryParse(MetricsAddress ?? "", out var address) && address.Port > 0 ? address : null;
+
+    public string ImageCacheDirectory => Path.Combine(StateDirectory, "images");
 
     public string RuntimeRoot => Path.Combine(StateDirectory, "vms");
 
@@ -77,6 +81,8 @@ public sealed class WorkerOptions
             yield return "Worker__StateDirectory must be an absolute path";
         if (!Path.IsPathFullyQualified(ImagesDirectory))
             yield return "Worker__ImagesDirectory must be an absolute path";
+        if (ImageCacheMaxBytes < 1 << 20)
+            yield return "Worker__ImageCacheMaxBytes must be at least 1048576";
         if (VcpuOvercommit is < 1 or > 256)
             yield return "Worker__VcpuOvercommit must be 1 to 256";
         if (MemoryCapacityMib is < 128)

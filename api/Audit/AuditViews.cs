@@ -20,18 +20,19 @@ public static class AuditViews
     public sealed record Subject(string Type, string? Id, string? Name, object? Shown);
 
     /// <summary>Consequences and bookkeeping: their causes are told.</summary>
-    public static readonly IReadOnlySet<Type> NotTold = new HashSet<Type> { typeof(AuditEntry), typeof(IdempotencyKey), typeof(Event), typeof(DataProtectionKey), typeof(NodeInventoryRow), typeof(NodeImage), typeof(EventCounter), typeof(RetiredNodeToken), typeof(Replica), typeof(WebhookDelivery) };
+    public static readonly IReadOnlySet<Type> NotTold = new HashSet<Type> { typeof(AuditEntry), typeof(IdempotencyKey), typeof(Event), typeof(DataProtectionKey), typeof(NodeInventoryRow), typeof(NodeImage), typeof(EventCounter), typeof(RetiredNodeToken), typeof(Replica), typeof(WebhookDelivery), typeof(StoredImageFile), typeof(ImageContent), typeof(ImageDownload) };
 
     private static readonly Dictionary<Type, Func<object, Subject>> Views = new()
     {
         [typeof(Sandbox)] = Of<Sandbox>(s => new("sandbox", s.Id.ToString(), s.Name, new
         {
-            s.Name, s.Image, s.Vcpus, s.MemoryMib, s.HugePages, s.Accelerators, s.Viommu, s.Vmm, s.WantedNode, s.Priority, Placement = s.Rules, s.Labels, s.LeaseExpiresAt, s.LeaseOnExpiry, s.LeaseIdleTimeoutSeconds, s.Restart,
+            s.Name, s.Image, s.ImageId, s.Vcpus, s.MemoryMib, s.HugePages, s.Accelerators, s.Viommu, s.Vmm, s.WantedNode, s.Priority, Placement = s.Rules, s.Labels, s.LeaseExpiresAt, s.LeaseOnExpiry, s.LeaseIdleTimeoutSeconds, s.Restart,
             HasUserData = s.UserData is not null, SshKeyCount = s.SshKeys.Count, s.FaultStorm, s.Desired, s.Phase, s.Generation,
         })),
         [typeof(Project)] = Of<Project>(p => new("project", p.Id.ToString(), p.Name, new { p.Name, p.Operates, p.Quotas })),
         [typeof(ApiKey)] = Of<ApiKey>(k => new("key", k.Id.ToString(), k.Name, new { k.ProjectId, k.Name, k.Role, k.Prefix, k.ExpiresAt, k.PreviousUntil })),
         [typeof(WebhookEndpoint)] = Of<WebhookEndpoint>(w => new("webhook", w.Id.ToString(), new Uri(w.Url).Host, new { w.Url, w.Description, w.Types, w.Labels, w.Disabled, w.PreviousSecretUntil, w.UpdatedAt })),
+        [typeof(RegisteredImage)] = Of<RegisteredImage>(i => new("image", i.Id.ToString(), i.Name, new { i.Name, Shared = i.ProjectId is null, i.Architecture, i.KernelVersion, i.HasAgent, i.CommandLine, i.DiskFormat, i.Files, i.Phase, i.Failure, i.UpdatedAt })),
         [typeof(Session)] = Of<Session>(s => new("session", s.Id.ToString(), s.Name, new { s.KeyId, s.Subject, s.Name, s.Role, s.ExpiresAt })),
         [typeof(Node)] = Of<Node>(n => new("node", n.Id.ToString(), n.Name, new { n.Name, n.Installation, n.Phase, n.IsCordoned, n.Drain, n.MaintenanceSince, n.RotationWantedAt })),
         [typeof(JoinToken)] = Of<JoinToken>(t => new("joinToken", t.Id.ToString(), t.Name, new { t.Name, t.Replace, t.ExpiresAt, t.UsedBy })),

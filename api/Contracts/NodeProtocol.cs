@@ -9,11 +9,15 @@ namespace Contracts;
 public static class NodeProtocol
 {
     public const string HubPath = "/hubs/node";
+    /// <summary>With a SHA-256 behind it, which a file of a <see cref="PlannedImage"/> has: its bytes. Takes the node's token, and ranges.</summary>
+    public const string ImageFilesPath = "/v1/nodes/images/files/";
     /// <summary>Another number means that the two cannot talk. Minor ones only add: fields that the other side may leave out or pass over, and calls that are made only to a side that says it has them;
     /// no member is added to an enum that the other side reads.</summary>
     public const int Version = 3;
-    /// <summary>1: <see cref="RenewToken"/>. 2: <see cref="NodeFacts.HugePages"/> and <see cref="SandboxSpec.HugePages"/>; a worker that does not tell the first is sent nothing that has the second.</summary>
+    /// <summary>1: <see cref="RenewToken"/>. 2: <see cref="NodeFacts.HugePages"/> and <see cref="SandboxSpec.HugePages"/>; a worker that does not tell the first is sent nothing that has the second; and <see cref="SandboxSpec.Registered"/>, which a worker before it would pass over.</summary>
     public const int Minor = 2;
+    /// <summary>The first minor version whose workers start guests from registered images.</summary>
+    public const int RegisteredImages = 2;
     // Worker to API.
     public const string Sync = "Sync";
     public const string Inventory = "Inventory";
@@ -41,13 +45,14 @@ public sealed record NodeReport(
 /// <summary>The machine. <c>VcpuCapacity</c> and <c>MemoryCapacityMib</c> are what the node offers to sandboxes, overcommit included.
 /// <c>Problems</c> are findings of the self checks that a person should read, each a failure with a remedy.
 /// <c>VmmVersion</c> is QEMU's, <c>Viommus</c> what it can give a guest; <c>KvmtoolVersion</c>: null where there is no kvmtool that could run.
+/// <c>HasFirmware</c>: whether it has UEFI for arm64 guests, by which QEMU starts them from disks; null where the worker does not say.
 /// <c>Origin</c>: Emulated for a machine that QEMU emulates, whose KVM is no hardware either; Simulated for a node of a fleet, which is no machine at all; null where the worker does not say.
 /// <c>HugePages</c>: the kernel's pools as they are now, empty where it has none or nothing uses them (a simulated node); null from a worker that does not say.</summary>
 public sealed record NodeFacts(
     string Architecture, string Kernel, string OperatingSystem, string CpuModel, int HostCpus, long HostMemoryMib,
     int VcpuCapacity, long MemoryCapacityMib, Acceleration Acceleration, string AccelerationReason, string? VmmVersion,
     IReadOnlyList<Viommu> Viommus, bool OwnUidPerVm, bool CgroupPerVm, string? CgroupLimitsReason, string BootId,
-    IReadOnlyList<Failure> Problems, string? KvmtoolVersion, Origin? Origin = null, IReadOnlyList<HugePagePool>? HugePages = null);
+    IReadOnlyList<Failure> Problems, string? KvmtoolVersion, Origin? Origin = null, IReadOnlyList<HugePagePool>? HugePages = null, bool? HasFirmware = null);
 
 /// <summary>The kernel's huge pages of one size on one NUMA node (sysfs, nr_hugepages and free_hugepages). <c>NumaNode</c>: null where the kernel tells of the whole host only.
 /// <c>Total</c> and <c>Free</c>: pages; both null, with the code in <c>NullReason</c>, where they could not be read.</summary>
@@ -92,10 +97,10 @@ public sealed record PlannedDevice(string Address, DateTimeOffset LiftQuarantine
 /// must report Failed (VmmLost) instead of starting a second guest. <c>FaultStorm</c>: by what the node judges storms; it may change while the guest runs.</summary>
 public sealed record PlannedSandbox(Guid Id, string Name, int Incarnation, DesiredState Desired, bool Launched, SandboxSpec Spec, StormPolicy? FaultStorm = null);
 
-/// <summary>Everything the VMM's command line is built from. <c>Devices</c> are addresses of the node's own report.</summary>
+/// <summary>Everything the VMM's command line is built from. <c>Devices</c> are addresses of the node's own report. <c>Registered</c>: the image is this one; null: it is the node's folder named <c>Image</c>.</summary>
 public sealed record SandboxSpec(
     string Image, int Vcpus, int MemoryMib, Viommu Viommu, IReadOnlyList<string> Devices, string? UserData, IReadOnlyList<string> SshKeys, Vmm Vmm,
-    HugePageSize HugePages = HugePageSize.None);
+    HugePageSize HugePages = HugePageSize.None, PlannedImage? Registered = null);
 
 /// <summary>Bytes of a serial console. <c>Offset</c>: how many bytes the console had put out before <c>Data</c>, since the sandbox's first start.</summary>
 public sealed record ConsoleChunk(Guid SandboxId, long Offset, byte[] Data);

@@ -10,11 +10,18 @@ public enum Role { Viewer, Operator, Admin }
 /// <summary>The most that a project may have at once. <c>MaxSandboxes</c>: 0 to 1000000, whatever their phase.
 /// The others count sandboxes that are neither Stopped nor Failed, whether they have what they asked for or wait for it; null: no limit.
 /// <c>MaxVcpus</c> and <c>MaxMemoryMib</c>: 0 to 1000000000. <c>MaxDevices</c>: 0 to 1000000 devices of a class by its name, at most 64 classes; a class that is not named has no limit.
-/// <c>MaxPriority</c>: 0 to 100, the highest priority of its sandboxes; 0 unless whoever runs the service says otherwise.</summary>
-public sealed record ProjectQuotas(int MaxSandboxes, int? MaxVcpus, long? MaxMemoryMib, IReadOnlyDictionary<string, int> MaxDevices, int MaxPriority = 0);
+/// <c>MaxPriority</c>: 0 to 100, the highest priority of its sandboxes; 0 unless whoever runs the service says otherwise.
+/// <c>MaxImages</c>: 0 to 1000000 images that it has registered, default 20; <c>MaxImageBytes</c>: 0 to 1125899906842624 bytes of all their files, default 68719476736 (64 GiB).</summary>
+public sealed record ProjectQuotas(
+    int MaxSandboxes, int? MaxVcpus, long? MaxMemoryMib, IReadOnlyDictionary<string, int> MaxDevices, int MaxPriority = 0,
+    int MaxImages = ProjectQuotas.DefaultImages, long MaxImageBytes = ProjectQuotas.DefaultImageBytes)
+{
+    public const int DefaultImages = 20;
+    public const long DefaultImageBytes = 64L << 30;
+}
 
-/// <summary>What of the quotas is in use. <c>Devices</c>: by class, of those that are asked for.</summary>
-public sealed record ProjectUse(int Sandboxes, int Vcpus, long MemoryMib, IReadOnlyDictionary<string, int> Devices);
+/// <summary>What of the quotas is in use. <c>Devices</c>: by class, of those that are asked for. <c>ImageBytes</c>: of all files of its registered images, whether they are here yet or not.</summary>
+public sealed record ProjectUse(int Sandboxes, int Vcpus, long MemoryMib, IReadOnlyDictionary<string, int> Devices, int Images = 0, long ImageBytes = 0);
 
 /// <summary>A project. <c>Operates</c>: whether its members run the service; one does.</summary>
 public sealed record ProjectView(Guid Id, string Name, bool Operates, ProjectQuotas Quotas, ProjectUse Use, DateTimeOffset CreatedAt);
@@ -26,7 +33,7 @@ public sealed record ProjectCreate(string? Name, QuotasPatch? Quotas);
 public sealed record ProjectPatch(QuotasPatch? Quotas);
 
 /// <summary>As <see cref="ProjectQuotas"/>.</summary>
-public sealed record QuotasPatch(int? MaxSandboxes, int? MaxVcpus, long? MaxMemoryMib, IReadOnlyDictionary<string, int?>? MaxDevices, int? MaxPriority = null);
+public sealed record QuotasPatch(int? MaxSandboxes, int? MaxVcpus, long? MaxMemoryMib, IReadOnlyDictionary<string, int?>? MaxDevices, int? MaxPriority = null, int? MaxImages = null, long? MaxImageBytes = null);
 
 /// <summary>Body of <c>POST /v1/keys</c>. <c>Name</c>: 1 to 63 characters, none of them control characters. <c>ExpiresAt</c>: a time to come; null: never.</summary>
 public sealed record KeyCreate(string? Name, Role? Role, DateTimeOffset? ExpiresAt);

@@ -4,7 +4,7 @@ namespace Contracts;
 
 /// <summary>Body of <c>POST /v1/sandboxes</c>. Unknown fields are refused. Null means the default.</summary>
 /// <param name="Name">1 to 63 of <c>a-z 0-9 -</c>, starting and ending with a letter or digit; unique in the project.</param>
-/// <param name="Image">Name of an image that some node has.</param>
+/// <param name="Image">Name of an image: the project's own registered one of that name, else a shared one, else one that some node has in a folder. Which one it is, is settled now.</param>
 /// <param name="Vcpus">1 to 64; default 1.</param>
 /// <param name="MemoryMib">128 to 1048576 mebibytes; default 512.</param>
 /// <param name="Accelerators">At most 8 entries, 8 devices in all.</param>
@@ -103,7 +103,7 @@ public sealed record PhaseEntry(Phase Phase, DateTimeOffset At);
 /// <c>Incarnation</c> counts starts of the guest. <c>Generation</c> counts changes of what is desired.
 /// <c>Placement</c>: null when it was asked for without. <c>PreemptAt</c>: when it is stopped for one of higher priority; null: it has no such notice.
 /// <c>LastActivityAt</c>: when somebody last typed into its console, ran a command, moved a file or opened a tunnel, its script worked, or it began to run; to half a minute, null before its first run.
-/// <c>Restart</c>: null without a restart policy.
+/// <c>Restart</c>: null without a restart policy. <c>ImageId</c>: the registered image that it starts from; null: <c>Image</c> is a folder on its node.
 /// <c>Origin</c> is that of its accelerators, and simulated of a simulated machine; null of another that has none. <c>FaultStorm</c>: null when it has no storm policy, and then it has no condition of that name.</summary>
 public sealed record SandboxView(
     Guid Id, string Name, string Image, int Vcpus, int MemoryMib, IReadOnlyList<AcceleratorCount> Accelerators, Viommu Viommu,
@@ -114,7 +114,7 @@ public sealed record SandboxView(
     GuestFacts? Guest, IReadOnlyList<ProbeResult>? Probe,
     DateTimeOffset? ExecAt, DateTimeOffset? GuestReadyAt, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt,
     Vmm Vmm, string? WantedNode, StormPolicy? FaultStorm, int Priority, PlacementRules? Placement, DateTimeOffset? PreemptAt, RestartView? Restart = null, DateTimeOffset? LastActivityAt = null,
-    HugePageSize HugePages = HugePageSize.None);
+    HugePageSize HugePages = HugePageSize.None, Guid? ImageId = null);
 
 /// <summary>Body of <c>PATCH /v1/sandboxes/{id}</c>, a JSON merge patch (RFC 7396): labels that are not named stay, null takes one away. <c>Priority</c>: as in <see cref="SandboxCreate"/>; null: 0.
 /// <c>Restart</c>: as there, merged with the present one; null: it is started again no more. It holds from the guest's next end on, and counts starts anew.</summary>
@@ -175,18 +175,14 @@ public sealed record NodeJoined(Guid NodeId, string Name, string Token);
 /// <summary>What a user asks for. Counts are of devices on nodes that have reported.</summary>
 public sealed record DeviceClassView(string Name, string Description, Origin Origin, int Total, int Available);
 
-/// <summary>A guest image. <c>Digest</c>: sha256 of its manifest; <c>HasAgent</c>: whether a guest of it says when it is ready.
-/// <c>Nodes</c>: those that have it; null for those who do not run the service.</summary>
-public sealed record ImageView(string Name, string Digest, string Architecture, string Kernel, bool HasAgent, long SizeBytes, IReadOnlyList<string>? Nodes);
-
 /// <summary>A page of a list. <c>Next</c> is the cursor for <c>?after=</c>; null on the last page.</summary>
 public sealed record Page<T>(IReadOnlyList<T> Items, string? Next);
 
-/// <summary>What happened in a project, numbered in it without gaps in the order in which it became visible. What concerns nodes, devices and images is of the project that operates the service.
+/// <summary>What happened in a project, numbered in it without gaps in the order in which it became visible. What concerns nodes, devices and images in folders of nodes is of the project that operates the service, and so is what concerns shared images.
 /// <c>Type</c>: sandbox.created, sandbox.phaseChanged, sandbox.conditionChanged, sandbox.desiredChanged, sandbox.labelsChanged, sandbox.priorityChanged, sandbox.leaseExpiring, sandbox.preempting,
 /// sandbox.nodeDraining, sandbox.restartChanged, sandbox.deleted,
 /// node.joined, node.phaseChanged, node.machineRefused, node.workerRefused, node.drained, node.credentialsChanged, node.decommissioned, device.phaseChanged, device.quarantineChanged, image.changed, webhook.endpointDisabled.
-/// <c>SubjectId</c>: the sandbox, node, device or webhook endpoint.</summary>
+/// <c>SubjectId</c>: the sandbox, node, device, webhook endpoint or registered image.</summary>
 public sealed record EventView(
     long Number, DateTimeOffset At, string Type, Guid? SubjectId, string? SubjectName, string Reason, string Message, Phase? Phase);
 

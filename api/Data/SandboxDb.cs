@@ -23,7 +23,7 @@ using Sandbox = Api.Sandboxes.Sandbox;
 namespace Api.Data;
 
 /// <summary>The one database. Uniqueness, foreign keys and phase checks live here, so no replica can store what must not be.
-/// Fault samples are not an entity: they arrive by COPY (Faults/FaultStore).</summary>
+/// Fault samples are not an entity: they arrive by COPY (Faults/FaultStore). Nor are the chunks of images (Images/ContentStore).</summary>
 public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(options), IDataProtectionKeyContext
 {
     public DbSet<Project> Projects => Set<Project>();
@@ -37,6 +37,10 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
     public DbSet<NodeInventoryRow> NodeInventories => Set<NodeInventoryRow>();
     public DbSet<Device> Devices => Set<Device>();
     public DbSet<NodeImage> NodeImages => Set<NodeImage>();
+    public DbSet<RegisteredImage> RegisteredImages => Set<RegisteredImage>();
+    public DbSet<StoredImageFile> StoredImageFiles => Set<StoredImageFile>();
+    public DbSet<ImageContent> ImageContents => Set<ImageContent>();
+    public DbSet<ImageDownload> ImageDownloads => Set<ImageDownload>();
     public DbSet<Event> Events => Set<Event>();
     public DbSet<AuditEntry> AuditEntries => Set<AuditEntry>();
     public DbSet<IdempotencyKey> IdempotencyKeys => Set<IdempotencyKey>();
@@ -99,7 +103,7 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
 
     protected override void ConfigureConventions(ModelConfigurationBuilder configurationBuilder)
     {
-        foreach (var type in (Type[])[typeof(Phase), typeof(DesiredState), typeof(NodePhase), typeof(DevicePhase), typeof(Origin), typeof(Viommu), typeof(Vmm), typeof(HugePageSize), typeof(LeaseEnd), typeof(DeliveryState), typeof(Role)])
+        foreach (var type in (Type[])[typeof(Phase), typeof(DesiredState), typeof(NodePhase), typeof(DevicePhase), typeof(Origin), typeof(Viommu), typeof(Vmm), typeof(HugePageSize), typeof(LeaseEnd), typeof(DeliveryState), typeof(Role), typeof(ImagePhase), typeof(ImageFileRole), typeof(DiskFormat)])
             configurationBuilder.Properties(type).HaveConversion<string>().HaveMaxLength(32);
     }
 
@@ -134,6 +138,8 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
         {
             e.HasIndex(s => new { s.ProjectId, s.Name }).IsUnique().HasDatabaseName("ix_sandboxes_project_name");
             e.HasIndex(s => s.NodeId);
+            // What a sandbox starts from stays as long as the sandbox does.
+            e.HasOne<RegisteredImage>().WithMany().HasForeignKey(s => s.ImageId).OnDelete(DeleteBehavior.Restrict);
             e.HasIndex(s => new { s.Phase, s.Id });
             // No foreign key: the other may be deleted meanwhile.
             e.HasIndex(s => s.PreemptedFor).HasFilter("preempted_for IS NOT NULL");
@@ -216,6 +222,36 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
             e.HasKey(i => new { i.NodeId, i.Name });
             e.HasOne<Node>().WithMany().HasForeignKey(i => i.NodeId);
         });
+        modelBuilder.Entity<RegisteredImage>(e =>
+        {
+            e.HasIndex(i => new { i.ProjectId, i.Name }).IsUnique().HasFilter("project_id IS NOT NULL").HasDatabaseName("ix_registered_images_project_name");
+            e.HasIndex(i => i.Name).IsUnique().HasFilter("project_id IS NULL").HasDatabaseName("ix_registered_images_shared_name");
+            e.HasOne<Project>().WithMany().HasForeignKey(i => i.ProjectId);
+            e.Property(i => i.Name).HasMaxLength(63);
+            e.Property(i => i.KernelVersion).HasMaxLength(ImageValidation.MaxKernelVersion);
+            e.Property(i => i.CommandLine).HasMaxLength(ImageValidation.MaxCommandLine);
+            Json(e.Property(i => i.Files));
+            Json(e.Property(i => i.Failure));
+            e.Property(i => i.Version).IsRowVersion();
+            e.ToTable(t => t.HasCheckConstraint("ck_registered_images_phase", $"phase IN ({string.Join(", ", Enum.GetNames<ImagePhase>().Select(n => $"'{n}'"))})"));
+        });
+        modelBuilder.Entity<ImageContent>(e =>
+        {
+            e.Property(c => c.Sha256).HasMaxLength(64);
+            e.HasIndex(c => c.Sha256).IsUnique().HasFilter("complete").HasDatabaseName("ix_image_contents_complete");
+        });
+        modelBuilder.Entity<StoredImageFile>(e =>
+        {
+            e.HasKey(f => new { f.ImageId, f.Role });
+            e.HasOne<RegisteredImage>().WithMany().HasForeignKey(f => f.ImageId).OnDelete(DeleteBehavior.Cascade);
+            e.HasOne<ImageContent>().WithMany().HasForeignKey(f => f.ContentId).OnDelete(DeleteBehavior.Restrict);
+        });
+        modelBuilder.Entity<ImageDownload>(e =>
+        {
+            e.HasKey(d => d.ImageId);
+            e.HasOne<RegisteredImage>().WithOne().HasForeignKey<ImageDownload>(d => d.ImageId).OnDelete(DeleteBehavior.Cascade);
+            e.HasIndex(d => d.ClaimedUntil);
+        });
         modelBuilder.Entity<Event>(e =>
         {
             e.HasKey(x => new { x.ProjectId, x.Number });
@@ -230,7 +266,7 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
         {
             e.HasIndex(w => w.ProjectId);
             e.HasOne<Project>().WithMany().HasForeignKey(w => w.ProjectId);
-            e.Property(w => w.Url).HasMaxLength(WebhookUrl.MaxLength);
+            e.Property(w => w.Url).HasMaxLength(GuardedUrl.MaxLength);
             Json(e.Property(w => w.Types));
             Json(e.Property(w => w.Labels));
             Json(e.Property(w => w.Disabled));

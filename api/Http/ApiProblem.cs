@@ -39,6 +39,7 @@ public static partial class ApiProblem
         403 => "Not allowed",
         404 => "Not found",
         405 => "Method not allowed",
+        408 => "The request took too long",
         409 => "Conflict with the present state",
         410 => "No longer kept",
         412 => "It has changed meanwhile",

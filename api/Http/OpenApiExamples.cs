@@ -38,7 +38,9 @@ public static class OpenApiExamples
         new NodeDrainRequest(1800, "New firmware."),
         new NodeMaintenanceRequest(new(1800, "New firmware.")),
         new DeviceClassView("edu", "QEMU's teaching device: a DMA engine without PASID, ATS or PRI.", Origin.Emulated, 4, 3),
-        new ImageView("guest", "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae", "arm64", "6.12", true, 31_457_280, null),
+        new ImageCreate("debian", false, "arm64", "Debian 13", false, null, DiskFormat.Qcow2, new Dictionary<string, ImageFileRequest?> { ["disk"] = new("2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae", 335_544_320, "https://example.com/debian-13-genericcloud-arm64.qcow2") }),
+        new ImageView("debian", "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae", "arm64", "Debian 13", false, 335_544_320, null, ImageSource.Project, Id, ImagePhase.Ready, null, null, DiskFormat.Qcow2,
+            [new(ImageFileRole.Disk, "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae", 335_544_320, null, true)], At, At),
         new EventView(42, At, "sandbox.phaseChanged", Id, "train-1", "Running", "train-1 is Running.", Phase.Running),
     }.ToDictionary(v => v.GetType());
 
@@ -46,7 +48,7 @@ public static class OpenApiExamples
     [
         typeof(SandboxCreate), typeof(SandboxPatch), typeof(AcceleratorRequest), typeof(PlacementRequest), typeof(LeaseRequest), typeof(RestartRequest), typeof(ProjectCreate), typeof(ProjectPatch), typeof(QuotasPatch),
         typeof(KeyCreate), typeof(KeyRotate), typeof(SessionCreate), typeof(DeviceQuarantine), typeof(JoinTokenCreate), typeof(NodeJoin), typeof(NodeDrainRequest), typeof(NodeMaintenanceRequest),
-        typeof(WebhookCreate), typeof(WebhookPatch), typeof(WebhookRotate), typeof(WebhookRedeliver), typeof(ExecCreate), typeof(ExecSignal),
+        typeof(WebhookCreate), typeof(WebhookPatch), typeof(WebhookRotate), typeof(WebhookRedeliver), typeof(ExecCreate), typeof(ExecSignal), typeof(ImageCreate), typeof(ImageFileRequest),
     ];
 
     /// <summary>Of a body that is sent, what is missing is null, and null is the default.</summary>

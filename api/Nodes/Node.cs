@@ -27,6 +27,8 @@ public sealed class Node
     /// <summary>The replica of the API that took its last stored report, whose connection it is; null: none has, since replicas are told apart.</summary>
     public Guid? ReplicaId { get; set; }
     public string? WorkerVersion { get; set; }
+    /// <summary>The minor version of the protocol that its worker speaks.</summary>
+    public int ProtocolMinor { get; set; }
     public NodeFacts? Facts { get; set; }
     /// <summary>Grows whenever the plan computed for the node differs from the one before, whose digest is <c>PlanSha256</c>.</summary>
     public long PlanRevision { get; set; }

@@ -30,7 +30,7 @@ public sealed class NodeInventories(IServiceScopeFactory scopes)
     {
         if (await db.Nodes.AsNoTracking().SingleOrDefaultAsync(n => n.Id == id, ct) is not { } node) return NodeEndpoints.NotFound();
         var row = await db.NodeInventories.AsNoTracking().SingleOrDefaultAsync(i => i.NodeId == id, ct);
-        var hasImage = await db.NodeImages.AnyAsync(i => i.NodeId == id, ct);
+        var hasImage = await db.NodeImages.AnyAsync(i => i.NodeId == id, ct) || node.ProtocolMinor >= NodeProtocol.RegisteredImages && await db.RegisteredImages.AnyAsync(i => i.Phase == ImagePhase.Ready, ct);
         return Results.Ok(new NodeReadinessView(
             node.Id, node.Name, node.Phase, CanRun(node) && hasImage, node.Facts?.Problems ?? [], row?.Inventory));
     }

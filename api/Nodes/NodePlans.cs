@@ -25,9 +25,13 @@ public sealed class NodePlans(IHubContext<NodeHub> hub, ConsoleRelay consoles)
         var rows = await db.Sandboxes.AsNoTracking().Where(s => s.NodeId == nodeId).OrderBy(s => s.Id).ToListAsync(ct);
         var devices = (await db.Devices.AsNoTracking().Where(d => d.NodeId == nodeId && d.SandboxId != null).ToListAsync(ct)).ToLookup(d => d.SandboxId!.Value);
         var lifted = await db.Devices.AsNoTracking().Where(d => d.NodeId == nodeId && d.LiftQuarantineOf != null).OrderBy(d => d.Id).ToListAsync(ct);
+        var registered = rows.Select(s => s.ImageId).OfType<Guid>().Distinct().ToList();
+        var images = registered.Count == 0 ? [] : await db.RegisteredImages.AsNoTracking().Where(i => registered.Contains(i.Id)).ToDictionaryAsync(i => i.Id, i => i.ToPlan(), ct);
+        // Whose image is gone meanwhile is gone itself.
+        rows.RemoveAll(s => s.ImageId is { } gone && !images.ContainsKey(gone));
         var planned = rows.Select(s => new PlannedSandbox(
             s.Id, s.Name, s.Incarnation, Desired(s), s.Launched,
-            new SandboxSpec(s.Image, s.Vcpus, s.MemoryMib, s.Viommu, devices[s.Id].Select(d => d.Address).Order(StringComparer.Ordinal).ToList(), s.UserData, s.SshKeys, s.Vmm, s.HugePages),
+            new SandboxSpec(s.Image, s.Vcpus, s.MemoryMib, s.Viommu, devices[s.Id].Select(d => d.Address).Order(StringComparer.Ordinal).ToList(), s.UserData, s.SshKeys, s.Vmm, s.HugePages, s.ImageId is { } image ? images[image] : null),
             s.FaultStorm));
         var plan = new NodePlan(0, planned.ToList(), consoles.WatchedAmong(rows.Select(r => r.Id)), lifted.Select(d => new PlannedDevice(d.Address, d.LiftQuarantineOf!.Value)).ToList(),
             NodeProtocol.Version, NodeProtocol.Minor, node.RotationWantedAt is not null);

@@ -77,6 +77,7 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Answe
         node.WorkerVersion = report.WorkerVersion;
         node.Refusal = null;
         node.Facts = report.Facts;
+        node.ProtocolMinor = report.ProtocolMinor;
         if (node.Phase is not (NodePhase.Joining or NodePhase.Unreachable)) return;
         var type = node.Phase == NodePhase.Joining ? EventType.NodeJoined : EventType.NodePhase;
         node.Phase = node.Standing;

@@ -20,7 +20,7 @@ public static class ProjectEndpoints
         group.MapGet("/{id:guid}", Get).RequiresService(Role.Admin).WithSummary("One project.").Produces<ProjectView>().ProducesProblem(404);
         group.MapPatch("/{id:guid}", Patch).RequiresService(Role.Admin).WithSummary("Change quotas. A quota below what is in use ends nothing; it only lets nothing more in.")
             .Accepts<ProjectPatch>(MergePatch.ContentType, "application/json").Produces<ProjectView>().ProducesProblem(400).ProducesProblem(404).ProducesProblem(412).ProducesProblem(422).ProducesProblem(428);
-        group.MapDelete("/{id:guid}", Delete).RequiresService(Role.Admin).WithSummary("Remove a project that has no sandboxes, with its keys.").Produces(204).ProducesProblem(404).ProducesProblem(409).ProducesProblem(412);
+        group.MapDelete("/{id:guid}", Delete).RequiresService(Role.Admin).WithSummary("Remove a project that has no sandboxes, with its keys and images.").Produces(204).ProducesProblem(404).ProducesProblem(409).ProducesProblem(412);
     }
 
     private static async Task<IResult> Own(HttpContext http, SandboxDb db, CancellationToken ct) => await Get(http.User.ProjectId(), db, ct);
@@ -88,6 +88,7 @@ public static class ProjectEndpoints
         // No sandbox is added while its row is held.
         if (await Quotas.LockAsync(db, id, ct) is null) return NotFound();
         if (await db.Sandboxes.AnyAsync(s => s.ProjectId == id, ct)) return ApiProblem.Of(409, "project_not_empty", "The project has sandboxes; delete them first.");
+        db.RegisteredImages.RemoveRange(await db.RegisteredImages.Where(i => i.ProjectId == id).ToListAsync(ct));
         db.ApiKeys.RemoveRange(await db.ApiKeys.Where(k => k.ProjectId == id).ToListAsync(ct));
         db.Projects.Remove(project);
         await db.SaveChangesAsync(ct);

@@ -11,7 +11,7 @@ namespace Api.Projects;
 public static class Quotas
 {
     /// <summary>What is asked for: a new sandbox counts as one, one that is started again as none.</summary>
-    public readonly record struct Demand(int Sandboxes, int Vcpus, int MemoryMib, IReadOnlyList<AcceleratorCount> Accelerators);
+    public readonly record struct Demand(int Sandboxes, int Vcpus, int MemoryMib, IReadOnlyList<AcceleratorCount> Accelerators, int Images = 0, long ImageBytes = 0);
 
     /// <summary>What is over the limit, each with a sentence. Pure: a table in the tests.</summary>
     public static Dictionary<string, string[]> Exceeded(ProjectQuotas quotas, ProjectUse use, Demand demand)
@@ -24,6 +24,8 @@ public static class Quotas
         Check("sandboxes", quotas.MaxSandboxes, use.Sandboxes, demand.Sandboxes, "sandboxes");
         Check("vcpus", quotas.MaxVcpus, use.Vcpus, demand.Vcpus, "vCPUs");
         Check("memoryMib", quotas.MaxMemoryMib, use.MemoryMib, demand.MemoryMib, "MiB of memory");
+        Check("images", quotas.MaxImages, use.Images, demand.Images, "images");
+        Check("imageBytes", quotas.MaxImageBytes, use.ImageBytes, demand.ImageBytes, "bytes of images");
         foreach (var wanted in demand.Accelerators)
             Check($"devices.{wanted.Class}", quotas.MaxDevices.TryGetValue(wanted.Class, out var most) ? most : null, use.Devices.GetValueOrDefault(wanted.Class), wanted.Count, $"devices of class {wanted.Class}");
         return over;
@@ -44,6 +46,16 @@ public static class Quotas
         return Exceeded(project.Quotas, use, demand) is { Count: > 0 } over ? over : null;
     }
 
+    /// <summary>As <see cref="ProblemAsync"/>, of one more registered image.</summary>
+    public static async Task<IReadOnlyDictionary<string, string[]>?> ImageProblemAsync(SandboxDb db, Project project, long bytes, CancellationToken ct) =>
+        Exceeded(project.Quotas, await WithImagesAsync(db, project.Id, new ProjectUse(0, 0, 0, new Dictionary<string, int>()), ct), new(0, 0, 0, [], 1, bytes)) is { Count: > 0 } over ? over : null;
+
+    private static async Task<ProjectUse> WithImagesAsync(SandboxDb db, Guid project, ProjectUse use, CancellationToken ct)
+    {
+        var images = await db.RegisteredImages.Where(i => i.ProjectId == project).GroupBy(_ => 1).Select(g => new { Count = g.Count(), Bytes = g.Sum(i => i.SizeBytes) }).SingleOrDefaultAsync(ct);
+        return use with { Images = images?.Count ?? 0, ImageBytes = images?.Bytes ?? 0 };
+    }
+
     public static async Task<ProjectUse> ReadAsync(SandboxDb db, Guid project, CancellationToken ct)
     {
         var all = await db.Sandboxes.CountAsync(s => s.ProjectId == project, ct);
@@ -54,7 +66,7 @@ public static class Quotas
             FROM sandboxes s, jsonb_array_elements(s.accelerators) a
             WHERE s.project_id = {project} AND s.phase NOT IN ('Stopped', 'Failed') GROUP BY 1
             """).ToListAsync(ct);
-        return new ProjectUse(all, sums?.Vcpus ?? 0, sums?.Mib ?? 0, devices.ToDictionary(d => d.Class, d => d.Count));
+        return await WithImagesAsync(db, project, new ProjectUse(all, sums?.Vcpus ?? 0, sums?.Mib ?? 0, devices.ToDictionary(d => d.Class, d => d.Count)), ct);
     }
 
     private sealed record DevicesInUse(string Class, int Count);

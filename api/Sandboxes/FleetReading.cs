@@ -1,4 +1,5 @@
 using Api.Data;
+using Api.Images;
 using Contracts;
 using Microsoft.EntityFrameworkCore;
 
@@ -7,13 +8,18 @@ namespace Api.Sandboxes;
 /// <summary>What placement decides by, read from the database: the fleet, what projects have of it, and who waits.</summary>
 public static class FleetReading
 {
-    public static Placement.Request RequestOf(Sandbox sandbox) =>
-        Request(sandbox.Id, sandbox.ProjectId, sandbox.Priority, sandbox.Image, sandbox.Vcpus, sandbox.MemoryMib, sandbox.Viommu, sandbox.Accelerators, sandbox.Vmm, sandbox.WantedNode, sandbox.Labels, sandbox.Rules, sandbox.HugePages);
+    public static Placement.Request RequestOf(Sandbox sandbox, IReadOnlyDictionary<Guid, Placement.Image> images) =>
+        Request(sandbox.Id, sandbox.ProjectId, sandbox.Priority, sandbox.Image, ImageOf(sandbox.ImageId, images), sandbox.Vcpus, sandbox.MemoryMib, sandbox.Viommu, sandbox.Accelerators, sandbox.Vmm, sandbox.WantedNode, sandbox.Labels, sandbox.Rules, sandbox.HugePages);
 
-    private static Placement.Request Request(Guid id, Guid project, int priority, string image, int vcpus, int memoryMib, Viommu viommu, List<AcceleratorCount> accelerators, Vmm vmm, string? node, Dictionary<string, string> labels, PlacementRules? rules, HugePageSize hugePages) =>
+    private static Placement.Image? ImageOf(Guid? id, IReadOnlyDictionary<Guid, Placement.Image> images) =>
+        // One that is gone meanwhile is of a sandbox that is gone.
+        id is { } of ? images.GetValueOrDefault(of) ?? new(of, ImagePhase.Waiting, false) : null;
+
+    private static Placement.Request Request(Guid id, Guid project, int priority, string image, Placement.Image? registered, int vcpus, int memoryMib, Viommu viommu, List<AcceleratorCount> accelerators, Vmm vmm, string? node, Dictionary<string, string> labels, PlacementRules? rules, HugePageSize hugePages) =>
         new(image, vcpus, memoryMib, viommu, accelerators, vmm, node)
         {
             Id = id,
+            Registered = registered,
             Project = project,
             Priority = priority,
             Preempts = rules?.Preempts == true && priority > 0,
@@ -52,6 +58,8 @@ public static class FleetReading
             Vmms = Vmms(n.Facts!, simulating.Contains(n.Id)),
             Viommus = n.Facts!.Viommus.ToHashSet(),
             Images = images[n.Id].ToHashSet(),
+            StartsRegistered = n.ProtocolMinor >= NodeProtocol.RegisteredImages,
+            HasFirmware = n.Facts.HasFirmware,
             VcpuCapacity = n.Facts.VcpuCapacity,
             MemoryCapacityMib = n.Facts.MemoryCapacityMib,
             FreeVcpus = n.Facts.VcpuCapacity - (used.TryGetValue(n.Id, out var u) ? u.Vcpus : 0),
@@ -126,10 +134,13 @@ public static class FleetReading
     }
 
     /// <summary>All that wait, without what placement does not ask for.</summary>
-    public static async Task<List<Queued>> ReadWaitingAsync(IQueryable<Sandbox> waiting, CancellationToken ct) =>
-        (await waiting.AsNoTracking().Select(s => new { s.Id, s.ProjectId, s.Priority, s.QueuedAt, s.Image, s.Vcpus, s.MemoryMib, s.Viommu, s.Accelerators, s.Vmm, s.WantedNode, s.Labels, s.Rules, s.HugePages, s.RefusedReason }).ToListAsync(ct))
-            .ConvertAll(s => new Queued(new(s.Id, s.ProjectId, s.Priority, s.QueuedAt,
-                Request(s.Id, s.ProjectId, s.Priority, s.Image, s.Vcpus, s.MemoryMib, s.Viommu, s.Accelerators, s.Vmm, s.WantedNode, s.Labels, s.Rules, s.HugePages)), s.RefusedReason));
+    public static async Task<List<Queued>> ReadWaitingAsync(SandboxDb db, IQueryable<Sandbox> waiting, CancellationToken ct)
+    {
+        var rows = await waiting.AsNoTracking().Select(s => new { s.Id, s.ProjectId, s.Priority, s.QueuedAt, s.Image, s.ImageId, s.Vcpus, s.MemoryMib, s.Viommu, s.Accelerators, s.Vmm, s.WantedNode, s.Labels, s.Rules, s.HugePages, s.RefusedReason }).ToListAsync(ct);
+        var images = await ImageChoice.ReadAsync(db, rows.Select(s => s.ImageId), ct);
+        return rows.ConvertAll(s => new Queued(new(s.Id, s.ProjectId, s.Priority, s.QueuedAt,
+            Request(s.Id, s.ProjectId, s.Priority, s.Image, ImageOf(s.ImageId, images), s.Vcpus, s.MemoryMib, s.Viommu, s.Accelerators, s.Vmm, s.WantedNode, s.Labels, s.Rules, s.HugePages)), s.RefusedReason));
+    }
 
     /// <summary><c>RefusedReason</c>: the stored one; null: it is new.</summary>
     public sealed record Queued(PlacementQueue.Waiting Waiting, string? RefusedReason);

@@ -43,10 +43,13 @@ public static class Placement
     /// <summary>A sandbox on a node, as far as rules ask for it.</summary>
     public sealed record Resident(Guid Id, Guid Project, IReadOnlyDictionary<string, string> Labels, IReadOnlyDictionary<string, string>? ApartFrom);
 
+    /// <summary>A registered image. <c>Problem</c>: why it could not be downloaded; null: it could, or may yet.</summary>
+    public sealed record Image(Guid Id, ImagePhase Phase, bool IsDisk, string? Problem = null);
+
     /// <summary>A node is kept for a waiting sandbox, from others of its priority and lower ones.</summary>
     public sealed record Reservation(Guid For, int Priority);
 
-    public const string OtherNodeWanted = "OtherNodeWanted", NoNodes = "NoNodes", AffinityUnmet = "AffinityUnmet", AntiAffinity = "AntiAffinity", NoHugePages = "NoHugePages";
+    public const string OtherNodeWanted = "OtherNodeWanted", NoNodes = "NoNodes", AffinityUnmet = "AffinityUnmet", AntiAffinity = "AntiAffinity", NoHugePages = "NoHugePages", ImageFailed = "ImageFailed";
 
     public sealed class NodePicture
     {
@@ -56,7 +59,12 @@ public static class Placement
         public required IReadOnlySet<Vmm> Vmms { get; init; }
         /// <summary>QEMU's.</summary>
         public required IReadOnlySet<Viommu> Viommus { get; init; }
+        /// <summary>Those in folders.</summary>
         public required IReadOnlySet<string> Images { get; init; }
+        /// <summary>Whether its worker fetches registered images.</summary>
+        public bool StartsRegistered { get; init; }
+        /// <summary>Null: it does not say.</summary>
+        public bool? HasFirmware { get; init; }
         /// <summary>All that it offers, in use or not.</summary>
         public required int VcpuCapacity { get; init; }
         public required long MemoryCapacityMib { get; init; }
@@ -79,6 +87,8 @@ public static class Placement
         /// <summary>The sandbox's; empty of one that there might be.</summary>
         public Guid Id { get; init; }
 
+        /// <summary>Null: the image is a folder.</summary>
+        public Image? Registered { get; init; }
         public Guid Project { get; init; }
         public int Priority { get; init; }
         /// <summary>Whether others of lower priority may end for it.</summary>
@@ -92,7 +102,7 @@ public static class Placement
         public long PagesNeeded => HugePages.PagesOf(MemoryMib);
 
         /// <summary>The same for all that every node answers alike, but for rules about others on it.</summary>
-        public string Shape => $"{Image} {Vcpus} {MemoryMib} {Viommu} {Vmm} {WantedNode} {Numa == NumaLocality.Required} {HugePages} {string.Join(' ', Accelerators.Select(a => $"{a.Count}*{a.Class}/{a.VendorId}/{a.DeviceId}/{a.MinVerdict}"))}";
+        public string Shape => $"{Image} {Registered?.Id} {Vcpus} {MemoryMib} {Viommu} {Vmm} {WantedNode} {Numa == NumaLocality.Required} {HugePages} {string.Join(' ', Accelerators.Select(a => $"{a.Count}*{a.Class}/{a.VendorId}/{a.DeviceId}/{a.MinVerdict}"))}";
     }
 
     public abstract record Result;
@@ -109,7 +119,7 @@ public static class Placement
         if (node.Phase == NodePhase.Draining) return "NodeDraining";
         if (node.Phase == NodePhase.Maintenance) return "NodeMaintenance";
         if (node.Phase != NodePhase.Ready) return "NodeNotReady";
-        if (!node.Images.Contains(request.Image)) return "ImageNotOnNode";
+        if ((request.Registered is { } image ? RefusalOfImage(image, request.Vmm, node) : node.Images.Contains(request.Image) ? null : "ImageNotOnNode") is { } ofImage) return ofImage;
         if (!node.Vmms.Contains(request.Vmm)) return "VmmNotOnNode";
         if (request.Vmm == Vmm.Qemu && !node.Viommus.Contains(request.Viommu)) return "ViommuUnsupported";
         if ((emptied ? node.VcpuCapacity : node.FreeVcpus) < request.Vcpus) return "NotEnoughVcpus";
@@ -122,6 +132,14 @@ public static class Placement
         if (!emptied && node.Residents.Any(r => r.Project == request.Project && IsApart(request, r))) return AntiAffinity;
         return !emptied && node.Reservation is { } kept && kept.For != request.Id && request.Priority <= kept.Priority ? "NodeReserved" : null;
     }
+
+    private static string? RefusalOfImage(Image image, Vmm vmm, NodePicture node) =>
+        image.Phase == ImagePhase.Failed ? ImageFailed
+        : image.Phase != ImagePhase.Ready ? "ImageNotReady"
+        : !node.StartsRegistered ? "WorkerTooOldForImage"
+        : image.IsDisk && vmm == Vmm.Kvmtool ? "DiskImageUnsupported"
+        : image.IsDisk && vmm == Vmm.Qemu && node.HasFirmware == false ? "FirmwareMissing"
+        : null;
 
     public static bool Carries(IReadOnlyDictionary<string, string> labels, IReadOnlyDictionary<string, string> wanted)
     {

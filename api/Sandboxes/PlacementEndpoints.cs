@@ -1,5 +1,6 @@
 using Api.Data;
 using Api.Http;
+using Api.Images;
 using Contracts;
 using Microsoft.EntityFrameworkCore;
 
@@ -26,7 +27,9 @@ public static class PlacementEndpoints
         create = create with { Name = create.Name ?? DryRunName };
         if (SandboxValidation.Check(create) is { Count: > 0 } errors) return ApiProblem.Validation(errors);
         if (await SandboxPriorities.RefusalAsync(db, http.User.ProjectId(), create.Priority ?? 0, ct) is { } refusal) return refusal;
-        return Results.Ok(await JudgeAsync(db, SandboxEndpoints.From(create, http.User.ProjectId(), time.GetUtcNow()), http.User.Operates(), time.GetUtcNow(), ct));
+        // That there is no such image yet is an answer here: no node has it.
+        var (_, registered) = await ImageChoice.FindAsync(db, http.User.ProjectId(), create.Image!, ct);
+        return Results.Ok(await JudgeAsync(db, SandboxEndpoints.From(create, http.User.ProjectId(), registered, time.GetUtcNow()), http.User.Operates(), time.GetUtcNow(), ct));
     }
 
     private static async Task<IResult> GetAsync(Guid id, HttpContext http, SandboxDb db, TimeProvider time, CancellationToken ct)
@@ -40,7 +43,7 @@ public static class PlacementEndpoints
 
     private static async Task<PlacementView> JudgeAsync(SandboxDb db, Sandbox sandbox, bool seesNodes, DateTimeOffset now, CancellationToken ct)
     {
-        var request = FleetReading.RequestOf(sandbox);
+        var request = FleetReading.RequestOf(sandbox, await ImageChoice.ReadAsync(db, [sandbox.ImageId], ct));
         var before = await ReadBeforeAsync(db, sandbox, now, ct);
         var fleet = await FleetReading.ReadFleetAsync(db, ct);
         await FleetReading.AddDetailsAsync(db, fleet, [request, .. before.Select(w => w.Request)], ct);
@@ -73,6 +76,6 @@ public static class PlacementEndpoints
     {
         var since = now - PlacementRound.ReserveAfter;
         var before = FleetReading.Waiting(db).Where(s => s.QueuedAt <= since && s.Priority >= sandbox.Priority && s.Id != sandbox.Id).OrderByDescending(s => s.Priority).ThenBy(s => s.QueuedAt).Take(MostBefore);
-        return (await FleetReading.ReadWaitingAsync(before, ct)).ConvertAll(q => q.Waiting);
+        return (await FleetReading.ReadWaitingAsync(db, before, ct)).ConvertAll(q => q.Waiting);
     }
 }

@@ -45,6 +45,7 @@ public sealed class PlacementFleet
         if (Best(request) is not { } best)
         {
             var explained = Placement.Explain(nodes.ConvertAll(n => Placement.Refusal(request, n)!), request, nodes);
+            if (explained.Reason == Placement.ImageFailed && request.Registered?.Problem is { } why) explained = explained with { Message = $"{explained.Message} {why}" };
             if (shape is not null) refused[shape] = explained;
             return explained;
         }

@@ -70,6 +70,8 @@ public static class Preemption
             Vmms = node.Vmms,
             Viommus = node.Viommus,
             Images = node.Images,
+            StartsRegistered = node.StartsRegistered,
+            HasFirmware = node.HasFirmware,
             VcpuCapacity = node.VcpuCapacity,
             MemoryCapacityMib = node.MemoryCapacityMib,
             FreeVcpus = node.FreeVcpus + ended.Sum(g => g.Vcpus),

@@ -9,6 +9,8 @@ public sealed class Sandbox
     public Guid ProjectId { get; init; }
     public required string Name { get; init; }
     public required string Image { get; init; }
+    /// <summary>The registered image that the name meant when it was asked for; null: a folder of its node.</summary>
+    public Guid? ImageId { get; init; }
     public int Vcpus { get; init; }
     public int MemoryMib { get; init; }
     public List<AcceleratorCount> Accelerators { get; init; } = [];

@@ -1,6 +1,7 @@
 using Api.Data;
 using Api.Events;
 using Api.Http;
+using Api.Images;
 using Api.Projects;
 using Contracts;
 using Microsoft.EntityFrameworkCore;
@@ -44,8 +45,8 @@ public static class SandboxEndpoints
         var errors = SandboxValidation.Check(create);
         if (errors.Count > 0) return ApiProblem.Validation(errors);
         if (StormPolicies.Refusal(create.FaultStorm, http.User) is { } refusal) return refusal;
-        if (!await db.NodeImages.AnyAsync(i => i.Name == create.Image, ct))
-            return ApiProblem.Of(422, "image_not_found", $"No node has an image named {create.Image}.", new Dictionary<string, string[]> { ["image"] = ["is on no node (GET /v1/images)"] });
+        var (found, registered) = await ImageChoice.FindAsync(db, http.User.ProjectId(), create.Image!, ct);
+        if (!found) return ImageNotFound(create.Image!);
         var classes = (create.Accelerators ?? []).Select(a => a.Class!).ToList();
         if (classes.Count > 0)
         {
@@ -58,7 +59,7 @@ public static class SandboxEndpoints
         // Creates of a project wait here for each other: two must not both take its last place.
         await using var transaction = await db.BeginAsync(ct);
         if (await Quotas.LockAsync(db, project, ct) is not { } tenant) return ProjectEndpoints.NotFound();
-        var sandbox = From(create, project, time.GetUtcNow());
+        var sandbox = From(create, project, registered, time.GetUtcNow());
         if (SandboxPriorities.Refusal(tenant, sandbox.Priority) is { } tooHigh) return tooHigh;
         if (await Quotas.ProblemAsync(db, tenant, new(1, sandbox.Vcpus, sandbox.MemoryMib, sandbox.Accelerators), ct) is { } over) return ApiProblem.QuotaExceeded(over);
         db.Sandboxes.Add(sandbox);
@@ -72,11 +73,18 @@ public static class SandboxEndpoints
         {
             return ApiProblem.Of(409, "name_taken", $"The project already has a sandbox named {sandbox.Name}.", new Dictionary<string, string[]> { ["name"] = ["is taken"] });
         }
+        catch (DbUpdateException e) when (e.InnerException is PostgresException { SqlState: PostgresErrorCodes.ForeignKeyViolation } && registered is not null)
+        {
+            // It was deleted just now.
+            return ImageNotFound(sandbox.Image);
+        }
         return Results.Created($"/v1/sandboxes/{sandbox.Id}", SandboxViews.Of(sandbox, null, [])).Tagged(sandbox.Version);
     }
 
+    public static IResult ImageNotFound(string name) => ApiProblem.Of(422, "image_not_found", $"No image named {name} is registered, and no node has one.", new Dictionary<string, string[]> { ["image"] = ["is not known (GET /v1/images)"] });
+
     /// <summary>Of a valid request.</summary>
-    public static Sandbox From(SandboxCreate create, Guid project, DateTimeOffset now)
+    public static Sandbox From(SandboxCreate create, Guid project, Guid? registeredImage, DateTimeOffset now)
     {
         var sandbox = new Sandbox
         {
@@ -84,6 +92,7 @@ public static class SandboxEndpoints
             ProjectId = project,
             Name = create.Name!,
             Image = create.Image!,
+            ImageId = registeredImage,
             Vcpus = create.Vcpus ?? 1,
             MemoryMib = create.MemoryMib ?? SandboxValidation.DefaultMemoryMib,
             Accelerators = (create.Accelerators ?? []).Select(a => new AcceleratorCount(a.Class!, a.Count ?? 1, a.VendorId?.ToLowerInvariant(), a.DeviceId?.ToLowerInvariant(), a.MinVerdict)).ToList(),

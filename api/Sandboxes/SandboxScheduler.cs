@@ -1,4 +1,5 @@
 using Api.Data;
+using Api.Images;
 using Api.Nodes;
 using Api.Reconciliation;
 using Microsoft.EntityFrameworkCore;
@@ -25,10 +26,10 @@ public sealed class SandboxScheduler(IServiceScopeFactory scopes, NodePlans plan
         if (!await FleetReading.Waiting(db).AnyAsync(ct)) return;
         var nodes = await FleetReading.ReadFleetAsync(db, ct);
 
-        // Those refused before are tried again only when the fleet has changed: a long queue costs nothing while nothing moves.
-        var picture = Describe(nodes);
+        // Those refused before are tried again only when the fleet, or an image that one of them waits for, has changed: a long queue costs nothing while nothing moves.
+        var picture = $"{Describe(nodes)} {await ImageChoice.DescribeAsync(db, FleetReading.Waiting(db), ct)}";
         if (picture == lastFleet && !await FleetReading.Waiting(db).AnyAsync(s => s.RefusedReason == null, ct)) return;
-        var queued = (await FleetReading.ReadWaitingAsync(FleetReading.Waiting(db), ct)).ToDictionary(q => q.Waiting.Id);
+        var queued = (await FleetReading.ReadWaitingAsync(db, FleetReading.Waiting(db), ct)).ToDictionary(q => q.Waiting.Id);
         await FleetReading.AddDetailsAsync(db, nodes, [.. queued.Values.Select(q => q.Waiting.Request)], ct);
         var shares = await FleetReading.ReadSharesAsync(db, nodes, ct);
         var now = clock.GetUtcNow();
@@ -111,7 +112,7 @@ public sealed class SandboxScheduler(IServiceScopeFactory scopes, NodePlans plan
     }
 
     private static string Describe(IEnumerable<Placement.NodePicture> fleet) => string.Join(';', fleet.Select(n =>
-        $"{n.Id}:{n.Phase}:{n.VcpuCapacity}:{n.FreeVcpus}:{n.MemoryCapacityMib}:{n.FreeMemoryMib}:{string.Join('+', n.FreeHugePages.OrderBy(p => p.Key).Select(p => p.Value))}:{n.HeldDevices.Count}:{string.Join(',', n.FreeDevices.Select(Describe))}:{string.Join(',', n.Images.Order(StringComparer.Ordinal))}:{string.Join(',', n.Viommus.Order())}:{string.Join(',', n.Vmms.Order())}"));
+        $"{n.Id}:{n.Phase}:{n.VcpuCapacity}:{n.FreeVcpus}:{n.MemoryCapacityMib}:{n.FreeMemoryMib}:{string.Join('+', n.FreeHugePages.OrderBy(p => p.Key).Select(p => p.Value))}:{n.HeldDevices.Count}:{string.Join(',', n.FreeDevices.Select(Describe))}:{string.Join(',', n.Images.Order(StringComparer.Ordinal))}:{string.Join(',', n.Viommus.Order())}:{string.Join(',', n.Vmms.Order())}:{n.StartsRegistered}:{n.HasFirmware}"));
 
     private static string Describe(Placement.FreeDevice device) => $"{device.Id}/{device.VendorId}/{device.DeviceId}/{device.Verdict}/{string.Join('+', device.Viommus.Order())}/{device.FitsKvmtool}/{device.IsSimulated}";
 }

@@ -30,6 +30,6 @@ public static class SandboxViews
             s.Desired, s.Phase, s.Generation, s.Incarnation,
             s.NodeId, node?.Name, node?.Facts?.Acceleration, assigned, s.Verdict?.Origin ?? (assigned.Count > 0 ? assigned.Max(d => d.Origin) : s.Vmm == Vmm.Simulated ? Origin.Simulated : null),
             s.Conditions, s.Phases, s.Failure, s.Verdict, s.Guest, s.Probe, s.ExecAt, s.GuestReadyAt, s.CreatedAt, s.UpdatedAt, s.Vmm, s.WantedNode, s.FaultStorm, s.Priority, s.Rules, s.PreemptAt,
-            s.Restart is { } restart ? new(restart.Policy, restart.MaxRestarts, restart.BackoffSeconds, s.RestartCount, s.RestartAt) : null, s.LastActivityAt, s.HugePages);
+            s.Restart is { } restart ? new(restart.Policy, restart.MaxRestarts, restart.BackoffSeconds, s.RestartCount, s.RestartAt) : null, s.LastActivityAt, s.HugePages, s.ImageId);
     }
 }

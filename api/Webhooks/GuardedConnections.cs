@@ -12,9 +12,9 @@ public sealed class ConnectionNotMade(string reason, Exception? inner = null) : 
     public string Reason { get; } = reason;
 }
 
-/// <summary>Makes the connections of webhooks, so that a tenant's url does not reach what only this machine can.
+/// <summary>Makes the connections of webhooks and of downloads of images, so that a tenant's url does not reach what only this machine can.
 /// Guarantees: a connection goes to an address that was judged itself (<see cref="AddressRules"/>), after its name was resolved: a name that resolves to something else the next time gains nothing.</summary>
-public sealed class GuardedConnections(WebhookSettings settings, ResolveName resolve)
+public sealed class GuardedConnections(ConnectionRules rules, ResolveName resolve)
 {
     private const int MostAddresses = 4;
 
@@ -22,7 +22,7 @@ public sealed class GuardedConnections(WebhookSettings settings, ResolveName res
     {
         var host = context.DnsEndPoint.Host;
         var addresses = IPAddress.TryParse(host, out var literal) ? [literal] : await ResolveAsync(host, ct);
-        var allowed = addresses.Where(a => AddressRules.Allows(a, settings.AllowedNetworks)).Take(MostAddresses).ToList();
+        var allowed = addresses.Where(a => AddressRules.Allows(a, rules.AllowedNetworks)).Take(MostAddresses).ToList();
         if (allowed.Count == 0) throw new ConnectionNotMade(addresses.Length == 0 ? WebhookReasons.NameNotResolved : WebhookReasons.AddressRefused);
         SocketException? last = null;
         foreach (var address in allowed)

@@ -23,12 +23,12 @@ public sealed class WebhookClient : IDisposable
     private readonly TimeProvider time;
     private readonly HttpMessageInvoker http;
 
-    public WebhookClient(GuardedConnections connections, TimeProvider time)
+    public WebhookClient(WebhookSettings settings, ResolveName resolve, TimeProvider time)
     {
         this.time = time;
         http = new HttpMessageInvoker(new SocketsHttpHandler
         {
-            ConnectCallback = connections.ConnectAsync,
+            ConnectCallback = new GuardedConnections(settings.Rules, resolve).ConnectAsync,
             ConnectTimeout = TimeSpan.FromSeconds(10),
             AllowAutoRedirect = false,
             UseCookies = false,

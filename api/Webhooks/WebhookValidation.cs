@@ -20,7 +20,7 @@ public static class WebhookValidation
     public static Dictionary<string, string[]> Check(WebhookPatch patch, WebhookSettings settings)
     {
         var errors = new Dictionary<string, string[]>();
-        if (patch.Url is not null && WebhookUrl.Problem(patch.Url, settings) is { } url) errors["url"] = [url];
+        if (patch.Url is not null && GuardedUrl.Problem(patch.Url, settings.Rules) is { } url) errors["url"] = [url];
         if (patch.Description is { Length: > MaxDescription } || patch.Description?.Any(char.IsControl) is true) errors["description"] = [$"takes at most {MaxDescription} characters, none of them control characters"];
         if (EventFilter.Problem(patch.Types) is { } types) errors["types"] = [types];
         SandboxValidation.CheckLabels(patch.Labels, (field, message) => errors[field] = [message]);

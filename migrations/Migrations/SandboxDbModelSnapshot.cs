@@ -318,6 +318,69 @@ namespace Migrations.Migrations
                     b.ToTable("idempotency_keys", (string)null);
                 });
 
+            modelBuilder.Entity("Api.Images.ImageContent", b =>
+                {
+                    b.Property<Guid>("Id")
+                        .ValueGeneratedOnAdd()
+                        .HasColumnType("uuid")
+                        .HasColumnName("id");
+
+                    b.Property<long>("Bytes")
+                        .HasColumnType("bigint")
+                        .HasColumnName("bytes");
+
+                    b.Property<bool>("Complete")
+                        .HasColumnType("boolean")
+                        .HasColumnName("complete");
+
+                    b.Property<string>("Sha256")
+                        .IsRequired()
+                        .HasMaxLength(64)
+                        .HasColumnType("character varying(64)")
+                        .HasColumnName("sha256");
+
+                    b.Property<DateTimeOffset>("TouchedAt")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("touched_at");
+
+                    b.HasKey("Id")
+                        .HasName("pk_image_contents");
+
+                    b.HasIndex("Sha256")
+                        .IsUnique()
+                        .HasDatabaseName("ix_image_contents_complete")
+                        .HasFilter("complete");
+
+                    b.ToTable("image_contents", (string)null);
+                });
+
+            modelBuilder.Entity("Api.Images.ImageDownload", b =>
+                {
+                    b.Property<Guid>("ImageId")
+                        .HasColumnType("uuid")
+                        .HasColumnName("image_id");
+
+                    b.Property<Guid?>("Claim")
+                        .HasColumnType("uuid")
+                        .HasColumnName("claim");
+
+                    b.Property<DateTimeOffset>("ClaimedUntil")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("claimed_until");
+
+                    b.Property<int>("Claims")
+                        .HasColumnType("integer")
+                        .HasColumnName("claims");
+
+                    b.HasKey("ImageId")
+                        .HasName("pk_image_downloads");
+
+                    b.HasIndex("ClaimedUntil")
+                        .HasDatabaseName("ix_image_downloads_claimed_until");
+
+                    b.ToTable("image_downloads", (string)null);
+                });
+
             modelBuilder.Entity("Api.Images.NodeImage", b =>
                 {
                     b.Property<Guid>("NodeId")
@@ -355,6 +418,124 @@ namespace Migrations.Migrations
                         .HasName("pk_node_images");
 
                     b.ToTable("node_images", (string)null);
+                });
+
+            modelBuilder.Entity("Api.Images.RegisteredImage", b =>
+                {
+                    b.Property<Guid>("Id")
+                        .ValueGeneratedOnAdd()
+                        .HasColumnType("uuid")
+                        .HasColumnName("id");
+
+                    b.Property<string>("Architecture")
+                        .IsRequired()
+                        .HasColumnType("text")
+                        .HasColumnName("architecture");
+
+                    b.Property<string>("CommandLine")
+                        .HasMaxLength(2048)
+                        .HasColumnType("character varying(2048)")
+                        .HasColumnName("command_line");
+
+                    b.Property<DateTimeOffset>("CreatedAt")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("created_at");
+
+                    b.Property<string>("DiskFormat")
+                        .HasMaxLength(32)
+                        .HasColumnType("character varying(32)")
+                        .HasColumnName("disk_format");
+
+                    b.Property<string>("Failure")
+                        .HasColumnType("jsonb")
+                        .HasColumnName("failure");
+
+                    b.Property<string>("Files")
+                        .IsRequired()
+                        .HasColumnType("jsonb")
+                        .HasColumnName("files");
+
+                    b.Property<bool>("HasAgent")
+                        .HasColumnType("boolean")
+                        .HasColumnName("has_agent");
+
+                    b.Property<string>("KernelVersion")
+                        .IsRequired()
+                        .HasMaxLength(100)
+                        .HasColumnType("character varying(100)")
+                        .HasColumnName("kernel_version");
+
+                    b.Property<string>("Name")
+                        .IsRequired()
+                        .HasMaxLength(63)
+                        .HasColumnType("character varying(63)")
+                        .HasColumnName("name");
+
+                    b.Property<string>("Phase")
+                        .IsRequired()
+                        .HasMaxLength(32)
+                        .HasColumnType("character varying(32)")
+                        .HasColumnName("phase");
+
+                    b.Property<Guid?>("ProjectId")
+                        .HasColumnType("uuid")
+                        .HasColumnName("project_id");
+
+                    b.Property<long>("SizeBytes")
+                        .HasColumnType("bigint")
+                        .HasColumnName("size_bytes");
+
+                    b.Property<DateTimeOffset>("UpdatedAt")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("updated_at");
+
+                    b.Property<uint>("Version")
+                        .IsConcurrencyToken()
+                        .ValueGeneratedOnAddOrUpdate()
+                        .HasColumnType("xid")
+                        .HasColumnName("xmin");
+
+                    b.HasKey("Id")
+                        .HasName("pk_registered_images");
+
+                    b.HasIndex("Name")
+                        .IsUnique()
+                        .HasDatabaseName("ix_registered_images_shared_name")
+                        .HasFilter("project_id IS NULL");
+
+                    b.HasIndex("ProjectId", "Name")
+                        .IsUnique()
+                        .HasDatabaseName("ix_registered_images_project_name")
+                        .HasFilter("project_id IS NOT NULL");
+
+                    b.ToTable("registered_images", null, t =>
+                        {
+                            t.HasCheckConstraint("ck_registered_images_phase", "phase IN ('Waiting', 'Downloading', 'Ready', 'Failed')");
+                        });
+                });
+
+            modelBuilder.Entity("Api.Images.StoredImageFile", b =>
+                {
+                    b.Property<Guid>("ImageId")
+                        .HasColumnType("uuid")
+                        .HasColumnName("image_id");
+
+                    b.Property<string>("Role")
+                        .HasMaxLength(32)
+                        .HasColumnType("character varying(32)")
+                        .HasColumnName("role");
+
+                    b.Property<Guid>("ContentId")
+                        .HasColumnType("uuid")
+                        .HasColumnName("content_id");
+
+                    b.HasKey("ImageId", "Role")
+                        .HasName("pk_stored_image_files");
+
+                    b.HasIndex("ContentId")
+                        .HasDatabaseName("ix_stored_image_files_content_id");
+
+                    b.ToTable("stored_image_files", (string)null);
                 });
 
             modelBuilder.Entity("Api.Nodes.JoinToken", b =>
@@ -467,6 +648,10 @@ namespace Migrations.Migrations
                     b.Property<byte[]>("PlanSha256")
                         .HasColumnType("bytea")
                         .HasColumnName("plan_sha256");
+
+                    b.Property<int>("ProtocolMinor")
+                        .HasColumnType("integer")
+                        .HasColumnName("protocol_minor");
 
                     b.Property<string>("Refusal")
                         .HasColumnType("jsonb")
@@ -657,6 +842,14 @@ namespace Migrations.Migrations
                         .IsRequired()
                         .HasColumnType("jsonb")
                         .HasColumnName("max_devices");
+
+                    b.Property<long>("MaxImageBytes")
+                        .HasColumnType("bigint")
+                        .HasColumnName("max_image_bytes");
+
+                    b.Property<int>("MaxImages")
+                        .HasColumnType("integer")
+                        .HasColumnName("max_images");
 
                     b.Property<long?>("MaxMemoryMib")
                         .HasColumnType("bigint")
@@ -850,6 +1043,10 @@ namespace Migrations.Migrations
                         .HasColumnType("text")
                         .HasColumnName("image");
 
+                    b.Property<Guid?>("ImageId")
+                        .HasColumnType("uuid")
+                        .HasColumnName("image_id");
+
                     b.Property<int>("Incarnation")
                         .HasColumnType("integer")
                         .HasColumnName("incarnation");
@@ -1011,6 +1208,9 @@ namespace Migrations.Migrations
 
                     b.HasKey("Id")
                         .HasName("pk_sandboxes");
+
+                    b.HasIndex("ImageId")
+                        .HasDatabaseName("ix_sandboxes_image_id");
 
                     b.HasIndex("LastActivityAt")
                         .HasDatabaseName("ix_sandboxes_idle_lease")
@@ -1261,6 +1461,16 @@ namespace Migrations.Migrations
                         .HasConstraintName("fk_devices_sandboxes_sandbox_id");
                 });
 
+            modelBuilder.Entity("Api.Images.ImageDownload", b =>
+                {
+                    b.HasOne("Api.Images.RegisteredImage", null)
+                        .WithOne()
+                        .HasForeignKey("Api.Images.ImageDownload", "ImageId")
+                        .OnDelete(DeleteBehavior.Cascade)
+                        .IsRequired()
+                        .HasConstraintName("fk_image_downloads_registered_images_image_id");
+                });
+
             modelBuilder.Entity("Api.Images.NodeImage", b =>
                 {
                     b.HasOne("Api.Nodes.Node", null)
@@ -1269,6 +1479,31 @@ namespace Migrations.Migrations
                         .OnDelete(DeleteBehavior.Cascade)
                         .IsRequired()
                         .HasConstraintName("fk_node_images_nodes_node_id");
+                });
+
+            modelBuilder.Entity("Api.Images.RegisteredImage", b =>
+                {
+                    b.HasOne("Api.Projects.Project", null)
+                        .WithMany()
+                        .HasForeignKey("ProjectId")
+                        .HasConstraintName("fk_registered_images_projects_project_id");
+                });
+
+            modelBuilder.Entity("Api.Images.StoredImageFile", b =>
+                {
+                    b.HasOne("Api.Images.ImageContent", null)
+                        .WithMany()
+                        .HasForeignKey("ContentId")
+                        .OnDelete(DeleteBehavior.Restrict)
+                        .IsRequired()
+                        .HasConstraintName("fk_stored_image_files_image_contents_content_id");
+
+                    b.HasOne("Api.Images.RegisteredImage", null)
+                        .WithMany()
+                        .HasForeignKey("ImageId")
+                        .OnDelete(DeleteBehavior.Cascade)
+                        .IsRequired()
+                        .HasConstraintName("fk_stored_image_files_registered_images_image_id");
                 });
 
             modelBuilder.Entity("Api.Nodes.NodeInventoryRow", b =>
@@ -1309,6 +1544,12 @@ namespace Migrations.Migrations
 
             modelBuilder.Entity("Api.Sandboxes.Sandbox", b =>
                 {
+                    b.HasOne("Api.Images.RegisteredImage", null)
+                        .WithMany()
+                        .HasForeignKey("ImageId")
+                        .OnDelete(DeleteBehavior.Restrict)
+                        .HasConstraintName("fk_sandboxes_registered_images_image_id");
+
                     b.HasOne("Api.Nodes.Node", null)
                         .WithMany()
                         .HasForeignKey("NodeId")

@@ -137,7 +137,7 @@ public sealed class HugePageTests(ServiceFixture service) : IClassFixture<Servic
         var decisions = new List<PlacementRound.Decision>();
         foreach (var sandbox in waiting)
         {
-            var request = FleetReading.RequestOf(await db.Sandboxes.AsNoTracking().SingleAsync(s => s.Id == sandbox, Ct)) with { WantedNode = "raced" };
+            var request = FleetReading.RequestOf(await db.Sandboxes.AsNoTracking().SingleAsync(s => s.Id == sandbox, Ct), new Dictionary<Guid, Placement.Image>()) with { WantedNode = "raced" };
             var chosen = Assert.IsType<Placement.Placed>(new PlacementFleet(await FleetReading.ReadFleetAsync(db, Ct)).Choose(request));
             decisions.Add(new(new(sandbox, request.Project, 0, default, request), chosen));
         }

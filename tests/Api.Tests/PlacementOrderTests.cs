@@ -136,7 +136,7 @@ public sealed class PlacementOrderTests(ServiceFixture service) : IClassFixture<
         foreach (var name in (string[])["big-1", "big-2", "edu-1", "edu-2"])
             ids.Add((await CreateAsync(client, new { name, image = "guest", vcpus = name[0] == 'b' ? 40 : 1, node = "nowhere", accelerators = name[0] == 'b' ? [] : new[] { new { @class = "edu", count = 1 } } })).Id);
         await using var db = Migrations.Database.Open(service.ConnectionString);
-        var waiting = (await FleetReading.ReadWaitingAsync(FleetReading.Waiting(db), Ct)).ToDictionary(q => q.Waiting.Id, q => q.Waiting);
+        var waiting = (await FleetReading.ReadWaitingAsync(db, FleetReading.Waiting(db), Ct)).ToDictionary(q => q.Waiting.Id, q => q.Waiting);
         var picture = (await FleetReading.ReadFleetAsync(db, Ct)).Single();
         Task PlaceAsync(params Guid[] placed) => PlacementStore.PlaceAsync(db, [.. placed.Select(id => new PlacementRound.Decision(waiting[id],
             new Placement.Placed(picture, [.. picture.FreeDevices.Take(waiting[id].Request.Accelerators.Count)])))], TimeProvider.System.GetUtcNow(), Ct);

@@ -66,6 +66,14 @@ public static class SkipReason
         return path;
     }
 
+    /// <summary>A disk with cloud-init for arm64, qcow2 or (by its name) raw; skips the test where nobody has named one: no package brings it, and the script downloads no operating system.</summary>
+    public static string? CloudImageOrSkip()
+    {
+        var path = Surroundings.Optional("SANDBOX_TEST_CLOUD_IMAGE");
+        Assert.SkipWhen(path is null, "no cloud image: name one in SANDBOX_TEST_CLOUD_IMAGE, such as Debian's debian-13-genericcloud-arm64.qcow2");
+        return path;
+    }
+
     /// <summary>Skips the test where the emulated node could not be built; the script has said why.</summary>
     public static void WithoutEmulatedNode() => Assert.SkipWhen(
         Surroundings.Optional("SANDBOX_TEST_NODE") is null, "no emulated node on this machine: it needs QEMU 11 and an SVA kernel (see what ./sandbox test said about it)");

@@ -115,7 +115,9 @@ export interface DeviceView {
 }
 
 export interface DeviceClassView { name: string; description: string; origin: Origin; total: number; available: number }
-export interface ImageView { name: string; digest: string; architecture: string; kernel: string; hasAgent: boolean; sizeBytes: number; nodes: string[] | null }
+export type ImageSource = "Project" | "Shared" | "Node";
+export type ImagePhase = "Waiting" | "Downloading" | "Ready" | "Failed";
+export interface ImageView { name: string; digest: string; architecture: string; kernel: string; hasAgent: boolean; sizeBytes: number; nodes: string[] | null; source: ImageSource; id: string | null; phase: ImagePhase | null }
 
 export interface EventView {
   number: number; at: string; type: string; subjectId: string | null; subjectName: string | null;

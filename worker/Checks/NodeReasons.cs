@@ -21,6 +21,8 @@ public static class NodeReasons
     public static readonly Reason ImageBeingVerified = Add("ImageBeingVerified", "A large file of the image is being read for its digest; the image is offered after that.", "Nothing; it takes about a second for each half GiB.");
     public static readonly Reason ImageUnreadable = Add("ImageUnreadable", "The users of VMs may not read a file of the image.", BuildImage);
     public static readonly Reason HugePagesUnreadable = Add("HugePagesUnreadable", "The kernel's count of huge pages of a size could not be read: none of that size is given to guests.", "Look at nr_hugepages and free_hugepages below /sys/devices/system/node.");
+    public static readonly Reason ImageFetchFailed = Add("ImageFetchFailed", "A file of a registered image could not be fetched from the API; it is tried again.", "Look at the detail; if it stays, look at the API's log and at the space below the worker's state directory.");
+    public static readonly Reason ImageCacheFull = Add("ImageCacheFull", "A registered image does not fit beside those that sandboxes of the node use.", "Raise Worker__ImageCacheMaxBytes on the node, end sandboxes there, or ask for another node.");
     public static readonly Reason ConsoleUnavailable = Add("ConsoleUnavailable", "A sandbox's console could not be opened: the sandbox goes on without.", "Look at space, owner and mode of the worker's state directory, then restart the worker.");
 
     public static IReadOnlyList<Reason> All => Table;

@@ -14,15 +14,29 @@ public sealed record ImageFile(string Path, string Sha256, long Bytes);
 public sealed record ImageManifest(
     string Name, string Architecture, string KernelVersion, bool HasAgent, string? CommandLine, IReadOnlyDictionary<string, ImageFile> Files, DiskFormat? DiskFormat = null)
 {
-    /// <summary>Whether it describes one image, and one that a guest can be started from in one way only.</summary>
-    internal bool IsWhole(string name) =>
-        Name == name && Architecture == "arm64" && KernelVersion is not null && Files?.ContainsKey("disk") switch
-        {
-            null => false,
-            // A command line that nobody reads would be a promise.
-            true => DiskFormat is not null && !Files.ContainsKey("kernel") && !Files.ContainsKey("initrd") && string.IsNullOrEmpty(CommandLine),
-            false => DiskFormat is null && Files.ContainsKey("kernel") && CommandLine is not null && !CommandLine.Any(char.IsControl),
-        };
+    /// <summary>Whether it describes one image of that name.</summary>
+    internal bool IsWhole(string name) => Name == name && Files is not null
+        && ImageRules.IsWhole(Architecture, KernelVersion, CommandLine, DiskFormat, Files.ContainsKey("kernel"), Files.ContainsKey("initrd"), Files.ContainsKey("disk"));
+
+    internal static bool IsWhole(PlannedImage image) => ImageRules.IsWhole(
+        image.Architecture, image.KernelVersion, image.CommandLine, image.DiskFormat, Has(image, ImageFileRole.Kernel), Has(image, ImageFileRole.Initrd), Has(image, ImageFileRole.Disk));
+
+    /// <summary>What a registered image's would be.</summary>
+    internal static ImageManifest Of(string name, PlannedImage image) => new(
+        name, image.Architecture, image.KernelVersion, image.HasAgent, image.CommandLine, image.Files.ToDictionary(f => f.Role.ToString().ToLowerInvariant(), f => new ImageFile(f.Sha256, f.Sha256, f.Bytes)), image.DiskFormat);
+
+    private static bool Has(PlannedImage image, ImageFileRole role) => image.Files.Any(f => f.Role == role);
+}
+
+internal static class DiskFile
+{
+    /// <summary>As <see cref="DiskHeader.Problem"/>, of a file.</summary>
+    public static string? Problem(DiskFormat format, string path)
+    {
+        Span<byte> header = stackalloc byte[DiskHeader.Bytes];
+        using var file = File.OpenRead(path);
+        return DiskHeader.Problem(format, header[..file.ReadAtLeast(header, DiskHeader.Bytes, throwOnEndOfStream: false)]);
+    }
 }
 
 public sealed record ImageDisk(string Path, DiskFormat Format);
@@ -47,7 +61,8 @@ internal sealed partial class ImageJson : JsonSerializerContext;
 // Guarantees: an image is offered and started only when the digest of each of its files is the manifest's.
 // A file is hashed once and again when its size or time differs; starting a VM costs a few stat calls. A large one is hashed in the background: whoever lists
 // images goes on without it meanwhile, whoever starts a guest from it waits. After a crash all are hashed again.
-public sealed partial class ImageCatalogue(string directory)
+// A sandbox whose image is a registered one starts from the node's cache instead (ImageCache).
+public sealed partial class ImageCatalogue(string directory, ImageCache? cache = null)
 {
     private const int MaxManifestBytes = 64 * 1024;
     /// <summary>What SHA-256 takes about a second for.</summary>
@@ -83,6 +98,17 @@ public sealed partial class ImageCatalogue(string directory)
 
     /// <summary>The image of that name; null with the reason when there is none to start from.</summary>
     public VerifiedImage? Find(string name, out (Reason Reason, string Detail) problem) => Find(name, waits: true, out problem);
+
+    /// <summary>What the sandbox starts from; null with the reason when there is nothing.</summary>
+    public VerifiedImage? Find(SandboxSpec spec, out (Reason Reason, string Detail) problem)
+    {
+        if (spec.Registered is not { } registered)
+            return Find(spec.Image, out problem);
+        problem = (NodeReasons.ImageMissing, $"It is {spec.Image}, and its files are not on the node.");
+        return cache?.Find(spec.Image, registered);
+    }
+
+    public bool? HasAgent(SandboxSpec spec) => spec.Registered?.HasAgent ?? HasAgent(spec.Image);
 
     /// <summary>Whether the image says that it has an agent, without a look at its files; null when it says nothing.</summary>
     public bool? HasAgent(string name)
@@ -161,7 +187,7 @@ public sealed partial class ImageCatalogue(string directory)
         if (manifest.DiskFormat is { } format)
         {
             var disk = Path.Combine(folder, manifest.Files["disk"].Path);
-            if (DiskHeader.Problem(format, disk) is not { } wrong)
+            if (DiskFile.Problem(format, disk) is not { } wrong)
                 return new DiskImage(manifest, digest, new ImageDisk(disk, format));
             problem = (NodeReasons.ImageCorrupt, $"It is {name}: its disk {wrong}.");
             return null;

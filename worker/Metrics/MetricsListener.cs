@@ -5,6 +5,7 @@ using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Worker.Channels;
 using Worker.Faults;
+using Worker.Images;
 using Worker.Sync;
 
 namespace Worker.Metrics;
@@ -12,7 +13,7 @@ namespace Worker.Metrics;
 // GET /metrics for Prometheus, where Worker__MetricsAddress says; nowhere without it. Read only and without sign-in, as exporters are: whoever reaches the address
 // reads counts by sandbox id. Guarantees: a request that fails costs nobody else anything; one is answered at a time, and
 // who does not read its answer in time gets none. A crash of the listener ends no guest.
-public sealed class MetricsListener(WorkerOptions options, FaultSampling sampling, SampleOutbox outbox, TimeProvider time, ILogger<MetricsListener> log) : BackgroundService
+public sealed class MetricsListener(WorkerOptions options, FaultSampling sampling, SampleOutbox outbox, ImageCache images, TimeProvider time, ILogger<MetricsListener> log) : BackgroundService
 {
     private static readonly TimeSpan ReadLimit = TimeSpan.FromSeconds(10);
 
@@ -69,6 +70,13 @@ public sealed class MetricsListener(WorkerOptions options, FaultSampling samplin
             StormMetrics.Write(text, sampling.LatestStorms);
             text.Begin(NodeMetrics.SamplesLost);
             text.Add(outbox.SamplesLost);
+            text.Begin(NodeMetrics.ImageCacheBytes);
+            text.Add(images.Bytes);
+            text.Begin(NodeMetrics.ImageFetches);
+            text.Add(images.FetchedFiles, ("result", "fetched"));
+            text.Add(images.FailedFetches, ("result", "failed"));
+            text.Begin(NodeMetrics.ImageEvictions);
+            text.Add(images.EvictedFiles);
             text.Begin(NodeMetrics.RefusedInput);
             foreach (var peer in Enum.GetValues<UntrustedPeer>())
                 text.Add(RefusedInput.Of(peer), ("from", peer.ToString().ToLowerInvariant()));

@@ -15,6 +15,8 @@ public static class ConditionReasons
     private static readonly List<ConditionReason> Table = [];
 
     public static readonly ConditionReason VmmConfirmed = Add(ConditionType.VmmRunning, ConditionStatus.True, "VmmConfirmed", "The VMM runs and answers.");
+    public static readonly ConditionReason ImageBeingFetched = Add(ConditionType.VmmRunning, ConditionStatus.False, "ImageBeingFetched", "Files of the image come to the node, or are read for their digests; the guest starts after that.");
+    public static readonly ConditionReason ImageDelayed = Add(ConditionType.VmmRunning, ConditionStatus.False, "ImageDelayed", "A file of the image does not come to the node; it is tried again.");
     public static readonly ConditionReason DevicesPrepared = Add(ConditionType.DevicesReady, ConditionStatus.True, "DevicesPrepared", "The devices are clean and given to the guest.");
     public static readonly ConditionReason Released = Add(ConditionType.DevicesReady, ConditionStatus.False, "Released", "The devices are clean and given back.");
     public static readonly ConditionReason NotCleaned = Add(ConditionType.DevicesReady, ConditionStatus.False, "NotCleaned", "The run's devices were given back, and not all of them are clean.");

@@ -97,6 +97,13 @@ public sealed class VmManager(string runtimeRoot, VmSurroundings around) : IAsyn
         }
     }
 
+    /// <summary>The SHA-256 of each file of registered images that a sandbox runs from, or is to run from.</summary>
+    public IReadOnlySet<string> ImagesInUse()
+    {
+        lock (_lock)
+            return _runners.Values.SelectMany(r => r.Runner.UsedImages).SelectMany(i => i.Files).Select(f => f.Sha256).ToHashSet(StringComparer.Ordinal);
+    }
+
     public SerialConsole? ConsoleOf(Guid id)
     {
         lock (_lock)

@@ -5,13 +5,14 @@ using Microsoft.Extensions.Logging;
 using Worker.Agent;
 using Worker.Console;
 using Worker.Hardware;
+using Worker.Images;
 
 namespace Worker.Vms;
 
 /// <summary>What every runner of a node shares.</summary>
 public sealed record VmSurroundings(
     IVmm Vmm, NodeDevices Devices, UserIds Users, CgroupTree Cgroups, string HostBootId,
-    TimeProvider Time, ILogger Log);
+    TimeProvider Time, ILogger Log, ImageCache? Images = null);
 
 /// <summary>One sandbox as reports show it. A device is held until its sandbox has been cleaned, in one and the same snapshot.</summary>
 public sealed record VmView(ReportedSandbox Sandbox, IReadOnlyList<string> HeldDevices);
@@ -131,6 +132,8 @@ public sealed partial class VmRunner
     {
         switch (step)
         {
+            case VmStep.Start when !HasImage(Wanted.Planned!):
+                return false;
             case VmStep.Start:
                 await StartAsync(Wanted.Planned!, ct);
                 return true;
@@ -215,6 +218,7 @@ public sealed partial class VmRunner
 
     private void Publish()
     {
+        _waiting = null;
         _view = _record is { } record ? new VmView(record.ToReport(), record.HeldDevices) : null;
         _published(this);
     }

@@ -24,7 +24,8 @@ public sealed class FuzzTests(ServiceFixture service) : IClassFixture<ServiceFix
         var key = (await admin.KeyAsync($"{mark}-key", Role.Viewer)).Key.Id;
         var sandbox = (await MadeAsync<SandboxView>(admin, "/v1/sandboxes", new { name = $"{mark}-sandbox", image = "guest", node = "nowhere", labels = new { team = mark }, userData = $"#!/bin/sh\necho {mark}\n" })).Id;
         var webhook = (await MadeAsync<WebhookCreated>(admin, "/v1/webhooks", new { url = $"https://{mark}.example/hook", enabled = false })).Webhook.Id;
-        return new Team(mark, asker.Secret, [tenant.Project, key, sandbox, webhook]);
+        var image = (await MadeAsync<ImageView>(admin, "/v1/images", Images.ImageCalls.OfKernel($"{mark}-image", [1]))).Id!.Value;
+        return new Team(mark, asker.Secret, [tenant.Project, key, sandbox, webhook, image]);
     }
 
     private static async Task<T> MadeAsync<T>(HttpClient client, string path, object body)

@@ -110,6 +110,9 @@ public sealed class AuditTests(ServiceFixture service) : IClassFixture<ServiceFi
         await DoAsync<string>("/v1/webhooks/{id}/deliveries/{number}/redeliver", $"{at}/deliveries/{delivery.Number}/redeliver");
         await DoAsync<string>("/v1/webhooks/{id}/redeliver", $"{at}/redeliver", new { since = TimeProvider.System.GetUtcNow().AddHours(1) });
         await DoAsync<string>("/v1/webhooks/{id}", at, method: "DELETE");
+        var image = (await DoAsync<ImageView>("/v1/images", "/v1/images", Images.ImageCalls.OfKernel("told", "{\"any\":\"content\"}"u8.ToArray()))).Id;
+        await DoAsync<ImageView>("/v1/images/{id}/files/{role}", $"/v1/images/{image}/files/kernel", new { any = "content" }, "PUT");
+        await DoAsync<string>("/v1/images/{id}", $"/v1/images/{image}", method: "DELETE");
         var token = await DoAsync<JoinTokenView>("/v1/nodes/join-tokens", "/v1/nodes/join-tokens", new { name = "toldnode" });
 
         var changing = service.Factory.Services.GetRequiredService<EndpointDataSource>().Endpoints.OfType<RouteEndpoint>().Where(e => e.Metadata.GetMetadata<Access>() is not null)

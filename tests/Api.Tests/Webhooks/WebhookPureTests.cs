@@ -12,7 +12,7 @@ namespace Api.Tests.Webhooks;
 /// <summary>What is decided without a network or a database.</summary>
 public sealed class WebhookPureTests
 {
-    private static readonly WebhookSettings _public = new([], false, 30), _lab = new([IPNetwork.Parse("10.1.0.0/16"), IPNetwork.Parse("fd12::/32")], true, 30);
+    private static readonly WebhookSettings _public = new(new([], false), 30), _lab = new(new([IPNetwork.Parse("10.1.0.0/16"), IPNetwork.Parse("fd12::/32")], true), 30);
 
     [Theory]
     // Loopback, private, shared, link-local and metadata, and everything else that is special.
@@ -94,7 +94,7 @@ public sealed class WebhookPureTests
     [InlineData("::ffff:10.2.0.1", false)]
     [InlineData("fd13::1", false)]
     [InlineData("127.0.0.1", false)]
-    public void Allows_WhatAnOperatorAllows_AndNoMore(string address, bool allowed) => Assert.Equal(allowed, AddressRules.Allows(IPAddress.Parse(address), _lab.AllowedNetworks));
+    public void Allows_WhatAnOperatorAllows_AndNoMore(string address, bool allowed) => Assert.Equal(allowed, AddressRules.Allows(IPAddress.Parse(address), _lab.Rules.AllowedNetworks));
 
     [Theory]
     [InlineData("https://example.com/hook?a=b", true)]
@@ -119,15 +119,15 @@ public sealed class WebhookPureTests
     [InlineData("https://example.com/\n", false)]
     public void Url_WhenItCannotBePostedTo_IsRefused(string url, bool fits)
     {
-        Assert.Equal(fits, WebhookUrl.Problem(url, _public) is null);
-        Assert.NotNull(WebhookUrl.Problem("https://example.com/" + new string('x', 2048), _public));
+        Assert.Equal(fits, GuardedUrl.Problem(url, _public.Rules) is null);
+        Assert.NotNull(GuardedUrl.Problem("https://example.com/" + new string('x', 2048), _public.Rules));
     }
 
     [Fact]
     public void Url_WhenTheServiceAllowsMore_IsTaken()
     {
-        Assert.Null(WebhookUrl.Problem("http://10.1.0.9:8080/", _lab));
-        Assert.NotNull(WebhookUrl.Problem("http://10.2.0.9:8080/", _lab));
+        Assert.Null(GuardedUrl.Problem("http://10.1.0.9:8080/", _lab.Rules));
+        Assert.NotNull(GuardedUrl.Problem("http://10.2.0.9:8080/", _lab.Rules));
     }
 
     /// <summary>The example of the specification.</summary>

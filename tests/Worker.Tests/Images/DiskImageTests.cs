@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Security.Cryptography;
+using Contracts;
 using Worker.Images;
 using Xunit;
 

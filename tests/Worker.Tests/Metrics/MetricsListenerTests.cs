@@ -4,8 +4,10 @@ using System.Text;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
 using Worker.Faults;
+using Worker.Images;
 using Worker.Metrics;
 using Worker.Sync;
+using Worker.Tests.Images;
 using Xunit;
 
 namespace Worker.Tests.Metrics;
@@ -54,7 +56,9 @@ public sealed class MetricsListenerTests
         var ct = TestContext.Current.CancellationToken;
         var address = $"127.0.0.1:{FreePort()}";
         using var sampling = new FaultSampling(null!, TimeProvider.System, NullLogger<FaultSampling>.Instance);
-        using var listener = new MetricsListener(new WorkerOptions { MetricsAddress = address }, sampling, new SampleOutbox(TimeProvider.System, NullLogger<SampleOutbox>.Instance), TimeProvider.System, NullLogger<MetricsListener>.Instance);
+        using var directory = new TemporaryDirectory();
+        await using var images = new ImageCache(directory.FullPath, 1 << 20, new StandInSource(), TimeProvider.System, NullLogger.Instance);
+        using var listener = new MetricsListener(new WorkerOptions { MetricsAddress = address }, sampling, new SampleOutbox(TimeProvider.System, NullLogger<SampleOutbox>.Instance), images, TimeProvider.System, NullLogger<MetricsListener>.Instance);
         await listener.StartAsync(ct);
         using var client = new HttpClient(new SocketsHttpHandler()) { BaseAddress = new Uri($"http://{address}") };
         await Eventually.TrueAsync(() => CanConnect(client.BaseAddress.Port), "it listens");

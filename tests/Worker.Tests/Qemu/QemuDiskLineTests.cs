@@ -1,3 +1,4 @@
+using Contracts;
 using Worker.Images;
 using Worker.Vms.Qemu;
 using Xunit;

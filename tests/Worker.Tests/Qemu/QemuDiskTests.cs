@@ -1,4 +1,3 @@
-using Worker.Tests.Faults.Tracing;
 using System.Buffers.Binary;
 using System.Diagnostics;
 using System.Globalization;
@@ -10,6 +9,7 @@ using Worker.Checks;
 using Worker.Faults;
 using Worker.Hardware;
 using Worker.Images;
+using Worker.Tests.Faults.Tracing;
 using Worker.Tests.Images;
 using Worker.Vms;
 using Worker.Vms.Qemu;

@@ -261,7 +261,8 @@ public sealed class VmManagerTests : IAsyncLifetime
         Apply(Planned(incarnation: 2, devices: "edu-0"));
         await UntilAsync(VmState.Preparing, 2);
         Assert.True(old.HasExited);
-        Assert.Equal(2, _vmm.Starts);
+        // It is Preparing before its VMM is started.
+        await Eventually.TrueAsync(() => _vmm.Starts == 2, "the new one is started");
         // What the old guest still had to say is no news of the new one.
         await old.ReadyAsync();
         await old.TellAsync(n => new VmGuestEnded(n, EndCause.GuestPanicked, _time.GetUtcNow()));

@@ -10,6 +10,7 @@ import { useRights } from "../session/rights";
 import { AcceleratorFields } from "./AcceleratorFields";
 import { AdvancedFields } from "./AdvancedFields";
 import { bodyOf, type Draft, emptyDraft, messagesFor, takesViommu, withVmm } from "./draft";
+import { imageChoices } from "./images";
 import { Field } from "./Field";
 import { StormFields } from "./StormFields";
 import { viommuWords, vmmWords } from "./words";
@@ -26,7 +27,8 @@ export function CreateDialog({ onClose }: { onClose: () => void }) {
   const nodes = useQuery({ queryKey: [...keys.nodes, "all"], queryFn: ({ signal }) => get<Page<NodeView>>("/v1/nodes?limit=1000", signal), enabled: seeService });
   const [typed, setDraft] = useState<Draft>(emptyDraft);
   const [local, setLocal] = useState<Record<string, string[]>>({});
-  const draft = { ...typed, image: typed.image || images.data?.items[0]?.name || "" };
+  const choices = imageChoices(images.data?.items ?? []);
+  const draft = { ...typed, image: typed.image || choices[0]?.name || "" };
   const change = <K extends keyof Draft>(field: K, value: Draft[K]) => setDraft((before) => ({ ...before, [field]: value }));
 
   const create = useMutation({
@@ -69,10 +71,10 @@ export function CreateDialog({ onClose }: { onClose: () => void }) {
             <Field id="name" label="Name" className="half" wrong={[...wrong("name"), ...nameTaken]} hint="a–z, 0–9 and -, at most 63">
               {(aria) => <input {...aria} value={draft.name} onChange={(event) => change("name", event.target.value)} autoFocus autoComplete="off" spellCheck={false} />}
             </Field>
-            <Field id="image" label="Image" className="half" wrong={wrong("image")} hint={images.data?.items.length === 0 ? "No node has an image yet" : undefined}>
+            <Field id="image" label="Image" className="half" wrong={wrong("image")} hint={images.data?.items.length === 0 ? "No image is registered, and no node has one yet" : undefined}>
               {(aria) => (
                 <select {...aria} value={draft.image} onChange={(event) => change("image", event.target.value)}>
-                  {images.data?.items.map((image) => <option key={image.digest} value={image.name}>{image.name} ({image.architecture}, {image.kernel})</option>)}
+                  {choices.map((image) => <option key={image.name} value={image.name}>{image.label}</option>)}
                 </select>
               )}
             </Field>

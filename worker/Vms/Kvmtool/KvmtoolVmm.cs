@@ -90,6 +90,6 @@ internal sealed class KvmtoolVmm(KvmtoolHost host, ImageCatalogue images, HostFa
 
     private KvmtoolVm Supervise(VmLaunch launch, ProcessHandle process, VmTracing traced, VmTell tell, bool adopted) => new(launch, process, hostFaults, traced, adopted, tell, time, log);
 
-    private VerifiedImage Image(SandboxSpec spec) => images.Find(spec.Image, out var problem)
+    private VerifiedImage Image(SandboxSpec spec) => images.Find(spec, out var problem)
         ?? throw new VmStartException(problem.Reason, problem.Detail);
 }

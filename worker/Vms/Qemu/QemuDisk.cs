@@ -1,3 +1,4 @@
+using Contracts;
 using Worker.Images;
 
 namespace Worker.Vms.Qemu;

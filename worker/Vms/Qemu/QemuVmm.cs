@@ -76,7 +76,7 @@ internal sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, Host
         if (VmProcess.Find(launch.Directory, launch.Cgroup, known) is not { } process)
             return null;
         // The image may be gone by now; an agent that is there will speak.
-        var hasAgent = images.HasAgent(launch.Spec.Image) ?? true;
+        var hasAgent = images.HasAgent(launch.Spec) ?? true;
         return Supervise(launch, process, hasAgent, hostFaults.GoOn(launch.Directory, launch.Spec), tell, adopted: true);
     }
 
@@ -102,6 +102,6 @@ internal sealed class QemuVmm(NodeCapabilities node, ImageCatalogue images, Host
     private long? HighMmio(SandboxSpec spec) => QemuBarWindow.Size(
         [.. spec.Devices.Select(device => PciAddress.TryParse(device, out var address) ? PciResources.Read(HostTree.Machine, address) : null)], node.Qemu.MachineProperties.Contains("highmem-mmio-size"));
 
-    private VerifiedImage Image(SandboxSpec spec) => images.Find(spec.Image, out var problem)
+    private VerifiedImage Image(SandboxSpec spec) => images.Find(spec, out var problem)
         ?? throw new VmStartException(problem.Reason, problem.Detail);
 }

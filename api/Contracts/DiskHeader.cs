@@ -1,16 +1,12 @@
 using System.Buffers.Binary;
-using System.Text.Json.Serialization;
-using Contracts;
 
-namespace Worker.Images;
+namespace Contracts;
 
-[JsonConverter(typeof(NamedEnum<DiskFormat>))]
-public enum DiskFormat { Raw, Qcow2 }
-
-// Pure but for the reading of the first bytes: what a disk image is, so that QEMU opens no other file than the one whose digest was verified.
-// A qcow2's header may name a backing file or a file for its data (docs/interop/qcow2.rst of QEMU).
-internal static class DiskHeader
+/// <summary>What the first bytes of a disk tell of it, so that QEMU opens no other file than the one whose digest was verified. Pure.
+/// A qcow2's header may name a backing file or a file for its data (docs/interop/qcow2.rst of QEMU).</summary>
+public static class DiskHeader
 {
+    /// <summary>So many of its first bytes are asked for; a disk may have fewer.</summary>
     public const int Bytes = 80;
     private const uint Magic = 0x514649fb;
     private const ulong ExternalData = 1 << 2;
@@ -31,12 +27,5 @@ internal static class DiskHeader
             return "is encrypted";
         // Version 2 ends before its features.
         return version == 3 && (BinaryPrimitives.ReadUInt64BigEndian(header[72..]) & ExternalData) != 0 ? "keeps its data in another file" : null;
-    }
-
-    public static string? Problem(DiskFormat format, string path)
-    {
-        Span<byte> header = stackalloc byte[Bytes];
-        using var file = File.OpenRead(path);
-        return Problem(format, header[..file.ReadAtLeast(header, Bytes, throwOnEndOfStream: false)]);
     }
 }
