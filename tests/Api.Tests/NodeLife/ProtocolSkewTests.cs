@@ -34,14 +34,14 @@ public sealed class ProtocolSkewTests(ServiceFixture service) : IClassFixture<Se
                 Assert.Equal(ProtocolSkew.Of(3, a, 3, b) == ProtocolSkew.Judgement.Fits, ProtocolSkew.Of(3, b, 3, a) == ProtocolSkew.Judgement.Fits);
     }
 
-    /// <summary>As a worker of 3.0 sent it: nothing of what came later.</summary>
+    /// <summary>As a worker of 3.1 sent it: nothing of what came later.</summary>
     private const string Recorded = """
         {"protocol":3,"workerVersion":"1.0.0","at":"2026-01-02T03:04:05+00:00","appliedPlanRevision":0,
          "facts":{"architecture":"arm64","kernel":"6.12","operatingSystem":"Debian","cpuModel":"Neoverse N1","hostCpus":8,"hostMemoryMib":16384,"vcpuCapacity":64,"memoryCapacityMib":16384,
           "acceleration":"Tcg","accelerationReason":"NoKvm","vmmVersion":"7.2","viommus":["Smmuv3","None"],"ownUidPerVm":true,"cgroupPerVm":true,"cgroupLimitsReason":null,"bootId":"boot","problems":[],"kvmtoolVersion":null},
          "devices":[{"address":"edu-0","class":"edu","vendorId":"1234","deviceId":"11e8","description":"edu","origin":"Emulated","heldBy":null,"phase":"Available","quarantine":null,
           "verdict":{"class":"PassthroughOnly","reason":"Test","message":"Recorded.","origin":"Emulated","links":[]},"viommus":["Smmuv3"],"fitsKvmtool":false}],
-         "images":[{"name":"guest","digest":"sha256:00","architecture":"arm64","kernel":"6.12","hasAgent":true,"sizeBytes":1}],"sandboxes":[],"installation":"INSTALLATION"}
+         "images":[{"name":"guest","digest":"sha256:00","architecture":"arm64","kernel":"6.12","hasAgent":true,"sizeBytes":1}],"sandboxes":[],"installation":"INSTALLATION","protocolMinor":1}
         """;
 
     private static JsonObject Newer(StandInNode node)
