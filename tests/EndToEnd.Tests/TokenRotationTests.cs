@@ -38,7 +38,7 @@ public sealed class TokenRotationTests(RunningService service)
         // The token of before is nobody's any more.
         using var old = new HttpRequestMessage(HttpMethod.Post, service.BaseAddress + NodeProtocol.HubPath + "/negotiate?negotiateVersion=1");
         old.Headers.Authorization = new("Bearer", first.Trim());
-        using var client = new HttpClient();
+        using var client = new HttpClient(new SocketsHttpHandler());
         using var refused = await client.SendAsync(old);
         Assert.Equal(System.Net.HttpStatusCode.Unauthorized, refused.StatusCode);
         Assert.Equal(pids, service.ProcessesOf(id));
