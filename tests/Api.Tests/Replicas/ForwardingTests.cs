@@ -159,7 +159,7 @@ public sealed class ForwardingTests(TwoReplicas replicas) : IClassFixture<TwoRep
         using (var browser = first.Client(service.AdminKey))
         {
             browser.DefaultRequestHeaders.Authorization = null;
-            (await browser.PostAsJsonAsync("/v1/session", new { key = service.AdminKey })).EnsureSuccessStatusCode().Dispose();
+            (await browser.PostAsJsonAsync("/v1/session", new { apiKey = service.AdminKey })).EnsureSuccessStatusCode().Dispose();
             browser.DefaultRequestHeaders.Add("X-Sandbox-Request", "1");
             browser.DefaultRequestHeaders.Add("Origin", first.Url);
             Assert.Equal("hello", await ExecAsync(browser, id));
