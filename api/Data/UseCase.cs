@@ -1,3 +1,4 @@
+using System.Data.Common;
 using Microsoft.EntityFrameworkCore.Storage;
 
 namespace Api.Data;
@@ -35,7 +36,19 @@ public sealed class UseCase : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         if (committed) return;
-        if (whole is null) await transaction.RollbackToSavepointAsync(Savepoint);
-        else await transaction.DisposeAsync();
+        if (whole is not null) await transaction.DisposeAsync();
+        else await UndoPartAsync();
+    }
+
+    private async Task UndoPartAsync()
+    {
+        try
+        {
+            await transaction.RollbackToSavepointAsync(Savepoint);
+        }
+        catch (Exception e) when (e is DbException or InvalidOperationException)
+        {
+            // The connection is lost, and the whole with it: what failed is told by whoever noticed, not by this.
+        }
     }
 }

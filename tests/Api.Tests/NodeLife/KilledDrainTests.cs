@@ -33,8 +33,8 @@ public sealed class KilledDrainTests(ServiceFixture service) : IClassFixture<Ser
         await Eventually.Async(async () => (await CountsAsync("sandbox.nodeDraining", "NodeDraining")).All(c => c == 1), "each is told", ReplicaProcess.Patience);
 
         // It has stopped the first, and dies at the second.
-        await KillAtAsync(ids[1], 0, async () => Assert.Equal("1 0 0 0", string.Join(" ", await CountsAsync("sandbox.phase", "NodeDrained"))));
-        await Eventually.Async(async () => (await CountsAsync("sandbox.phase", "NodeDrained")).All(c => c == 1), "each is stopped", ReplicaProcess.Patience);
+        await KillAtAsync(ids[1], 0, async () => Assert.Equal("1 0 0 0", string.Join(" ", await CountsAsync("sandbox.phaseChanged", "NodeDrained"))));
+        await Eventually.Async(async () => (await CountsAsync("sandbox.phaseChanged", "NodeDrained")).All(c => c == 1), "each is stopped", ReplicaProcess.Patience);
 
         await node.DisposeAsync();
         await using var again = await NodeAsync();
@@ -48,8 +48,8 @@ public sealed class KilledDrainTests(ServiceFixture service) : IClassFixture<Ser
         foreach (var id in ids)
         {
             // Another drain tells anew: what was stored is one of each.
-            Assert.Equal((1, 1), ((await admin.EventsAsync(id, "sandbox.nodeDraining")).Count, (await admin.EventsAsync(id, "sandbox.phase")).Count(e => e.Reason == "NodeDrained" && e.Message.Contains("shall be", StringComparison.Ordinal))));
-            Assert.Equal((Phase.Pending, DesiredState.Running), ((await admin.FindAsync(id))!.Phase, (await admin.FindAsync(id))!.Desired));
+            Assert.Equal((1, 1), ((await admin.EventsAsync(id, "sandbox.nodeDraining")).Count, (await admin.EventsAsync(id, "sandbox.phaseChanged")).Count(e => e.Reason == "NodeDrained" && e.Message.Contains("shall be", StringComparison.Ordinal))));
+            await Eventually.Async(async () => await admin.FindAsync(id) is { Phase: Phase.Pending, Desired: DesiredState.Running }, "it waits for another node", ReplicaProcess.Patience);
         }
         Assert.Single(await admin.EventsAsync(host, "node.drained"));
 

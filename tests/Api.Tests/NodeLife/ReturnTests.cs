@@ -16,7 +16,7 @@ public sealed class ReturnTests(ServiceFixture service) : IClassFixture<ServiceF
         var time = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
         await using var replica = service.Replica(time);
         using var admin = service.Client(replica);
-        using var tenant = await service.TenantClientAsync("returns", replica);
+        using var tenant = service.Client(replica);
         var (node, host, token) = await service.JoinAsync("returns", replica, edu: 3);
         var (one, two) = ((await tenant.CreateAsync("one", edu: 1)).Id, (await tenant.CreateAsync("two", edu: 1)).Id);
         foreach (var id in (Guid[])[one, two])
@@ -46,7 +46,7 @@ public sealed class ReturnTests(ServiceFixture service) : IClassFixture<ServiceF
         back.Sandboxes[unknown] = back.Sandboxes[one] with { Id = unknown };
         back.Held[back.Held.Single(h => h.Value is null).Key] = unknown;
         await back.StartAsync();
-        Assert.Equal([(one, DesiredState.Deleted), (two, DesiredState.Deleted)], back.Plan.Sandboxes.Select(s => (s.Id, s.Desired)).OrderBy(s => s.Id));
+        Assert.Equal(new[] { one, two }.Order().Select(id => (id, DesiredState.Deleted)), back.Plan.Sandboxes.Select(s => (s.Id, s.Desired)).OrderBy(s => s.Id));
         Assert.Equal(NodePhase.Ready, (await admin.NodeAsync(host)).Phase);
         await AssertHeldAsync(held);
         Assert.DoesNotContain(await admin.DevicesAsync(), d => d.NodeId == host && d.Phase == DevicePhase.Available);

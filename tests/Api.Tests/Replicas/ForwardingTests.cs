@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Globalization;
 using System.Net;
 using System.Net.Http.Headers;
@@ -100,10 +101,14 @@ public sealed class ForwardingTests(TwoReplicas replicas) : IClassFixture<TwoRep
     {
         var (node, id) = await RunningAsync(second, "through");
         await using var held = node;
+        var (streams, puts) = (new ConcurrentDictionary<Guid, bool>(), new ConcurrentDictionary<Guid, bool>());
         var guest = new StandInGuest(node, (guest, asked) => asked.Step switch
         {
-            SessionOpen { Request: ExecRequest { Command: ["stream"] } } => guest.SayAsync(asked, new SessionOpened(), new SessionOutput(1, "one"u8.ToArray())),
-            SessionOpen { Request: FilePutRequest } => guest.SayAsync(asked, new SessionOpened()),
+            SessionOpen { Request: ExecRequest { Command: ["stream"] } } when streams.TryAdd(asked.Session, true) => guest.SayAsync(asked, new SessionOpened(), new SessionOutput(1, "one"u8.ToArray())),
+            // It reads nothing.
+            SessionInput when streams.ContainsKey(asked.Session) => Task.CompletedTask,
+            SessionOpen { Request: FilePutRequest } when puts.TryAdd(asked.Session, true) => guest.SayAsync(asked, new SessionOpened()),
+            SessionInput { Data.Length: > 0 } when puts.ContainsKey(asked.Session) => guest.SayAsync(asked, new SessionTook(1)),
             SessionSignal { Signal: 15 } => guest.SayAsync(asked, new SessionOutput(2, "bye"u8.ToArray()), new SessionEnded(SessionReasons.Done, Signal: 15)),
             _ => StandInGuest.Echo(guest, asked),
         });
@@ -154,7 +159,7 @@ public sealed class ForwardingTests(TwoReplicas replicas) : IClassFixture<TwoRep
         using (var browser = first.Client(service.AdminKey))
         {
             browser.DefaultRequestHeaders.Authorization = null;
-            (await browser.PostAsJsonAsync("/v1/session", new { key = service.AdminKey })).EnsureSuccessStatusCode().Dispose();
+            (await browser.PostAsJsonAsync("/v1/session", new { apiKey = service.AdminKey })).EnsureSuccessStatusCode().Dispose();
             browser.DefaultRequestHeaders.Add("X-Sandbox-Request", "1");
             browser.DefaultRequestHeaders.Add("Origin", first.Url);
             Assert.Equal("hello", await ExecAsync(browser, id));

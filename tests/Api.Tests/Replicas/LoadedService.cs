@@ -162,7 +162,7 @@ public sealed class LoadedService : IAsyncDisposable
         var goal = _lives + more;
         return Eventually.Async(() =>
         {
-            if (_users.Find(u => u.IsFaulted) is { } failed) failed.GetAwaiter().GetResult();
+            if (_users.Find(u => u.IsFaulted) is { } failed) throw new InvalidOperationException($"a user failed; replicas said:\n{string.Join('\n', _replicas.SelectMany(r => r.Errors))}", failed.Exception);
             return _lives >= goal;
         }, $"{more} more sandboxes have lived", Patience);
     }

@@ -31,7 +31,8 @@ public sealed class ReplicaProcess : IAsyncDisposable
 
     public int Port { get; }
     public string Url => $"http://127.0.0.1:{Port.ToString(CultureInfo.InvariantCulture)}";
-    public string Output => _process!.Output;
+    /// <summary>What its log has of requests that failed, as far as it is kept.</summary>
+    public IEnumerable<string> Errors => (_process?.Lines ?? []).SkipWhile(l => !l.Contains("ExceptionHandlerMiddleware", StringComparison.Ordinal)).Take(60);
 
     public static async Task<ReplicaProcess> StartAsync(string connectionString, int? port = null, params (string Name, string? Value)[] settings)
     {
