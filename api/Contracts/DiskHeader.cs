@@ -12,7 +12,10 @@ public static class DiskHeader
     private const ulong ExternalData = 1 << 2;
 
     /// <summary>Null when the disk is of that format and whole in itself. A raw disk is never asked what it is: its first bytes are the guest's.</summary>
-    public static string? Problem(DiskFormat format, ReadOnlySpan<byte> header)
+    /// <param name="format">What it is said to be.</param>
+    /// <param name="header">Its first bytes.</param>
+    /// <param name="maxBytes">The largest disk that its guest may see; a raw one is as large as its file.</param>
+    public static string? Problem(DiskFormat format, ReadOnlySpan<byte> header, ulong maxBytes = ulong.MaxValue)
     {
         if (format == DiskFormat.Raw)
             return null;
@@ -25,6 +28,9 @@ public static class DiskHeader
             return "has a backing file";
         if (BinaryPrimitives.ReadUInt32BigEndian(header[32..]) != 0)
             return "is encrypted";
+        // Offset 24. What a guest writes to it grows up to that on the node.
+        if (BinaryPrimitives.ReadUInt64BigEndian(header[24..]) is var size && size > maxBytes)
+            return $"is a disk of {size} bytes; at most {maxBytes} are taken";
         // Version 2 ends before its features.
         return version == 3 && (BinaryPrimitives.ReadUInt64BigEndian(header[72..]) & ExternalData) != 0 ? "keeps its data in another file" : null;
     }

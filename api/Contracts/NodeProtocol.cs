@@ -55,7 +55,7 @@ public sealed record NodeFacts(
     IReadOnlyList<Failure> Problems, string? KvmtoolVersion, Origin? Origin = null, IReadOnlyList<HugePagePool>? HugePages = null, bool? HasFirmware = null);
 
 /// <summary>The kernel's huge pages of one size on one NUMA node (sysfs, nr_hugepages and free_hugepages). <c>NumaNode</c>: null where the kernel tells of the whole host only.
-/// <c>Total</c> and <c>Free</c>: pages; both null, with the code in <c>NullReason</c>, where they could not be read.</summary>
+/// <c>Total</c> and <c>Free</c>: pages, the free ones without those that are promised to processes; both null, with the code in <c>NullReason</c>, where they could not be read.</summary>
 public sealed record HugePagePool(int? NumaNode, int SizeKib, long? Total, long? Free, string? NullReason = null);
 
 /// <summary>One assignable function. <c>HeldBy</c> is the sandbox whose tenancy has not been fully cleaned yet; null means clean and free.

@@ -12,7 +12,7 @@ public static class DatabaseAbsence
     {
         null => false,
         PostgresException told => told.IsTransient || States.Contains(told.SqlState),
-        NpgsqlException { IsTransient: true } or TimeoutException => true,
+        NpgsqlException { IsTransient: true } => true,
         // What was thrown around it, by the framework or by a transaction that had lost its connection.
         _ => Is(error.InnerException),
     };

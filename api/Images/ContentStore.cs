@@ -15,10 +15,21 @@ public sealed record ContentWritten(Guid? Content, ContentProblem Problem, strin
 /// Guarantees: they are written as they arrive, a chunk in a statement of its own, so a file costs a megabyte of memory, whatever its size, and a sender that is slow holds no connection of the database;
 /// a chunk that takes longer than <see cref="ChunkPatience"/> ends it. Each writer writes content of its own, so two writers of one file never mix; which of them stays is settled by <see cref="ImageFiles"/>.
 /// On a crash what was begun is left, and removed by <see cref="ImageSweep"/>. What is complete never changes.</summary>
-public sealed class ContentStore(NpgsqlDataSource source, TimeProvider time)
+public sealed class ContentStore(NpgsqlDataSource source, ImageSettings settings, TimeProvider time)
 {
     public const int ChunkBytes = 1 << 20;
     public static readonly TimeSpan ChunkPatience = TimeSpan.FromMinutes(1);
+
+    /// <summary>Beyond what a file takes at <see cref="LeastBytesPerSecond"/>: whoever sends slower holds one of few places for others.</summary>
+    private static readonly TimeSpan Grace = TimeSpan.FromMinutes(10);
+    private const long LeastBytesPerSecond = 1 << 20;
+    /// <summary>A statement that removed gigabytes would take longer than any may.</summary>
+    private const int RemovedAtOnce = 64;
+
+    private const string DeleteChunks = """
+        DELETE FROM image_chunks WHERE content_id = $1 AND number IN (SELECT number FROM image_chunks WHERE content_id = $1 ORDER BY number LIMIT $2)
+          AND EXISTS (SELECT FROM image_contents WHERE id = $1 AND NOT complete)
+        """;
 
     private const string InsertChunk = """
         WITH alive AS (UPDATE image_contents SET touched_at = $4 WHERE id = $1 AND NOT complete RETURNING id)
@@ -46,12 +57,12 @@ public sealed class ContentStore(NpgsqlDataSource source, TimeProvider time)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         var chunk = new byte[ChunkBytes];
-        var (read, number) = (0L, 0);
+        var (read, number, began, most) = (0L, 0, time.GetTimestamp(), Grace + TimeSpan.FromSeconds(file.Bytes / LeastBytesPerSecond));
         while (true)
         {
             var (count, inTime) = await ReadAsync(bytes, chunk, ct);
-            if (!inTime) return (ContentProblem.TooSlow, $"{read} of {file.Bytes} bytes came.");
-            if (number == 0 && file.Role == ImageFileRole.Disk && format is { } disk && DiskHeader.Problem(disk, chunk.AsSpan(0, Math.Min(count, DiskHeader.Bytes))) is { } wrong)
+            if (!inTime || time.GetElapsedTime(began) > most) return (ContentProblem.TooSlow, $"{read} of {file.Bytes} bytes came.");
+            if (number == 0 && file.Role == ImageFileRole.Disk && format is { } disk && DiskHeader.Problem(disk, chunk.AsSpan(0, Math.Min(count, DiskHeader.Bytes)), (ulong)settings.MaxDiskBytes) is { } wrong)
                 return (ContentProblem.DiskRefused, $"It {wrong}.");
             read += count;
             if (read > file.Bytes) return (ContentProblem.SizeDiffers, $"It has more than {file.Bytes} bytes.");
@@ -107,14 +118,27 @@ public sealed class ContentStore(NpgsqlDataSource source, TimeProvider time)
     {
         try
         {
-            await using var command = source.CreateCommand("DELETE FROM image_contents WHERE id = $1 AND NOT complete");
-            command.Parameters.Add(new() { Value = content });
-            await command.ExecuteNonQueryAsync(CancellationToken.None);
+            await RemoveAsync(content, CancellationToken.None);
         }
         catch (NpgsqlException)
         {
             // It is swept once it has not been touched for long.
         }
+    }
+
+    /// <summary>Content that is not complete, chunk by chunk; what was removed stays so if it does not come to its end.</summary>
+    public async Task RemoveAsync(Guid content, CancellationToken ct)
+    {
+        while (true)
+        {
+            await using var chunks = source.CreateCommand(DeleteChunks);
+            chunks.Parameters.Add(new() { Value = content });
+            chunks.Parameters.Add(new() { Value = RemovedAtOnce });
+            if (await chunks.ExecuteNonQueryAsync(ct) == 0) break;
+        }
+        await using var command = source.CreateCommand("DELETE FROM image_contents WHERE id = $1 AND NOT complete");
+        command.Parameters.Add(new() { Value = content });
+        await command.ExecuteNonQueryAsync(ct);
     }
 
     /// <summary>Null: there is no such chunk.</summary>

@@ -10,7 +10,7 @@ using Polly.Retry;
 namespace Api.Images;
 
 /// <summary>Downloads the files of images that were registered by url.
-/// Guarantees: one replica at a time has the claim of an image, for <see cref="Lease"/>, and renews it while it downloads; who has lost it stores nothing of the image's phase. Whatever two replicas write at once
+/// Guarantees: projects whose images are downloaded now come after others; one replica at a time has the claim of an image, for <see cref="Lease"/>, and renews it while it downloads; who has lost it stores nothing of the image's phase. Whatever two replicas write at once
 /// is content of each one's own (<see cref="ContentStore"/>), so neither corrupts the other's. What may pass is tried again (<see cref="Attempts"/>), what cannot is Failed at once, with its reason.
 /// On a crash the claim ends by itself and the file is begun anew, by whichever replica is next; what brings the service down <see cref="MostClaims"/> times is Failed. When the service stops, claims are given back.</summary>
 public sealed class ImageDownloads(IServiceScopeFactory scopes, ImageClient client, TimeProvider time, ILogger<ImageDownloads> log) : Reconciler(time, TimeSpan.FromSeconds(5), log)
@@ -34,7 +34,11 @@ public sealed class ImageDownloads(IServiceScopeFactory scopes, ImageClient clie
     protected override async Task PassAsync(CancellationToken ct)
     {
         while (running.Count < MostAtOnce && await ClaimAsync(ct) is { } claimed)
-            running[claimed.Claim!.Value] = Task.Run(() => RunAsync(claimed, ct), CancellationToken.None);
+        {
+            // There before it begins, or one that has ended at once would never be taken away.
+            running[claimed.Claim!.Value] = Task.CompletedTask;
+            running.TryUpdate(claimed.Claim.Value, Task.Run(() => RunAsync(claimed, ct), CancellationToken.None), Task.CompletedTask);
+        }
     }
 
     public override async Task StopAsync(CancellationToken cancellationToken)
@@ -49,7 +53,9 @@ public sealed class ImageDownloads(IServiceScopeFactory scopes, ImageClient clie
         var (claim, now) = (Guid.NewGuid(), clock.GetUtcNow());
         var claimed = await scope.ServiceProvider.GetRequiredService<SandboxDb>().ImageDownloads.FromSql($"""
             UPDATE image_downloads SET claim = {claim}, claimed_until = {now + Lease}, claims = claims + 1
-            WHERE image_id = (SELECT image_id FROM image_downloads WHERE claimed_until <= {now} ORDER BY claimed_until LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING *
+            WHERE image_id = (SELECT d.image_id FROM image_downloads d JOIN registered_images i ON i.id = d.image_id WHERE d.claimed_until <= {now}
+              ORDER BY (SELECT count(*) FROM image_downloads o JOIN registered_images p ON p.id = o.image_id WHERE o.claimed_until > {now} AND p.project_id IS NOT DISTINCT FROM i.project_id), d.claimed_until
+              LIMIT 1 FOR UPDATE OF d SKIP LOCKED) RETURNING *
             """).AsNoTracking().ToListAsync(ct);
         return claimed is [var one] ? one : null;
     }
@@ -140,21 +146,25 @@ public sealed class ImageDownloads(IServiceScopeFactory scopes, ImageClient clie
 
     private async Task RenewAsync(ImageDownload claimed, CancellationTokenSource lost)
     {
-        try
+        var until = claimed.ClaimedUntil;
+        // A database that is away for a moment costs nothing as long as the claim holds.
+        while (clock.GetUtcNow() < until)
         {
-            while (true)
+            try
             {
                 await Task.Delay(Renewal, clock, lost.Token);
-                if (!await SetAsync(claimed, clock.GetUtcNow() + Lease, claims: 0, lost.Token)) break;
+                var next = clock.GetUtcNow() + Lease;
+                if (!await SetAsync(claimed, next, claims: 0, lost.Token)) break;
+                until = next;
             }
-        }
-        catch (OperationCanceledException) when (lost.IsCancellationRequested)
-        {
-            return;
-        }
-        catch (Exception e)
-        {
-            log.LogWarning(e, "The claim of image {ImageId} could not be renewed", claimed.ImageId);
+            catch (OperationCanceledException) when (lost.IsCancellationRequested)
+            {
+                return;
+            }
+            catch (Exception e)
+            {
+                log.LogWarning(e, "The claim of image {ImageId} could not be renewed yet", claimed.ImageId);
+            }
         }
         // The image is gone, or another replica has taken it for dead.
         await lost.CancelAsync();

@@ -1,3 +1,4 @@
+using System.Security.Claims;
 using Api.Data;
 using Api.Http;
 using Api.Nodes;
@@ -40,17 +41,17 @@ public static class ImageRoutes
         var folders = rows.GroupBy(r => (r.i.Name, r.i.Digest)).Select(g => new ImageView(
             g.Key.Name, g.Key.Digest, g.First().i.Architecture, g.First().i.Kernel, g.First().i.HasAgent, g.First().i.SizeBytes,
             http.User.Operates() ? g.Select(r => r.Name).ToList() : null));
-        return new Page<ImageView>([.. await ViewsAsync(db, registered, ct), .. folders], null);
+        return new Page<ImageView>([.. await ViewsAsync(db, registered, http.User, ct), .. folders], null);
     }
 
     public static async Task<IResult> GetAsync(Guid id, HttpContext http, SandboxDb db, CancellationToken ct) =>
-        await Seen(db, http.User.ProjectId()).SingleOrDefaultAsync(i => i.Id == id, ct) is { } image ? Results.Ok((await ViewsAsync(db, [image], ct))[0]).Tagged(image.Version) : NotFound();
+        await Seen(db, http.User.ProjectId()).SingleOrDefaultAsync(i => i.Id == id, ct) is { } image ? Results.Ok((await ViewsAsync(db, [image], http.User, ct))[0]).Tagged(image.Version) : NotFound();
 
-    private static async Task<List<ImageView>> ViewsAsync(SandboxDb db, List<RegisteredImage> images, CancellationToken ct)
+    private static async Task<List<ImageView>> ViewsAsync(SandboxDb db, List<RegisteredImage> images, ClaimsPrincipal user, CancellationToken ct)
     {
         var ids = images.ConvertAll(i => i.Id);
         var stored = (await db.StoredImageFiles.AsNoTracking().Where(f => ids.Contains(f.ImageId)).Select(f => new { f.ImageId, f.Role }).ToListAsync(ct)).ToLookup(f => f.ImageId, f => f.Role);
-        return images.ConvertAll(i => i.ToView(stored[i.Id].ToHashSet()));
+        return images.ConvertAll(i => i.ToView(stored[i.Id].ToHashSet(), i.ProjectId is not null || ForShared.Allows(user)));
     }
 
     private static async Task<IResult> CreateAsync(ImageCreate? create, HttpContext http, SandboxDb db, ImageSettings settings, ImageDownloads downloads, TimeProvider time, CancellationToken ct)
@@ -78,7 +79,7 @@ public static class ImageRoutes
             downloads.Wake();
             return Task.CompletedTask;
         });
-        return Results.Created($"/v1/images/{image.Id}", image.ToView(new HashSet<ImageFileRole>())).Tagged(image.Version);
+        return Results.Created($"/v1/images/{image.Id}", image.ToView(new HashSet<ImageFileRole>(), showsUrls: true)).Tagged(image.Version);
     }
 
     /// <summary>Registrations of a project wait here for each other, so that its quotas hold.</summary>

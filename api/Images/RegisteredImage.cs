@@ -28,9 +28,11 @@ public sealed class RegisteredImage
 
     public PlannedImage ToPlan() => new(Id, Architecture, KernelVersion, HasAgent, CommandLine, DiskFormat, Files.ConvertAll(f => new PlannedImageFile(f.Role, f.Sha256, f.Bytes)));
 
-    public ImageView ToView(IReadOnlySet<ImageFileRole> stored) => new(
+    /// <param name="stored">The files that are here.</param>
+    /// <param name="showsUrls">A url may hold a key, or name what is inside a network.</param>
+    public ImageView ToView(IReadOnlySet<ImageFileRole> stored, bool showsUrls) => new(
         Name, Digest, Architecture, KernelVersion, HasAgent, SizeBytes, null, ProjectId is null ? ImageSource.Shared : ImageSource.Project, Id, Phase, Failure, CommandLine, DiskFormat,
-        Files.ConvertAll(f => new ImageFileView(f.Role, f.Sha256, f.Bytes, f.Url, stored.Contains(f.Role))), CreatedAt, UpdatedAt);
+        Files.ConvertAll(f => new ImageFileView(f.Role, f.Sha256, f.Bytes, showsUrls ? f.Url : null, stored.Contains(f.Role))), CreatedAt, UpdatedAt);
 
     private string Digest => "sha256:" + Convert.ToHexStringLower(SHA256.HashData(JsonSerializer.SerializeToUtf8Bytes(ToPlan() with { Id = default }, JsonSerializerOptions.Web)));
 }

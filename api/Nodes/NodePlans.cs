@@ -31,7 +31,7 @@ public sealed class NodePlans(IHubContext<NodeHub> hub, ConsoleRelay consoles)
         rows.RemoveAll(s => s.ImageId is { } gone && !images.ContainsKey(gone));
         var planned = rows.Select(s => new PlannedSandbox(
             s.Id, s.Name, s.Incarnation, Desired(s), s.Launched,
-            new SandboxSpec(s.Image, s.Vcpus, s.MemoryMib, s.Viommu, devices[s.Id].Select(d => d.Address).Order(StringComparer.Ordinal).ToList(), s.UserData, s.SshKeys, s.Vmm, s.HugePages, s.ImageId is { } image ? images[image] : null),
+            new SandboxSpec(IsUnderstood(node, s) ? s.Image : "needs protocol 3.2", s.Vcpus, s.MemoryMib, s.Viommu, devices[s.Id].Select(d => d.Address).Order(StringComparer.Ordinal).ToList(), s.UserData, s.SshKeys, s.Vmm, s.HugePages, s.ImageId is { } image ? images[image] : null),
             s.FaultStorm));
         var plan = new NodePlan(0, planned.ToList(), consoles.WatchedAmong(rows.Select(r => r.Id)), lifted.Select(d => new PlannedDevice(d.Address, d.LiftQuarantineOf!.Value)).ToList(),
             NodeProtocol.Version, NodeProtocol.Minor, node.RotationWantedAt is not null);
@@ -44,6 +44,9 @@ public sealed class NodePlans(IHubContext<NodeHub> hub, ConsoleRelay consoles)
         }
         return plan with { Revision = node.PlanRevision };
     }
+
+    // A worker that was set back since would start a folder's image of that name, or go without huge pages: there is no folder of the name that it is told instead (ImageMissing).
+    private static bool IsUnderstood(Node node, Sandboxes.Sandbox s) => node.ProtocolMinor >= NodeProtocol.RegisteredImages || (s.ImageId is null && s.HugePages == HugePageSize.None);
 
     // A pending sandbox still names the node of its last guest, whose files stay until it is placed again: there it must not run.
     private static DesiredState Desired(Sandboxes.Sandbox s) =>

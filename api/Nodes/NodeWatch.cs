@@ -9,7 +9,7 @@ namespace Api.Nodes;
 
 /// <summary>Marks nodes that stopped reporting as Unreachable and their guests as Lost; those in maintenance are expected to be silent.
 /// Guarantees: nothing is handed out again: an unreachable node keeps its devices and sandboxes until it reports.
-/// Assumes: while the API itself was away no node could report, so it waits a full silence after its own start. On a crash: idempotent.</summary>
+/// Assumes: while the API itself was away no node could report, so it waits a full silence after its own start, and after a pass that the database did not answer. On a crash: idempotent.</summary>
 public sealed class NodeWatch(IServiceScopeFactory scopes, TimeProvider time, ILogger<NodeWatch> log) : Reconciler(time, TimeSpan.FromSeconds(1), log)
 {
     public static readonly TimeSpan Silence = TimeSpan.FromSeconds(10);
@@ -19,10 +19,10 @@ public sealed class NodeWatch(IServiceScopeFactory scopes, TimeProvider time, IL
     protected override async Task PassAsync(CancellationToken ct)
     {
         var now = clock.GetUtcNow();
-        if (now - startedAt < Silence) return;
         await using var scope = scopes.CreateAsyncScope();
         var db = scope.ServiceProvider.GetRequiredService<SandboxDb>();
         var silent = await db.Nodes.Where(n => n.LastReportAt < now - Silence && n.Phase != NodePhase.Unreachable && n.Phase != NodePhase.Joining && n.Phase != NodePhase.Maintenance).ToListAsync(ct);
+        if (now - startedAt < Silence || HasFailedWithin(Silence)) return;
         foreach (var node in silent)
         {
             node.Phase = NodePhase.Unreachable;

@@ -7,10 +7,14 @@ namespace Api.Reconciliation;
 /// Assumes: a pass takes no input, reads the database and is idempotent. On a crash nothing is lost, the next start runs a pass.</summary>
 public abstract class Reconciler(TimeProvider time, TimeSpan period, ILogger log) : BackgroundService
 {
+    private long? failedAt;
     private readonly Channel<bool> wakes = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
 
     /// <summary>When the last pass that ended well began: it has seen what was there then. Null before the first.</summary>
     public DateTimeOffset? LastPassAt { get; private set; }
+
+    /// <summary>Whether a pass has failed so recently. While the database is away nobody can tell it anything: who judges others by what they have told lets them speak first.</summary>
+    protected bool HasFailedWithin(TimeSpan recently) => failedAt is { } at && time.GetElapsedTime(at) < recently;
 
     public void Wake() => wakes.Writer.TryWrite(true);
 
@@ -33,6 +37,7 @@ public abstract class Reconciler(TimeProvider time, TimeSpan period, ILogger log
             }
             catch (Exception e)
             {
+                failedAt = time.GetTimestamp();
                 log.LogError(e, "A pass of {Reconciler} failed; it runs again in a second", GetType().Name);
                 await WaitAsync(TimeSpan.FromSeconds(1), stoppingToken);
             }

@@ -36,12 +36,13 @@ public sealed class GuestForwarding : IDisposable
     private readonly IHttpForwarder forwarder;
     private readonly GuestRelay relay;
     private readonly ReplicaPresence presence;
+    private readonly ReplicaSettings own;
     private readonly GuestSettings limits;
     private readonly IHostApplicationLifetime host;
     private readonly Passing passing;
 
-    public GuestForwarding(IHttpForwarder forwarder, GuestRelay relay, ReplicaPresence presence, ForwardedCaller caller, GuestSettings limits, IHostApplicationLifetime host) =>
-        (this.forwarder, this.relay, this.presence, this.limits, this.host, passing) = (forwarder, relay, presence, limits, host, new Passing(caller));
+    public GuestForwarding(IHttpForwarder forwarder, GuestRelay relay, ReplicaPresence presence, ReplicaSettings own, ForwardedCaller caller, GuestSettings limits, IHostApplicationLifetime host) =>
+        (this.forwarder, this.relay, this.presence, this.own, this.limits, this.host, passing) = (forwarder, relay, presence, own, limits, host, new Passing(caller));
 
     /// <summary>Before the body is read, and after it is known who asks.</summary>
     public static Task AnswerWhereItsNodeIs(HttpContext http, RequestDelegate next) =>
@@ -59,7 +60,8 @@ public sealed class GuestForwarding : IDisposable
             FROM sandboxes s JOIN nodes n ON n.id = s.node_id LEFT JOIN replicas r ON r.id = n.replica_id
             WHERE s.id = {sandbox} AND s.project_id = {project}
             """).ToListAsync(http.RequestAborted)).SingleOrDefault();
-        if (holder is null || relay.IsHere(holder.NodeId)) await next(http);
+        // A node that has gone from here, and from nowhere else yet, is refused as such here.
+        if (holder is null || relay.IsHere(holder.NodeId) || holder.ReplicaId == own.Id) await next(http);
         else if (holder is { Lives: true, ReplicaId: { } replica, Url: { } url }) await PassOnAsync(http, replica, url);
         // What nobody could do there anyway is refused as such.
         else if (!holder.Runs) await next(http);

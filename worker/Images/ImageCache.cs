@@ -4,19 +4,6 @@ using Worker.Checks;
 
 namespace Worker.Images;
 
-/// <summary>Where the files of a registered image stand on this node.</summary>
-public abstract record CachedImage
-{
-    /// <summary>Each is here and verified.</summary>
-    public sealed record Ready(VerifiedImage Image) : CachedImage;
-
-    /// <summary>They are being fetched, or read for their digests. <c>Bytes</c>: how many of <c>Total</c> are here.</summary>
-    public sealed record Coming(long Bytes, long Total) : CachedImage;
-
-    /// <summary>One could not be fetched; it is tried again by itself.</summary>
-    public sealed record Delayed(Reason Reason, string Detail) : CachedImage;
-}
-
 // The files of registered images, by their SHA-256, below the state directory: fetched from the API when a sandbox needs them, kept for the next one, evicted when others need the room.
 //   images/SHA256         whole, verified, read-only for everybody who knows its name
 //   images/parts/SHA256   being fetched; the worker's alone

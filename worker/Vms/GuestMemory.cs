@@ -14,9 +14,6 @@ public sealed record GuestMemory(int Mib, int? HugePageKib, int? NumaNode, strin
     /// anew under type 1; the rest is for queues and regions of the devices.</summary>
     public static long? PinnedKib(SandboxSpec spec) => spec.Devices.Count(d => PciAddress.TryParse(d, out _)) is > 0 and var count ? ((long)spec.MemoryMib * count + PinnedBesideMib) << 10 : null;
 
-    /// <summary>Whether all huge pages are to come from <c>NumaNode</c>; otherwise as many as it has, and the rest from others.</summary>
-    public bool Binds { get; init; }
-
     public static GuestMemory Plain(int mib) => new(mib, null, null, null);
 
     /// <summary>Pure: near the devices (<paramref name="deviceNode"/>), on huge pages where those were asked for. Nobody is given any unasked: they are what the API promises to those who ask.
@@ -33,7 +30,7 @@ public sealed record GuestMemory(int Mib, int? HugePageKib, int? NumaNode, strin
         // What could not be read is left to the kernel: QEMU says it if there are too few.
         if (ofSize.All(p => p.Free is not null) && ofSize.Sum(p => p.Free!.Value) is var free && free < needed)
             throw new VmStartException(StartReasons.NoHugePagesLeft, $"Of {pages.Words()}: {needed} needed, {free} free.");
-        return memory with { HugePageKib = pages.Kib(), Binds = near is not null && ofSize.Exists(p => p.NumaNode == near.Number && p.Free >= needed) };
+        return memory with { HugePageKib = pages.Kib() };
     }
 
     private static bool IsList(string cpus) => cpus.Length is > 0 and <= 4096 && cpus.All(c => char.IsAsciiDigit(c) || c is ',' or '-');

@@ -79,6 +79,11 @@ public sealed class ImageTests(ServiceFixture service) : IClassFixture<ServiceFi
         Assert.Equal("422 image_disk_refused", await PutAsync("backed", "qcow2"));
         Assert.Equal(0, await ContentsAsync(disk));
         Assert.Equal("200", await PutAsync("raw", "raw"));
+        // No backing file, and a guest would see 64 GiB and one byte; then 64 GiB, which are taken.
+        (disk[15], disk[27], disk[31]) = (0, 0x10, 1);
+        Assert.Equal("422 image_disk_refused", await PutAsync("large", "qcow2"));
+        disk[31] = 0;
+        Assert.Equal("200", await PutAsync("largest", "qcow2"));
     }
 
     [Fact]
@@ -177,6 +182,11 @@ public sealed class ImageTests(ServiceFixture service) : IClassFixture<ServiceFi
         using (var deleted = await other.DeleteAsync($"/v1/images/{all}", TestContext.Current.CancellationToken)) Assert.Equal("403 forbidden", await deleted.AnswerAsync());
         using var operatorOfService = service.ClientOf((await operating.KeyAsync("images", Role.Operator)).Secret);
         using (var registered = await operatorOfService.PostAsJsonAsync("/v1/images", OfKernel("more", mine, shared: true))) Assert.Equal("403 forbidden", await registered.AnswerAsync());
+
+        // A url may hold a key.
+        var fetched = (await operating.RegisterAsync(OfKernel("fetched", mine, "https://images.example/kernel?key=secret", shared: true))).Id!.Value;
+        Assert.Equal((null, "https://images.example/kernel?key=secret"), ((await other.ImageAsync(fetched)).Files![0].Url, (await operating.ImageAsync(fetched)).Files![0].Url));
+        Assert.All((await other.GetFromJsonAsync<Page<ImageView>>("/v1/images"))!.Items, i => Assert.All(i.Files ?? [], f => Assert.Null(f.Url)));
 
         // A name is one image's in a project and one's among the shared ones.
         using (var again = await own.PostAsJsonAsync("/v1/images", OfKernel("mine", mine))) Assert.Equal("409 name_taken", await again.AnswerAsync());

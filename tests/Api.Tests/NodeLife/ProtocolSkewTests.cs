@@ -4,6 +4,7 @@ using System.Text.Json.Nodes;
 using Contracts;
 using Microsoft.AspNetCore.SignalR;
 using Microsoft.AspNetCore.SignalR.Client;
+using Testing;
 using Xunit;
 using static Api.Tests.NodeLife.NodeCalls;
 
@@ -43,6 +44,23 @@ public sealed class ProtocolSkewTests(ServiceFixture service) : IClassFixture<Se
           "verdict":{"class":"PassthroughOnly","reason":"Test","message":"Recorded.","origin":"Emulated","links":[]},"viommus":["Smmuv3"],"fitsKvmtool":false}],
          "images":[{"name":"guest","digest":"sha256:00","architecture":"arm64","kernel":"6.12","hasAgent":true,"sizeBytes":1}],"sandboxes":[],"installation":"INSTALLATION","protocolMinor":1}
         """;
+
+    /// <summary>It would start the folder's image of that name, on ordinary pages.</summary>
+    [Fact]
+    public async Task Plan_ForAWorkerThatWasSetBack_NamesNoImageItWouldTakeForAnother()
+    {
+        await using var node = await service.NodeAsync();
+        using var client = service.Client();
+        node.HugePages = [new HugePagePool(null, 2048, 4096, 4096)];
+        await node.SyncAsync();
+        using var created = await client.PostAsJsonAsync("/v1/sandboxes", new { name = "huge", image = "guest", memoryMib = 128, hugePages = "Size2Mi" }, Ct);
+        var id = (await created.Content.ReadFromJsonAsync<SandboxView>(Ct))!.Id;
+        await Eventually.Async(async () => (await node.SyncAsync()).Sandboxes.Any(s => s.Id == id && s.Spec.Image == "guest"), "it is placed");
+        node.ProtocolMinor = NodeProtocol.RegisteredImages - 1;
+        Assert.Equal("needs protocol 3.2", (await node.SyncAsync()).Sandboxes.Single(s => s.Id == id).Spec.Image);
+        node.ProtocolMinor = NodeProtocol.Minor;
+        Assert.Equal("guest", (await node.SyncAsync()).Sandboxes.Single(s => s.Id == id).Spec.Image);
+    }
 
     private static JsonObject Newer(StandInNode node)
     {

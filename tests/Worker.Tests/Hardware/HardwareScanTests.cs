@@ -134,6 +134,8 @@ public sealed class HardwareScanTests
         using var machine = new FixtureTree();
         const string Node = "sys/devices/system/node/node1/hugepages/", Host = "sys/kernel/mm/hugepages/";
         machine.Text(Host + "hugepages-2048kB/nr_hugepages", "9").Text(Host + "hugepages-2048kB/free_hugepages", "8").Text(Host + "hugepages-xkB/nr_hugepages", "1");
+        Assert.Equal([new HugePagePool(null, 2048, null, null, "HugePagesUnreadable")], HugePageScan.Read(machine.Tree));
+        machine.Text(Host + "hugepages-2048kB/resv_hugepages", "0");
         Assert.Equal([new HugePagePool(null, 2048, 9, 8)], HugePageScan.Read(machine.Tree));
         machine.Text(Node + "hugepages-2048kB/nr_hugepages", "512").Text(Node + "hugepages-2048kB/free_hugepages", "500")
             .Text(Node + "hugepages-1048576kB/nr_hugepages", "4").Text(Node + "hugepages-64kB/nr_hugepages", "many").Text(Node + "hugepages-64kB/free_hugepages", "0")
@@ -141,6 +143,21 @@ public sealed class HardwareScanTests
         Assert.Equal(
             [new(1, 64, null, null, "HugePagesUnreadable"), new(1, 2048, 512, 500), new(1, 32_768, null, null, "HugePagesUnreadable"), new HugePagePool(1, 1_048_576, null, null, "HugePagesUnreadable")],
             HugePageScan.Read(machine.Tree));
+    }
+
+    /// <summary>The kernel counts a page that a process has mapped and not touched as free.</summary>
+    [Theory]
+    [InlineData("0", 100, 60)]
+    [InlineData("70", 30, 60)]
+    [InlineData("150", 0, 10)]
+    [InlineData("200", 0, 0)]
+    public void Read_OfHugePages_TakesOffWhatIsPromisedToOthers(string promised, long first, long second)
+    {
+        using var machine = new FixtureTree();
+        machine.Text("sys/kernel/mm/hugepages/hugepages-2048kB/resv_hugepages", promised);
+        foreach (var (node, free) in ((string, string)[])[("node0", "100"), ("node1", "60")])
+            machine.Text($"sys/devices/system/node/{node}/hugepages/hugepages-2048kB/nr_hugepages", "100").Text($"sys/devices/system/node/{node}/hugepages/hugepages-2048kB/free_hugepages", free);
+        Assert.Equal([new(0, 2048, 100, first), new HugePagePool(1, 2048, 100, second)], HugePageScan.Read(machine.Tree));
     }
 
     [Theory]

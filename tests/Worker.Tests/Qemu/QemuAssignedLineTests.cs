@@ -28,7 +28,7 @@ public sealed class QemuAssignedLineTests
         ["one SMMU"] = root => Machine(Viommu.Smmuv3, root, QemuSmmuTests.Function(Gpu), QemuSmmuTests.Function(Twin)),
         ["two SMMUs"] = root => Machine(Viommu.Smmuv3, root, QemuSmmuTests.Function(Nvme, smmu: QemuSmmuTests.Second, ats: false, told: QemuSmmuTests.Told(substreams: 0, output: 44, ril: false)), QemuSmmuTests.Function(Gpu)),
         ["a large window"] = root => Machine(Viommu.Smmuv3, root, QemuSmmuTests.Function(Gpu)) with { HighMmioBytes = 1L << 41 },
-        ["huge pages of a node"] = root => Machine(Viommu.None, root, QemuSmmuTests.Function(Gpu)) with { Memory = new GuestMemory(512, 2048, 1, "64-127") { Binds = true } },
+        ["huge pages of a node"] = root => Machine(Viommu.None, root, QemuSmmuTests.Function(Gpu)) with { Memory = new GuestMemory(512, 2048, 1, "64-127") },
         ["huge pages of several nodes"] = root => Machine(Viommu.None, root, QemuSmmuTests.Function(Gpu)) with { Memory = new GuestMemory(512, 2048, 1, "64-127") },
         ["ordinary pages of a node"] = root => Machine(Viommu.None, root, QemuSmmuTests.Function(Gpu)) with { Memory = new GuestMemory(512, null, 1, "64-127") },
         ["huge pages of the only node"] = root => Machine(Viommu.None, root, QemuSmmuTests.Function(Gpu)) with { Memory = new GuestMemory(512, 524_288, null, null) },

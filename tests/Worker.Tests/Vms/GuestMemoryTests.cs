@@ -22,7 +22,7 @@ public sealed class GuestMemoryTests
         ["one node with one too few"] = (512, HugePageSize.Size2Mi, null, One, [new(0, Small, 256, 255)], null, "NoHugePagesLeft"),
         ["a host of which only the whole is told"] = (512, HugePageSize.Size2Mi, null, [], [new(null, Small, 256, 256)], new(512, Small, null, null), null),
         ["no such size"] = (1024, HugePageSize.Size1Gi, null, One, [new(0, Small, 4096, 4096)], null, "HugePagesMissing"),
-        ["the device's node of two, enough there"] = (512, HugePageSize.Size2Mi, 1, Two, Pools, new(512, Small, 1, "64-127") { Binds = true }, null),
+        ["the device's node of two, enough there"] = (512, HugePageSize.Size2Mi, 1, Two, Pools, new(512, Small, 1, "64-127"), null),
         ["the device's node of two, the rest from the other"] = (1024, HugePageSize.Size2Mi, 1, Two, Pools, new(1024, Small, 1, "64-127"), null),
         ["the device's node of two has none"] = (1024, HugePageSize.Size1Gi, 1, Two, Pools, new(1024, Giant, 1, "64-127"), null),
         ["both together have too few"] = (5120, HugePageSize.Size1Gi, 1, Two, Pools, null, "NoHugePagesLeft"),

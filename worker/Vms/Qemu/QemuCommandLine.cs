@@ -76,7 +76,8 @@ public static class QemuCommandLine
     private static string Memory(GuestMemory memory)
     {
         var huge = memory.HugePageKib is { } kib ? $",hugetlb=on,hugetlbsize={kib}K,prealloc=on" : "";
-        var near = memory.NumaNode is { } node ? $",host-nodes={node},policy={(memory.Binds ? "bind" : "preferred")}" : "";
+        // Never bound to it: another guest that starts meanwhile may take what was free there.
+        var near = memory.NumaNode is { } node ? $",host-nodes={node},policy=preferred" : "";
         return $"memory-backend-memfd,id=ram,size={memory.Mib}M,share=on{huge}{near}";
     }
 
