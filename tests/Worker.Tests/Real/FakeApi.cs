@@ -47,7 +47,7 @@ internal sealed class FakeApi : IAsyncDisposable
     public async Task PlanAsync(IReadOnlyList<PlannedSandbox> sandboxes, params Guid[] watched)
     {
         lock (_lock)
-            _plan = new NodePlan(_plan.Revision + 1, sandboxes, watched, []);
+            _plan = new NodePlan(_plan.Revision + 1, sandboxes, watched, [], NodeProtocol.Version, NodeProtocol.Minor);
         await Hub.Clients.All.SendAsync(NodeProtocol.PlanChanged);
     }
 
