@@ -15,7 +15,7 @@ internal sealed class FakeApi : IAsyncDisposable
 {
     private readonly WebApplication _app;
     private readonly Lock _lock = new();
-    private NodePlan _plan = new(1, [], [], []);
+    private NodePlan _plan = new(1, [], [], [], NodeProtocol.Version, NodeProtocol.Minor);
 
     private FakeApi(WebApplication app) => _app = app;
 
