@@ -67,7 +67,7 @@ public sealed class QemuAssignedLineTests
             .. Iommufd, "-device", "pxb-pcie,id=pcie.1,bus_nr=16,bus=pcie.0", "-device", "arm-smmuv3,primary-bus=pcie.1,id=smmu0,accel=on,ats=on,ril=on,oas=48,ssidsize=16",
             "-device", "pcie-root-port,id=rp0,bus=pcie.1,io-reserve=0,chassis=1", "-device", "vfio-pci,host=0009:01:00.0,id=acc0,bus=rp0,rombar=0,iommufd=iommufd0",
         ]),
-        ["huge pages of a node"] = (Plain + ",hugetlb=on,hugetlbsize=2048K,prealloc=on,host-nodes=1,policy=bind", [], [.. Iommufd, "-device", "pcie-root-port,id=rp0,chassis=1", "-device", "vfio-pci,host=0009:01:00.0,id=acc0,bus=rp0,rombar=0,iommufd=iommufd0"]),
+        ["huge pages of a node"] = (Plain + ",hugetlb=on,hugetlbsize=2048K,prealloc=on,host-nodes=1,policy=preferred", [], [.. Iommufd, "-device", "pcie-root-port,id=rp0,chassis=1", "-device", "vfio-pci,host=0009:01:00.0,id=acc0,bus=rp0,rombar=0,iommufd=iommufd0"]),
         ["huge pages of several nodes"] = (Plain + ",hugetlb=on,hugetlbsize=2048K,prealloc=on,host-nodes=1,policy=preferred", [], [.. Iommufd, "-device", "pcie-root-port,id=rp0,chassis=1", "-device", "vfio-pci,host=0009:01:00.0,id=acc0,bus=rp0,rombar=0,iommufd=iommufd0"]),
         ["ordinary pages of a node"] = (Plain + ",host-nodes=1,policy=preferred", [], [.. Iommufd, "-device", "pcie-root-port,id=rp0,chassis=1", "-device", "vfio-pci,host=0009:01:00.0,id=acc0,bus=rp0,rombar=0,iommufd=iommufd0"]),
         ["huge pages of the only node"] = (Plain + ",hugetlb=on,hugetlbsize=524288K,prealloc=on", [], [.. Iommufd, "-device", "pcie-root-port,id=rp0,chassis=1", "-device", "vfio-pci,host=0009:01:00.0,id=acc0,bus=rp0,rombar=0,iommufd=iommufd0"]),
