@@ -52,7 +52,7 @@ function Readiness({ node }: { node: NodeReadinessView }) {
             {rotation && <span className="soft" data-testid="rotation-state">{rotation}</span>}
           </div>
         </div>
-        <div className="actions"><CordonAction node={node} />{view && <DrainActions node={view} />}{view && <CredentialActions node={view} />}</div>
+        <div className="head-actions"><CordonAction node={node} />{view && <DrainActions node={view} />}{view && <CredentialActions node={view} />}</div>
       </div>
       <div className="stack">
         {view?.refusal && <section className="panel" aria-label="Refusal"><div className="body"><Problems of={node.nodeName} problems={[view.refusal]} /></div></section>}
