@@ -28,8 +28,11 @@ public static class SandboxViews
             s.Id, s.Name, s.Image, s.Vcpus, s.MemoryMib, s.Accelerators, s.Viommu,
             s.LeaseOnExpiry is { } end ? new LeaseView(s.LeaseExpiresAt, end, s.LeaseIdleTimeoutSeconds, IdleLease.EndsAt(s)) : null, s.Labels, s.UserData is not null, s.SshKeys.Count,
             s.Desired, s.Phase, s.Generation, s.Incarnation,
-            s.NodeId, node?.Name, node?.Facts?.Acceleration, assigned, s.Verdict?.Origin ?? (assigned.Count > 0 ? assigned.Max(d => d.Origin) : s.Vmm == Vmm.Simulated ? Origin.Simulated : null),
+            s.NodeId, node?.Name, AccelerationOf(s, node), assigned, s.Verdict?.Origin ?? (assigned.Count > 0 ? assigned.Max(d => d.Origin) : s.Vmm == Vmm.Simulated ? Origin.Simulated : null),
             s.Conditions, s.Phases, s.Failure, s.Verdict, s.Guest, s.Probe, s.ExecAt, s.GuestReadyAt, s.CreatedAt, s.UpdatedAt, s.Vmm, s.WantedNode, s.FaultStorm, s.Priority, s.Rules, s.PreemptAt,
             s.Restart is { } restart ? new(restart.Policy, restart.MaxRestarts, restart.BackoffSeconds, s.RestartCount, s.RestartAt) : null, s.LastActivityAt, s.HugePages, s.ImageId);
     }
+
+    /// <summary>A simulated machine runs no guest, whatever its node could run one by.</summary>
+    private static Acceleration? AccelerationOf(Sandbox s, Node? node) => node is null ? null : s.Vmm == Vmm.Simulated ? Acceleration.None : node.Facts?.Acceleration;
 }

@@ -96,7 +96,7 @@ public sealed class VmmTests(ServiceFixture service) : IClassFixture<ServiceFixt
         await Node.SyncAsync();
         var planned = await PlannedAsync(id);
         Assert.Equal((Vmm.Simulated, Viommu.Smmuv3, 1, """{"seed":7}"""), (planned.Spec.Vmm, planned.Spec.Viommu, planned.Spec.Devices.Count, planned.Spec.UserData));
-        Assert.Equal((Origin.Simulated, Vmm.Simulated), ((await Client.FindAsync(id))!.Origin, (await Client.FindAsync(id))!.Vmm));
+        Assert.Equal((Origin.Simulated, Vmm.Simulated, Acceleration.None), ((await Client.FindAsync(id))!.Origin, (await Client.FindAsync(id))!.Vmm, (await Client.FindAsync(id))!.Acceleration));
         // Whatever a node says that they fit besides.
         foreach (var vmm in (string[])["qemu", "kvmtool"])
             await RefusedAsync((await CreateAsync(new { name = vmm, image = "guest", vmm, accelerators })).Id, "NoSuitableDevice");
