@@ -63,6 +63,13 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
         return Task.CompletedTask;
     }
 
+    /// <inheritdoc cref="AfterCommitAsync(Func{Task})"/>
+    public Task AfterCommitAsync(Action action) => AfterCommitAsync(() =>
+    {
+        action();
+        return Task.CompletedTask;
+    });
+
     internal async Task CommittedAsync()
     {
         var due = afterCommit.ToList();

@@ -24,20 +24,7 @@ public sealed class ImageClient : IDisposable
     public ImageClient(ImageSettings settings, ResolveName resolve, ContentStore store, TimeProvider time)
     {
         (this.settings, this.store, this.time) = (settings, store, time);
-        http = new HttpMessageInvoker(new SocketsHttpHandler
-        {
-            ConnectCallback = new GuardedConnections(settings.Downloads, resolve).ConnectAsync,
-            ConnectTimeout = TimeSpan.FromSeconds(10),
-            AllowAutoRedirect = false,
-            UseCookies = false,
-            UseProxy = false,
-            AutomaticDecompression = DecompressionMethods.None,
-            ActivityHeadersPropagator = null,
-            MaxResponseHeadersLength = 16,
-            MaxResponseDrainSize = 0,
-            PooledConnectionLifetime = TimeSpan.FromMinutes(2),
-            PooledConnectionIdleTimeout = TimeSpan.FromSeconds(30),
-        });
+        http = new GuardedConnections(settings.Downloads, resolve).NewClient();
     }
 
     public async Task<DownloadAttempt> AttemptAsync(RegisteredFile file, DiskFormat? format, CancellationToken ct)

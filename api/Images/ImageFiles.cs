@@ -32,11 +32,7 @@ public sealed class ImageFiles(SandboxDb db, ContentStore store, SandboxSchedule
                 await db.SaveChangesAsync(ct);
             }
             await transaction.CommitAsync(ct);
-            await db.AfterCommitAsync(() =>
-            {
-                scheduler.Wake();
-                return Task.CompletedTask;
-            });
+            await db.AfterCommitAsync(scheduler.Wake);
             return image;
         }
         finally

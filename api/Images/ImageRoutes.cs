@@ -74,11 +74,7 @@ public static class ImageRoutes
         {
             return ApiProblem.Of(409, "name_taken", $"There is an image named {image.Name} already{(shared ? " that all share" : " in the project")}.", new Dictionary<string, string[]> { ["name"] = ["is taken"] });
         }
-        await db.AfterCommitAsync(() =>
-        {
-            downloads.Wake();
-            return Task.CompletedTask;
-        });
+        await db.AfterCommitAsync(downloads.Wake);
         return Results.Created($"/v1/images/{image.Id}", image.ToView(new HashSet<ImageFileRole>(), showsUrls: true)).Tagged(image.Version);
     }
 

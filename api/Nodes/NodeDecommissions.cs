@@ -37,11 +37,7 @@ public sealed class NodeDecommissions(SandboxDb db, SandboxScheduler scheduler, 
                 db.ChangeTracker.Clear();
                 continue;
             }
-            await db.AfterCommitAsync(() =>
-            {
-                scheduler.Wake();
-                return Task.CompletedTask;
-            });
+            await db.AfterCommitAsync(scheduler.Wake);
             return Results.NoContent();
         }
     }

@@ -41,7 +41,7 @@ public static class SandboxPatching
             if (outcome.Sandbox.Phase != Phase.Pending)
                 await db.Sandboxes.Where(s => s.ProjectId == project && s.Phase == Phase.Pending && (s.RefusedReason == Placement.AffinityUnmet || s.RefusedReason == Placement.AntiAffinity))
                     .ExecuteUpdateAsync(u => u.SetProperty(s => s.RefusedReason, (string?)null), ct);
-            await db.AfterCommitAsync(() => { scheduler.Wake(); return Task.CompletedTask; });
+            await db.AfterCommitAsync(scheduler.Wake);
         }
         return await SandboxChange.AnswerAsync(db, outcome.Sandbox, 200, ct);
     }

@@ -129,11 +129,7 @@ public sealed class SandboxWishes(SandboxDb db, NodePlans plans, SandboxSchedule
         if (outcome.Refusal is { } refused) return refused;
         if (removed) return Results.NoContent();
         if (outcome.Sandbox.NodeId is { } node) await db.AfterCommitAsync(() => plans.ChangedAsync(node, ct));
-        if (outcome.Sandbox.Phase == Phase.Pending) await db.AfterCommitAsync(() =>
-        {
-            scheduler.Wake();
-            return Task.CompletedTask;
-        });
+        if (outcome.Sandbox.Phase == Phase.Pending) await db.AfterCommitAsync(scheduler.Wake);
         return await SandboxChange.AnswerAsync(db, outcome.Sandbox, 202, ct);
     }
 

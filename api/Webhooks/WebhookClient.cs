@@ -26,21 +26,7 @@ public sealed class WebhookClient : IDisposable
     public WebhookClient(WebhookSettings settings, ResolveName resolve, TimeProvider time)
     {
         this.time = time;
-        http = new HttpMessageInvoker(new SocketsHttpHandler
-        {
-            ConnectCallback = new GuardedConnections(settings.Rules, resolve).ConnectAsync,
-            ConnectTimeout = TimeSpan.FromSeconds(10),
-            AllowAutoRedirect = false,
-            UseCookies = false,
-            UseProxy = false,
-            AutomaticDecompression = DecompressionMethods.None,
-            ActivityHeadersPropagator = null,
-            MaxResponseHeadersLength = 16,
-            MaxResponseDrainSize = 0,
-            // A name that moves is asked for again.
-            PooledConnectionLifetime = TimeSpan.FromMinutes(2),
-            PooledConnectionIdleTimeout = TimeSpan.FromSeconds(30),
-        });
+        http = new GuardedConnections(settings.Rules, resolve).NewClient();
     }
 
     public async Task<Attempt> PostAsync(Uri url, string id, IReadOnlyList<byte[]> keys, byte[] body, CancellationToken ct)
