@@ -17,6 +17,9 @@ public sealed record FaultMetric(
 {
     /// <summary>Whether the source counts microseconds; its metric then has seconds. Otherwise it counts events.</summary>
     public bool IsTime { get; init; }
+
+    /// <summary>The types of events that a specification names, and UNKNOWN for any other; empty where its parts are not counted.</summary>
+    public IReadOnlyList<string> Types { get; init; } = [];
 }
 
 /// <summary>The one table of fault sources. docs/metrics.md is written from it.</summary>
@@ -32,6 +35,16 @@ public static class FaultMetricTable
     private static readonly string[] Kvm = ["NotUnderKvm", "KvmStatisticsMissing", "VmmGone", "VmmNotConfirmed", "NotSimulated"], Tracing = ["TracingUnavailable", "TracePointMissing", "TracingNotReady"];
     private static readonly string[] Pmu = [.. Assigned, "NoSmmuPmu", "PmuNotPermitted", "PmuTaken", "PmuEventMissing", "PmuFailed", "StreamIdUnknown", "HostSilent"], GuestTracing = [.. Agent, "GuestTracingMissing"];
 
+    /// <summary>Arm SMMUv3 (IHI 0070, 7.3).</summary>
+    private static readonly string[] SmmuTypes =
+    [
+        "F_UUT", "C_BAD_STREAMID", "F_STE_FETCH", "C_BAD_STE", "F_BAD_ATS_TREQ", "F_STREAM_DISABLED", "F_TRANSL_FORBIDDEN", "C_BAD_SUBSTREAMID", "F_CD_FETCH", "C_BAD_CD", "F_WALK_EABT",
+        "F_TRANSLATION", "F_ADDR_SIZE", "F_ACCESS", "F_PERMISSION", "F_TLB_CONFLICT", "F_CFG_CONFLICT", "E_PAGE_REQUEST", "F_VMS_FETCH", "UNKNOWN",
+    ];
+
+    /// <summary>Virtio I/O Device 1.3, 5.13.6.9.</summary>
+    private static readonly string[] ViommuTypes = ["DOMAIN", "MAPPING", "UNKNOWN"];
+
     public static readonly IReadOnlyList<FaultMetric> Rows =
     [
         Of(FaultSource.GuestMinor, "sandbox_guest_page_faults_total", "Page faults of the guest's CPUs.", "the guest's agent, /proc/vmstat pgfault without pgmajfault", ByAcceleration + OrSimulated, AgentLine, Agent, ("severity", "minor")),
@@ -39,7 +52,7 @@ public static class FaultMetricTable
         Of(FaultSource.WorkloadMinor, "sandbox_workload_page_faults_total", "Page faults of the guest's user data script.", "the guest's agent, /proc/PID/stat minflt and cminflt; after its end ru_minflt", ByAcceleration, AgentLine, [.. Agent, "NoWorkload"], ("severity", "minor")),
         Of(FaultSource.WorkloadMajor, "sandbox_workload_page_faults_total", "Page faults of the guest's user data script.", "the guest's agent, /proc/PID/stat majflt and cmajflt; after its end ru_majflt", ByAcceleration, AgentLine, [.. Agent, "NoWorkload"], ("severity", "major")),
         Of(FaultSource.GuestSmmuEvents, "sandbox_guest_smmu_events_total", "Events of its SMMU that the guest's kernel logged; always a lower bound.", "the guest's agent, /dev/kmsg of the guest, whose rate is limited", OfGuestSmmu, AgentLine,
-            [.. Agent, "NoSmmu", "GuestLogUnreadable"]) with { ByType = "sandbox_guest_smmu_events_by_type_total" },
+            [.. Agent, "NoSmmu", "GuestLogUnreadable"]) with { ByType = "sandbox_guest_smmu_events_by_type_total", Types = SmmuTypes },
         Of(FaultSource.GuestIoPageFaults, "sandbox_guest_io_page_faults_total", PageFaultHelp + " as the guest's kernel was told them.", "the guest's agent: kprobes and histograms of the guest's kernel", OfGuestSmmu, InKernel, GuestTracing)
             with { Duration = "sandbox_guest_io_page_fault_duration_seconds" },
         .. Answers("guest_io", "the guest's kernel", "the guest's agent: a kprobe on the guest's answers", OfGuestSmmu, GuestTracing, FaultSource.GuestIoPageFaultsSuccess, FaultSource.GuestIoPageFaultsInvalid, FaultSource.GuestIoPageFaultsFailure),
@@ -55,13 +68,13 @@ public static class FaultMetricTable
         Of(FaultSource.KvmExits, "sandbox_kvm_exits_total", "Returns of the guest's CPUs to KVM.", "KVM's statistics: debugfs, or else QMP query-stats", OfHost, "one question a second", Kvm),
         Of(FaultSource.KvmMmioExits, "sandbox_kvm_mmio_exits_total", "Returns for accesses to emulated registers.", "KVM's statistics: debugfs, or else QMP query-stats", OfHost, "one question a second", Kvm),
         Of(FaultSource.KvmTlbFlushes, "sandbox_kvm_tlb_flushes_total", "Invalidations of the guest's stage 2 translations on all CPUs.", "KVM's statistics: debugfs, or else QMP query-stats", OfHost, "one question a second", Kvm),
-        Of(FaultSource.SmmuEvents, "sandbox_smmu_events_total", "Events of the SMMU that the guest sees.", "QEMU's trace of its SMMU", OfSmmu, NoMeasurableCost, Trace) with { ByType = "sandbox_smmu_events_by_type_total" },
+        Of(FaultSource.SmmuEvents, "sandbox_smmu_events_total", "Events of the SMMU that the guest sees.", "QEMU's trace of its SMMU", OfSmmu, NoMeasurableCost, Trace) with { ByType = "sandbox_smmu_events_by_type_total", Types = SmmuTypes },
         Of(FaultSource.SmmuTlbHits, "sandbox_smmu_tlb_hits_total", "Look-ups that the SMMU's TLB answered.", "QEMU's trace of its SMMU", OfSmmu, TranslationCost, [.. Trace, "TraceCostTooHigh", "TlbInHardware"]),
         Of(FaultSource.SmmuTlbMisses, "sandbox_smmu_tlb_misses_total", "Look-ups that needed a walk.", "QEMU's trace of its SMMU", OfSmmu, TranslationCost, [.. Trace, "TraceCostTooHigh", "TlbInHardware"]),
         Of(FaultSource.SmmuEventsLost, "sandbox_smmu_events_lost_total", "Events that found the SMMU's queue full.", TheMachine, "simulated", "none: what counts is simulated too", [.. Machine, "NoSmmu", "NotToldByVmm"]),
-        Of(FaultSource.VirtioIommuEvents, "sandbox_virtio_iommu_events_total", "Fault events of virtio-iommu.", "QEMU's trace of its virtio-iommu", "emulated" + OrSimulated, NoMeasurableCost, ["NoVirtioIommu", .. Trace.Except(["NoSmmu", "NotSimulated"])]) with { ByType = "sandbox_virtio_iommu_events_by_type_total" },
+        Of(FaultSource.VirtioIommuEvents, "sandbox_virtio_iommu_events_total", "Fault events of virtio-iommu.", "QEMU's trace of its virtio-iommu", "emulated" + OrSimulated, NoMeasurableCost, ["NoVirtioIommu", .. Trace.Except(["NoSmmu", "NotSimulated"])]) with { ByType = "sandbox_virtio_iommu_events_by_type_total", Types = ViommuTypes },
         Of(FaultSource.HostSmmuEvents, "sandbox_host_smmu_events_total", "Events of the host's SMMU for the sandbox's functions.", "a kprobe on the driver's event handler, by stream; else the host's kernel log, whose rate is limited: then a lower bound", OfHost,
-            InKernel + "; one reader of /dev/kmsg a node", [.. Assigned, "KernelLogUnreadable", "KernelLogNamesNoDevice"]) with { ByType = "sandbox_host_smmu_events_by_type_total" },
+            InKernel + "; one reader of /dev/kmsg a node", [.. Assigned, "KernelLogUnreadable", "KernelLogNamesNoDevice"]) with { ByType = "sandbox_host_smmu_events_by_type_total", Types = SmmuTypes },
         Of(FaultSource.HostSmmuTlbMisses, "sandbox_host_smmu_tlb_misses_total", "Look-ups of the sandbox's functions that missed in the host's SMMU.", "the SMMU's PMCGs, event 2, filtered by StreamID: a miss in two of its units is two", OfHost, "none: a counter of the hardware", Pmu),
         Of(FaultSource.IoPageFaults, "sandbox_io_page_faults_total", PageFaultHelp + ": groups of page requests, or stalled transactions.", "kprobes on iommu_report_device_fault and the answer, by function", OfHost + OrSimulated, InKernel, [.. Assigned, .. Tracing, .. Machine, "NoSmmu"])
             with { Duration = "sandbox_io_page_fault_duration_seconds" },

@@ -16,14 +16,11 @@ public static class FaultMetrics
 
     /// <summary>The values of the label <c>type</c> (Arm SMMUv3, IHI 0070, 7.3; Virtio I/O Device 1.3, 5.13.6.9). A guest or a node may name others: they are counted together as
     /// <c>other</c>, or whoever has a guest could make series without end.</summary>
-    public static readonly IReadOnlySet<string> EventTypes = new HashSet<string>(StringComparer.Ordinal)
-    {
-        "F_UUT", "C_BAD_STREAMID", "F_STE_FETCH", "C_BAD_STE", "F_BAD_ATS_TREQ", "F_STREAM_DISABLED", "F_TRANSL_FORBIDDEN", "C_BAD_SUBSTREAMID", "F_CD_FETCH", "C_BAD_CD", "F_WALK_EABT",
-        "F_TRANSLATION", "F_ADDR_SIZE", "F_ACCESS", "F_PERMISSION", "F_TLB_CONFLICT", "F_CFG_CONFLICT", "E_PAGE_REQUEST", "F_VMS_FETCH", "UNKNOWN", "DOMAIN", "MAPPING",
-    };
+    public static readonly IReadOnlySet<string> EventTypes = All.SelectMany(m => m.Types).ToHashSet(StringComparer.Ordinal);
 
     public const string Other = "other";
     private static readonly Dictionary<string, FaultMetric> BySource = All.ToDictionary(m => m.Source, StringComparer.Ordinal);
+    private static readonly Dictionary<string, string> Totals = All.SelectMany(m => m.Types, (m, type) => (Type: $"{m.Source}.{type}", m.Source)).ToDictionary(t => t.Type, t => t.Source, StringComparer.Ordinal);
 
     /// <summary>What one reading tells one metric.</summary>
     private readonly record struct Line(string Metric, string Sandbox, FaultMetric Source, SourceReading Reading);
@@ -43,6 +40,12 @@ public static class FaultMetrics
     /// <summary>The row of a source or, for smmu.events.F_TRANSLATION, of what it is a part of; null of none.</summary>
     public static FaultMetric? SourceOf(string source) =>
         BySource.GetValueOrDefault(source) ?? All.FirstOrDefault(m => m.ByType is not null && source.StartsWith(m.Source + ".", StringComparison.Ordinal));
+
+    /// <summary>Of a type's source that the table has (smmu.events.F_TRANSLATION) the source of its total; null of any other name.</summary>
+    public static string? TotalOf(string source) => Totals.GetValueOrDefault(source);
+
+    /// <summary>Whether a history can be asked for it: a source of the table, or a type of one.</summary>
+    public static bool IsSource(string source) => BySource.ContainsKey(source) || Totals.ContainsKey(source);
 
     private static IEnumerable<Line> LinesOf(FaultSample sample)
     {

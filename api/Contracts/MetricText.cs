@@ -34,13 +34,16 @@ public sealed class MetricText
         for (var bucket = 0; bucket < LatencyHistogram.Buckets; bucket++)
         {
             upTo += histogram.Counts[bucket];
-            Line("_bucket", labels, LatencyHistogram.UpperBoundSeconds(bucket)?.ToString(CultureInfo.InvariantCulture) ?? "+Inf", upTo.ToString(CultureInfo.InvariantCulture));
+            Line("_bucket", labels, LatencyHistogram.UpperBoundSeconds(bucket) is { } bound ? Of(bound) : "+Inf", upTo.ToString(CultureInfo.InvariantCulture));
         }
-        Line("_sum", labels, null, (histogram.SumNanoseconds / 1e9).ToString(CultureInfo.InvariantCulture));
+        Line("_sum", labels, null, Of(histogram.SumNanoseconds / 1e9));
         Line("_count", labels, null, upTo.ToString(CultureInfo.InvariantCulture));
     }
 
     public override string ToString() => _text.ToString();
+
+    /// <summary>As Prometheus' own libraries write it: 1e-06.</summary>
+    private static string Of(double value) => value.ToString(CultureInfo.InvariantCulture).Replace('E', 'e');
 
     private void Line(string suffix, ReadOnlySpan<(string Name, string Value)> labels, string? upTo, string value)
     {

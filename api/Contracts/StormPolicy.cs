@@ -9,7 +9,7 @@ namespace Contracts;
 public enum StormAction { None, Stop, Quarantine }
 
 /// <summary>Field <c>faultStorm</c> of <c>POST /v1/sandboxes</c>, and body of <c>PUT /v1/sandboxes/{id}/storm-policy</c>. Unknown fields are refused.</summary>
-/// <param name="PerSecond">Faults a second from which on it is a storm; above 0, at most 1000000000.</param>
+/// <param name="PerSecond">Faults a second from which on it is a storm; 0.0001 to 1000000000.</param>
 /// <param name="WindowSeconds">Over how long they are counted; 5 to 3600, default 30.</param>
 /// <param name="Action">What happens then; default None.</param>
 /// <param name="Source">What is counted, one of <see cref="StormSources.All"/>; null: what devices do wrong or ask for, <see cref="StormSources.Default"/>.</param>

@@ -28,21 +28,23 @@ public static class FaultEndpoints
         if (step is < 1 or > FaultResolution.MaxStepSeconds) return ApiProblem.Validation("step", $"takes 1 to {FaultResolution.MaxStepSeconds} seconds");
         source ??= [];
         if (source.Length > MaxSources || source.Any(s => !FaultSamplesEncoding.IsName(s))) return ApiProblem.Validation("source", $"takes at most {MaxSources} names of sources, of A-Z, a-z, 0-9, '.', '_' and '-'");
-        if (source.FirstOrDefault(s => FaultMetrics.SourceOf(s) is null) is { } stranger) return ApiProblem.Validation("source", $"takes names of sources, and {stranger} is none (docs/metrics.md lists them)");
+        if (source.FirstOrDefault(s => !FaultMetrics.IsSource(s)) is { } stranger) return ApiProblem.Validation("source", $"takes names of sources, and {stranger} is none (docs/metrics.md lists them)");
         foreach (var (name, at) in ((string, DateTimeOffset?)[])[("from", from), ("to", to), ("after", after)])
             if (at < Earliest || at > Latest) return ApiProblem.Validation(name, $"takes a time of {Earliest.Year} to {Latest.Year}");
         var now = time.GetUtcNow();
         var (since, until) = (from ?? now.AddMinutes(-15), to ?? now.AddMinutes(1));
         if (since > until) return ApiProblem.Validation("from", "takes a time before to");
         var project = http.User.ProjectId();
-        if (!await db.Sandboxes.AnyAsync(s => s.Id == id && s.ProjectId == project, ct)) return ApiProblem.SandboxNotFound();
+        if (await db.Sandboxes.Where(s => s.Id == id && s.ProjectId == project).Select(s => (DateTimeOffset?)s.CreatedAt).SingleOrDefaultAsync(ct) is not { } created) return ApiProblem.SandboxNotFound();
         var resolution = FaultResolution.Choose(since, until, step, retention.OldestSample(now));
         var history = new FaultHistory(store, id, resolution, source);
         // Beyond the end too: what lies there may tell that a step is over what others have.
         var rows = await history.ReadAsync(since, until + Beyond(resolution), after, limit + 1, ct);
         var samples = rows.FindAll(sample => sample.At < until);
         var before = samples.Count == 0 ? [] : await history.BeforeAsync(samples[0].At, after, ct);
-        var items = FaultIncrease.Of(before, [.. samples.Take(limit)], [.. rows.Skip(Math.Min(limit, samples.Count))]).ToList();
+        // Of a sandbox that is older than what is kept, nothing kept before does not say that there was nothing.
+        var begins = samples.Count > 0 && before.Count == 0 && await history.LastIncarnationAsync(samples[0].At, ct) is var last && (last is null ? created >= retention.OldestMinute(now) : last != samples[0].Incarnation);
+        var items = FaultIncrease.Of(before, begins, [.. samples.Take(limit)], [.. rows.Skip(Math.Min(limit, samples.Count))]).ToList();
         return new FaultHistoryAnswer(new FaultHistoryView(items, samples.Count > limit ? items[^1].At.UtcDateTime.ToString("O") : null, resolution.StepSeconds));
     }
 }

@@ -23,6 +23,8 @@ public sealed class FaultHistory(NpgsqlDataSource store, Guid sandbox, FaultReso
     /// <summary>One each second, and the jitter of the first and the last.</summary>
     private const int MostOfAMinute = 62;
 
+    private readonly IReadOnlyCollection<string> read = FaultTypes.ToRead(sources);
+
     /// <summary>False when every stored row is a step of its own.</summary>
     private bool IsStepped => resolution.StepSeconds != (resolution.FromMinutes ? 60 : 1);
 
@@ -52,6 +54,15 @@ public sealed class FaultHistory(NpgsqlDataSource store, Guid sandbox, FaultReso
         return before;
     }
 
+    /// <summary>That of the last minute before, however far; null when none is kept.</summary>
+    public async Task<int?> LastIncarnationAsync(DateTimeOffset first, CancellationToken ct)
+    {
+        await using var command = store.CreateCommand("SELECT incarnation FROM fault_minutes WHERE sandbox_id = $1 AND minute <= date_trunc('minute', $2) AND at < $2 ORDER BY minute DESC, incarnation DESC LIMIT 1");
+        command.Parameters.Add(new() { Value = sandbox });
+        command.Parameters.Add(new() { Value = first.UtcDateTime, NpgsqlDbType = NpgsqlDbType.TimestampTz });
+        return (int?)await command.ExecuteScalarAsync(ct);
+    }
+
     private void Add(NpgsqlCommand command, DateTimeOffset from, DateTimeOffset to)
     {
         command.Parameters.Add(new() { Value = sandbox });
@@ -65,7 +76,7 @@ public sealed class FaultHistory(NpgsqlDataSource store, Guid sandbox, FaultReso
         await using var reader = await command.ExecuteReaderAsync(ct);
         while (await reader.ReadAsync(ct))
         {
-            var readings = FaultSamplesEncoding.Decode(reader.GetFieldValue<byte[]>(2), sources);
+            var readings = FaultTypes.Asked(FaultSamplesEncoding.Decode(reader.GetFieldValue<byte[]>(2), read), sources);
             samples.Add(new StoredSample(new DateTimeOffset(reader.GetDateTime(0), TimeSpan.Zero), reader.GetInt32(1), readings) { IsMixed = reader.GetInt32(3) > MostOfAMinute });
         }
         return samples;

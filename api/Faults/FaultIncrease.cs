@@ -10,25 +10,29 @@ public sealed record StoredSample(DateTimeOffset At, int Incarnation, IReadOnlyL
 }
 
 // Pure: counters to what was added between two samples. Within one incarnation only; what cannot be told is null, never 0 and never negative.
+// Counters begin with the guest: the first sample of an incarnation tells all that was added since, and no rate, for how long that is no sample says.
 // Samples lie in the order of their node's clock. One that was set back puts newer samples between older ones: a step between the two is over counts that other samples have, and
 // tells nothing. Of a minute one sample is kept, of whichever time; that it is mixed is known by how many it had, and no step to, from or beside such a minute tells anything.
 public static class FaultIncrease
 {
     /// <param name="before">The samples before the first, oldest first, as far as they are known; they are not in the answer.</param>
+    /// <param name="begins">Whether it is known that the first sample's incarnation has none before it, where <paramref name="before"/> is empty.</param>
     /// <param name="samples">Oldest first.</param>
     /// <param name="after">Those after the last, as far as they are known.</param>
-    public static IEnumerable<FaultSampleView> Of(IReadOnlyList<StoredSample> before, IReadOnlyList<StoredSample> samples, IReadOnlyList<StoredSample> after)
+    public static IEnumerable<FaultSampleView> Of(IReadOnlyList<StoredSample> before, bool begins, IReadOnlyList<StoredSample> samples, IReadOnlyList<StoredSample> after)
     {
         StoredSample[] all = [.. before, .. samples, .. after];
         var counts = CountsOf(all);
+        var seen = before.Select(sample => sample.Incarnation).ToHashSet();
         for (var index = before.Count; index < before.Count + samples.Count; index++)
         {
             var (sample, earlier) = (all[index], index > 0 && all[index - 1].Incarnation == all[index].Incarnation && !IsMixed(all, index) ? all[index - 1] : null);
+            var isFirst = seen.Add(sample.Incarnation) && (index > 0 || begins) && !IsMixed(all, index);
             var readings = new FaultReadingView[sample.Readings.Count];
             for (var reading = 0; reading < readings.Length; reading++)
             {
                 var now = sample.Readings[reading];
-                var past = earlier is null ? null : ReadingOf(earlier, now.Source, reading);
+                var past = isFirst ? now with { Value = 0, Latency = LatencyHistogram.Empty } : earlier is null ? null : ReadingOf(earlier, now.Source, reading);
                 readings[reading] = Of(past?.Value is { } from && now.Value is { } to && IsOver(counts[(sample.Incarnation, now.Source)], from, to) ? null : past, earlier?.At, sample.At, now);
             }
             yield return new FaultSampleView(sample.At, sample.Incarnation, readings);
@@ -73,7 +77,7 @@ public static class FaultIncrease
         if (place < sample.Readings.Count && sample.Readings[place].Source == source) return sample.Readings[place];
         foreach (var reading in sample.Readings)
             if (reading.Source == source) return reading;
-        return null;
+        return FaultTypes.NotSeen(sample.Readings, source);
     }
 
     private static FaultReadingView Of(SourceReading? earlier, DateTimeOffset? before, DateTimeOffset at, SourceReading now)

@@ -13,4 +13,7 @@ public sealed record FaultRetention(int SampleDays, int MinuteDays)
 
     /// <summary>From when on every sample is kept.</summary>
     public DateTimeOffset OldestSample(DateTimeOffset now) => new DateTimeOffset(now.UtcDateTime.Date, TimeSpan.Zero).AddDays(-SampleDays);
+
+    /// <summary>From when on one a minute is kept.</summary>
+    public DateTimeOffset OldestMinute(DateTimeOffset now) => new DateTimeOffset(now.UtcDateTime.Date, TimeSpan.Zero).AddDays(-MinuteDays);
 }

@@ -112,7 +112,7 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Answe
         if (observed.Incarnation != sandbox.Incarnation || sandbox.Phase == Phase.Pending) return;
 
         // Details of an ended guest are still taken (its last conditions come with, or after, its end); its phase is not.
-        foreach (var condition in observed.Conditions.Where(c => !FaultStorms.IsOutOfDate(c, observed.StormJudgedBy, sandbox.FaultStorm)))
+        foreach (var condition in observed.Conditions.Where(c => !FaultStorms.IsOutOfDate(c, observed.StormJudgedBy, sandbox.FaultStorm)).Select(c => SandboxStops.Told(c, sandbox.Failure)))
             if (sandbox.Set(condition))
                 db.Events.Add(Event.Of(sandbox, EventType.SandboxCondition, condition.Reason, $"{condition.Type} is {condition.Status}: {condition.Message}", now));
         if (observed.Verdict is not null) sandbox.Verdict = observed.Verdict;
@@ -123,11 +123,12 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Answe
         FaultStorms.Answer(db, sandbox, observed, devices, node.Name, now);
         if (Observe() is not SandboxLifecycle.Outcome.Become become) return;
         if (observed.State is not (VmState.Absent or VmState.Preparing)) sandbox.Launched = true;
-        if (become.Phase is Phase.Failed or Phase.Stopped) sandbox.Failure = FaultStorms.FailureOfEnd(observed.Failure, sandbox.Failure);
+        if (become.Phase is Phase.Failed or Phase.Stopped) sandbox.Failure = SandboxStops.FailureOfEnd(observed.Failure, sandbox.Failure);
         if (!sandbox.Enter(become.Phase, now)) return;
         var ended = become.Phase is Phase.Stopped or Phase.Failed ? observed.Conditions.FirstOrDefault(c => c is { Type: ConditionType.VmmRunning, Status: ConditionStatus.False }) : null;
-        db.Events.Add(Event.Of(sandbox, EventType.SandboxPhase, observed.Failure?.Reason ?? ended?.Reason ?? become.Phase.ToString(),
-            observed.Failure?.Message ?? ended?.Message ?? $"{sandbox.Name} is {become.Phase}.", now));
+        var told = ended is null ? null : SandboxStops.Told(ended, sandbox.Failure);
+        db.Events.Add(Event.Of(sandbox, EventType.SandboxPhase, observed.Failure?.Reason ?? told?.Reason ?? become.Phase.ToString(),
+            observed.Failure?.Message ?? told?.Message ?? $"{sandbox.Name} is {become.Phase}.", now));
         if (become.Phase is Phase.Stopped or Phase.Failed) SandboxRestarts.AfterEnd(db, sandbox, observed.Failure?.Reason ?? ended?.Reason, now);
 
         SandboxLifecycle.Outcome Observe() => SandboxLifecycle.Observe(sandbox.Phase, sandbox.Desired, sandbox.Incarnation, sandbox.Launched, observed.Incarnation, observed.State);

@@ -18,9 +18,6 @@ public static class FaultStorms
     public static bool IsOutOfDate(Condition condition, StormPolicy? judgedBy, StormPolicy? policy) =>
         condition.Type == ConditionType.FaultStorm && policy?.MeasuresLike(judgedBy) is not true;
 
-    /// <summary>Why the service has stopped a sandbox by itself (a storm, a preemption, its node's drain) stays with its end unless that has a failure of its own.</summary>
-    public static Failure? FailureOfEnd(Failure? observed, Failure? stored) => observed ?? (stored?.Reason is StormReasons.Storm or PreemptionNotices.Reason or Nodes.NodeStops.Drained ? stored : null);
-
     public static void Answer(SandboxDb db, Sandbox sandbox, ReportedSandbox observed, IEnumerable<Device> devices, string node, DateTimeOffset now)
     {
         if (sandbox.FaultStorm is not { } policy || !policy.MeasuresLike(observed.StormJudgedBy) || observed.Conditions.FirstOrDefault(StormReasons.IsStorm) is not { } storm) return;

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text;
 using System.Text.RegularExpressions;
 using Contracts;
@@ -13,7 +14,8 @@ public static partial class SandboxValidation
     public const int MinPriority = -100, MaxPriority = 100;
     public const int MinTtlSeconds = 60, MaxTtlSeconds = 31_536_000;
     public const int MinStormWindowSeconds = 5, MaxStormWindowSeconds = 3600;
-    public const double MaxStormPerSecond = 1e9;
+    /// <summary>Below the least no window has a rate but 0: one event in the longest is 0.00028 a second.</summary>
+    public const double MinStormPerSecond = 1e-4, MaxStormPerSecond = 1e9;
 
     [GeneratedRegex(@"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\z")] public static partial Regex Name();
     [GeneratedRegex(@"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?\z")] private static partial Regex LabelKey();
@@ -156,7 +158,7 @@ public static partial class SandboxValidation
     {
         if (storm is null) return;
         if (storm.PerSecond is not { } rate) refuse($"{prefix}perSecond", "is required");
-        else if (!(rate > 0 && rate <= MaxStormPerSecond)) refuse($"{prefix}perSecond", $"takes a number above 0, at most {MaxStormPerSecond:0}");
+        else if (!(rate >= MinStormPerSecond && rate <= MaxStormPerSecond)) refuse($"{prefix}perSecond", $"takes {MinStormPerSecond.ToString("0.####", CultureInfo.InvariantCulture)} to {MaxStormPerSecond:0}");
         if (storm.WindowSeconds is { } window and (< MinStormWindowSeconds or > MaxStormWindowSeconds))
             refuse($"{prefix}windowSeconds", $"takes {MinStormWindowSeconds} to {MaxStormWindowSeconds}, not {window}");
         if (storm.Action is { } action && !Enum.IsDefined(action)) refuse($"{prefix}action", "takes none, stop or quarantine");

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using System.Text.RegularExpressions;
+using Contracts;
 using Microsoft.Extensions.Logging;
 using Worker.Channels;
 using Worker.Hardware;
@@ -147,7 +148,8 @@ internal sealed partial class HostSmmuJson : JsonSerializerContext;
 /// <summary>One sandbox's share of the host's SMMU events. For one sampler.</summary>
 internal sealed class HostSmmuCounter
 {
-    private const int MaxTypes = 16;
+    /// <summary>All that a specification names: a type that is not told was not seen.</summary>
+    private static readonly int MaxTypes = FaultMetrics.EventTypes.Count;
     private readonly HostSmmuEvents _events;
     private readonly IReadOnlyList<PciAddress> _functions;
     private readonly string _statePath;

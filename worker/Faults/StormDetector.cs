@@ -96,17 +96,18 @@ internal sealed class StormDetector(StormPolicy policy, ConditionReason told)
     {
         _judgedAt = at;
         var start = _points.Peek();
-        var rate = (double)(_total - start.Total) / (at - start.At).TotalSeconds;
+        var seconds = (at - start.At).TotalSeconds;
+        var rate = (double)(_total - start.Total) / seconds;
         var atLeast = _incompleteAt > start.At;
         if (_now.Reason == ConditionReasons.FaultStorm && rate >= policy.PerSecond / 2)
             return;
         var reason = rate >= policy.PerSecond ? ConditionReasons.FaultStorm : atLeast ? ConditionReasons.StormOnlyLowerBound : ConditionReasons.NoFaultStorm;
         if (reason != _now.Reason)
-            _now = new StormJudgement(reason, Say(rate, atLeast, counted));
+            _now = new StormJudgement(reason, Say(rate, seconds, atLeast, counted));
     }
 
-    private string Say(double rate, bool atLeast, List<SourceReading> counted) => string.Create(CultureInfo.InvariantCulture,
-        $"{(atLeast ? "It was at least" : "It was")} {rate:0.###} a second over {policy.WindowSeconds} s; the policy's is {policy.PerSecond:0.######}. Counted: {string.Join(", ", counted.Select(r => r.Source))} ({StormMetrics.OriginOf(counted, policy)?.ToString().ToLowerInvariant()}).");
+    private string Say(double rate, double seconds, bool atLeast, List<SourceReading> counted) => string.Create(CultureInfo.InvariantCulture,
+        $"{(atLeast ? "It was at least" : "It was")} {rate:0.###} a second over {seconds:0.#} s; the policy's is {policy.PerSecond:0.######} over {policy.WindowSeconds} s. Counted: {string.Join(", ", counted.Select(r => r.Source))} ({StormMetrics.OriginOf(counted, policy)?.ToString().ToLowerInvariant()}).");
 
     private string Missing(IReadOnlyList<SourceReading> readings) =>
         string.Join(", ", StormSources.Of(policy).Select(source => readings.FirstOrDefault(r => r.Source == source) switch

@@ -20,7 +20,10 @@ public static class MetricsDocument
                 text.Append($", `{duration}`");
             text.Append($" | {(source.IsTime ? "microseconds; the metric has seconds" : "events")}{(source.Duration is null ? "" : "; seconds")} | {source.ObservedBy} | {source.Origins} | {source.Cost} | {string.Join(", ", source.NullReasons.Select(reason => $"`{reason}`"))} |\n");
         }
-        text.Append("\n### A fault count is null\n\n| code | meaning |\n| --- | --- |\n");
+        text.Append('\n');
+        foreach (var types in FaultMetrics.All.Where(source => source.Types.Count > 0).GroupBy(source => string.Join(", ", source.Types.Select(type => $"`{type}`"))))
+            text.Append($"Types of {string.Join(", ", types.Select(source => $"`{source.Source}`"))}, each a source of its own (`{types.First().Source}.{types.First().Types[0]}`): {types.Key}.\n\n");
+        text.Append("### A fault count is null\n\n| code | meaning |\n| --- | --- |\n");
         foreach (var (code, meaning) in NullReasons.All)
             text.Append($"| `{code}` | {meaning} |\n");
         return text.ToString();

@@ -1,6 +1,8 @@
+using Contracts;
+
 namespace Worker.Vms;
 
-// How a run of a guest ended: one entry for each EndCause but Failed, which has a reason of its own from another table. A code is its cause's name.
+// How a run of a guest ended: one entry for each EndCause but Failed, which has a reason of its own from another table. A code is its cause's name, but for one.
 // docs/neoverse-node.md is written from it.
 public static class EndReasons
 {
@@ -8,7 +10,8 @@ public static class EndReasons
 
     public static readonly IReadOnlyList<(EndCause Cause, Reason Reason)> All =
     [
-        Entry(EndCause.StoppedByUser, "The guest was stopped as its plan said. Where no user asked for that, the sandbox's failure tells who did.", Nothing),
+        // Only the API knows who wanted that; records keep the name that the cause had first.
+        (EndCause.StoppedByUser, new Reason(StopReasons.AsPlanned, "The guest was stopped as its plan said. Who wanted that is told by the event before, and by the sandbox's failure where no user did.", Nothing)),
         Entry(EndCause.GuestPoweredOff, "The guest powered itself off.", Nothing),
         Entry(EndCause.NodeShutDown, "The node was shut down, and its guests with it.", Again),
         Entry(EndCause.GuestPanicked, "The guest's kernel panicked.", Read),

@@ -41,19 +41,25 @@ public sealed class FaultHistoryTests(ServiceFixture service) : IClassFixture<Se
     }
 
     /// <summary>A sample a second, each with one more fault of 3 µs, as if they had been stored in time.</summary>
-    private async Task StoreAsync(Guid id, int seconds, int incarnation = 1, DateTimeOffset? begin = null, int first = 0)
+    private Task StoreAsync(Guid id, int seconds, int incarnation = 1, DateTimeOffset? begin = null, int first = 0) => StoreAsync(id, incarnation, begin, Enumerable.Range(0, seconds).Select(second => (SourceReading[])[
+        new("guest.minorFaults", first + second, null, second > 90, Origin.Emulated, new LatencyHistogram([0, 0, first + second, .. new long[19]], (first + second) * 3000L)),
+        new("smmu.tlbHits", null, "TraceCostTooHigh", false, Origin.Emulated)]));
+
+    private Task StoreAsync(Guid id, params SourceReading[][] samples) => StoreAsync(id, 1, null, samples);
+
+    private async Task StoreAsync(Guid id, int incarnation, DateTimeOffset? begin, IEnumerable<SourceReading[]> samples)
     {
         await using var connection = await _source.OpenConnectionAsync();
         await using var import = await connection.BeginBinaryImportAsync("COPY fault_samples (sandbox_id, at, incarnation, readings) FROM STDIN (FORMAT BINARY)");
-        for (var second = 0; second < seconds; second++)
+        var at = begin ?? _begin;
+        foreach (var readings in samples)
         {
             await import.StartRowAsync();
             await import.WriteAsync(id, NpgsqlDbType.Uuid);
-            await import.WriteAsync((begin ?? _begin).AddSeconds(second).UtcDateTime, NpgsqlDbType.TimestampTz);
+            await import.WriteAsync(at.UtcDateTime, NpgsqlDbType.TimestampTz);
             await import.WriteAsync(incarnation, NpgsqlDbType.Integer);
-            await import.WriteAsync(FaultSamplesEncoding.EncodeReadings([
-                new("guest.minorFaults", first + second, null, second > 90, Origin.Emulated, new LatencyHistogram([0, 0, first + second, .. new long[19]], (first + second) * 3000L)),
-                new("smmu.tlbHits", null, "TraceCostTooHigh", false, Origin.Emulated)]), NpgsqlDbType.Bytea);
+            await import.WriteAsync(FaultSamplesEncoding.EncodeReadings(readings), NpgsqlDbType.Bytea);
+            at = at.AddSeconds(1);
         }
         await import.CompleteAsync();
     }
@@ -83,7 +89,7 @@ public sealed class FaultHistoryTests(ServiceFixture service) : IClassFixture<Se
         var history = await GetAsync(client, id);
         Assert.Equal(60, history.StepSeconds);
         Assert.Equal([59, 119, 149], history.Items.Select(i => i.Readings[0].Value!.Value));
-        Assert.Equal([null, 60, 30], history.Items.Select(i => i.Readings[0].Increase));
+        Assert.Equal([59, 60, 30], history.Items.Select(i => i.Readings[0].Increase));
         Assert.Equal([null, 1.0, 1.0], history.Items.Select(i => i.Readings[0].PerSecond));
         Assert.Equal([false, true, true], history.Items.Select(i => i.Readings[0].LowerBound));
         Assert.Equal(new LatencyQuantile(2e-6, 4e-6), history.Items[1].Readings[0].LatencyIncrease!.P99);
@@ -118,7 +124,7 @@ public sealed class FaultHistoryTests(ServiceFixture service) : IClassFixture<Se
         // As if only the first minute had been rolled up, and the rest not yet.
         await service.ScalarAsync($"WITH r AS (UPDATE fault_rollup SET rolled_until = '{_begin.AddMinutes(1):O}' RETURNING 1) SELECT count(*) FROM r");
         await service.ScalarAsync($"WITH r AS (DELETE FROM fault_minutes WHERE sandbox_id = '{id}' AND minute >= '{_begin.AddMinutes(1):O}' RETURNING 1) SELECT count(*) FROM r");
-        Assert.Equal([(59, null), (119, 60L), (149, 30L)], (await GetAsync(client, id)).Items.Select(i => ((int)i.Readings[0].Value!, i.Readings[0].Increase)));
+        Assert.Equal([(59, 59L), (119, 60L), (149, 30L)], (await GetAsync(client, id)).Items.Select(i => ((int)i.Readings[0].Value!, i.Readings[0].Increase)));
     }
 
     [Theory]
@@ -126,6 +132,8 @@ public sealed class FaultHistoryTests(ServiceFixture service) : IClassFixture<Se
     [InlineData("to=9999-12-31T23:59:59.9999999Z", "to")]
     [InlineData("from=0001-01-01T00:00:00Z", "from")]
     [InlineData("source=nope", "source")]
+    [InlineData("source=smmu.events.F_BOGUS", "source")]
+    [InlineData("source=virtioIommu.events.F_TRANSLATION", "source")]
     public async Task Get_OfATimeOrSourceThatIsNone_Returns422(string query, string field)
     {
         using var client = service.Client();
@@ -142,10 +150,43 @@ public sealed class FaultHistoryTests(ServiceFixture service) : IClassFixture<Se
         var id = await RunningAsync(client, "steps");
         await StoreAsync(id, 60);
         var history = await GetAsync(client, id, "step=30");
-        Assert.Equal([(29, null), (59, 30L)], history.Items.Select(i => ((int)i.Readings[0].Value!, i.Readings[0].Increase)));
+        Assert.Equal([(29, 29L), (59, 30L)], history.Items.Select(i => ((int)i.Readings[0].Value!, i.Readings[0].Increase)));
         Assert.Equal(60, (await GetAsync(client, id, "step=1")).Items.Count);
         var second = await GetAsync(client, id, $"step=1&limit=1&after={Uri.EscapeDataString((await GetAsync(client, id, "step=1&limit=10")).Next!)}");
         Assert.Equal((10, 1L), ((int)second.Items.Single().Readings[0].Value!, second.Items.Single().Readings[0].Increase));
+    }
+
+    [Fact]
+    public async Task Get_OfATypeOfEvents_IsToldBeforeItsFirst_AndItsFirstIsGrowth()
+    {
+        using var client = service.Client();
+        var id = await RunningAsync(client, "types");
+        await StoreAsync(id,
+            [new("smmu.events", null, "TraceOff", false, Origin.Emulated)],
+            [new("smmu.events", 0, null, false, Origin.Emulated)],
+            [new("smmu.events", 2, null, false, Origin.Emulated), new("smmu.events.F_TRANSLATION", 2, null, false, Origin.Emulated)]);
+        var asked = (await GetAsync(client, id, "step=1&source=smmu.events.F_TRANSLATION")).Items.Select(i => i.Readings.Single()).ToList();
+        Assert.Equal([(null, "TraceOff", null), (0L, null, null), (2L, null, 2L)], asked.Select(r => (r.Value, r.NullReason, r.Increase)));
+        Assert.All(asked, r => Assert.Equal("smmu.events.F_TRANSLATION", r.Source));
+        Assert.Equal([2L, 2L], (await GetAsync(client, id, "step=1")).Items[2].Readings.Select(r => r.Increase));
+        Assert.Equal([("smmu.events", 2L), ("smmu.events.F_ACCESS", 0L)], (await GetAsync(client, id, "step=1&source=smmu.events&source=smmu.events.F_ACCESS")).Items[2].Readings.Select(r => (r.Source, r.Increase ?? -1)));
+    }
+
+    /// <summary>A guest that is older than what is kept: its first kept sample is not its first.</summary>
+    [Fact]
+    public async Task Get_OfAGuestOlderThanItsHistory_TellsNoGrowthOfTheFirst()
+    {
+        using var client = service.Client();
+        var id = await RunningAsync(client, "older");
+        await StoreAsync(id, 30);
+        Assert.Equal(29, (await GetAsync(client, id, "step=30")).Items[0].Readings[0].Increase);
+        await service.ScalarAsync($"WITH r AS (UPDATE sandboxes SET created_at = created_at - interval '60 days' WHERE id = '{id}' RETURNING 1) SELECT count(*) FROM r");
+        Assert.Null((await GetAsync(client, id, "step=30")).Items[0].Readings[0].Increase);
+        // Of a minute long before, of the same start of the guest, as of another.
+        await service.ScalarAsync($"WITH r AS (INSERT INTO fault_minutes (sandbox_id, minute, incarnation, at, readings, samples) SELECT sandbox_id, date_trunc('minute', at - interval '3 hours'), 0, at - interval '3 hours', readings, 1 FROM fault_samples WHERE sandbox_id = '{id}' ORDER BY at LIMIT 1 RETURNING 1) SELECT count(*) FROM r");
+        Assert.Equal(29, (await GetAsync(client, id, "step=30")).Items[0].Readings[0].Increase);
+        await service.ScalarAsync($"WITH r AS (UPDATE fault_minutes SET incarnation = 1 WHERE sandbox_id = '{id}' RETURNING 1) SELECT count(*) FROM r");
+        Assert.Null((await GetAsync(client, id, "step=30")).Items[0].Readings[0].Increase);
     }
 
     [Fact]
@@ -156,7 +197,7 @@ public sealed class FaultHistoryTests(ServiceFixture service) : IClassFixture<Se
         await StoreAsync(id, 20);
         await StoreAsync(id, 20, incarnation: 2, begin: _begin.AddSeconds(30));
         await RollAsync();
-        Assert.Equal([(1, 19L, null), (2, 19L, null)], (await GetAsync(client, id)).Items.Select(i => (i.Incarnation, i.Readings[0].Value!.Value, i.Readings[0].Increase)));
+        Assert.Equal([(1, 19L, 19L), (2, 19L, 19L)], (await GetAsync(client, id)).Items.Select(i => (i.Incarnation, i.Readings[0].Value!.Value, i.Readings[0].Increase)));
     }
 
     [Fact]

@@ -16,6 +16,7 @@ public sealed class StormPolicyTests(ServiceFixture service) : IClassFixture<Ser
         { "{}", ["perSecond"] },
         { """{"perSecond":0}""", ["perSecond"] },
         { """{"perSecond":-1}""", ["perSecond"] },
+        { """{"perSecond":0.00009}""", ["perSecond"] },
         { """{"perSecond":1000000001}""", ["perSecond"] },
         { """{"perSecond":1e999}""", ["perSecond"] },
         { """{"perSecond":1,"windowSeconds":4}""", ["windowSeconds"] },

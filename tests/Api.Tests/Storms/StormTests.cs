@@ -88,6 +88,34 @@ public sealed class StormTests(ServiceFixture service) : IClassFixture<ServiceFi
         Assert.Equal((DevicePhase.Available, null), ((await EduAsync()).Phase, (await EduAsync()).Quarantine));
     }
 
+    [Theory]
+    [InlineData("StoppedAsPlanned")]
+    [InlineData("StoppedByUser")]
+    public async Task Storm_WhenItHasStopped_TheEndIsToldAsItsDoing(string toldByNode)
+    {
+        var id = await RunningAsync($"whose-{toldByNode.ToLowerInvariant()}", StormAction.Stop);
+        await Node.SayStormAsync(id, ConditionStatus.True, "FaultStorm");
+        await Node.SayAsync(id, VmState.Stopped);
+        Node.Sandboxes[id] = Node.Sandboxes[id] with { Conditions = [new Condition(ConditionType.VmmRunning, ConditionStatus.False, toldByNode, "The guest was stopped as its plan said.", TimeProvider.System.GetUtcNow())] };
+        await Node.SyncAsync();
+        await Node.SyncAsync();
+        var view = await ViewAsync(id);
+        Assert.Equal(("FaultStorm", view.Failure!.Message), view.Conditions.Where(c => c.Type == ConditionType.VmmRunning).Select(c => (c.Reason, c.Message)).Single());
+        Assert.DoesNotContain(await EventsAsync(id), e => e.Reason == toldByNode);
+    }
+
+    [Fact]
+    public async Task Stop_ByItsUser_TheEndIsToldAsPlanned()
+    {
+        var id = await RunningAsync("by-user", StormAction.Stop);
+        (await Client.PostAsync($"/v1/sandboxes/{id}/stop", null)).Dispose();
+        await Node.SyncAsync();
+        await Node.SayAsync(id, VmState.Stopped);
+        Node.Sandboxes[id] = Node.Sandboxes[id] with { Conditions = [new Condition(ConditionType.VmmRunning, ConditionStatus.False, "StoppedAsPlanned", "The guest was stopped as its plan said.", TimeProvider.System.GetUtcNow())] };
+        await Node.SyncAsync();
+        Assert.Equal("StoppedAsPlanned", (await ViewAsync(id)).Conditions.Single(c => c.Type == ConditionType.VmmRunning).Reason);
+    }
+
     [Fact]
     public async Task Start_AfterAStorm_BeginsWithoutIt()
     {

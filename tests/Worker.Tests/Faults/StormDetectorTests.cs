@@ -135,7 +135,7 @@ public sealed class StormDetectorTests
     {
         var seconds = new Seconds(Policy).Pass(11, (FaultSource.HostSmmuEvents, 150, true));
         Assert.Equal("FaultStorm", seconds.Reason);
-        Assert.Equal("It was at least 150 a second over 10 s; the policy's is 100. Counted: hostSmmu.events (emulated).", seconds.Judgement.Detail);
+        Assert.Equal("It was at least 150 a second over 10 s; the policy's is 100 over 10 s. Counted: hostSmmu.events (emulated).", seconds.Judgement.Detail);
         Assert.Equal("StormOnlyLowerBound", seconds.Pass(20, (FaultSource.HostSmmuEvents, 1, true)).Reason);
     }
 
@@ -151,7 +151,7 @@ public sealed class StormDetectorTests
     public void Take_WithoutASource_CountsTheMostOfWhatDevicesDo()
     {
         var seconds = new Seconds(Policy).Pass(11, (FaultSource.SmmuEvents, 40, false), (FaultSource.HostSmmuEvents, 100, false), (FaultSource.GuestMinor, 1_000_000, false));
-        Assert.Equal("It was at least 100 a second over 10 s; the policy's is 100. Counted: smmu.events, hostSmmu.events (emulated).", seconds.Judgement.Detail);
+        Assert.Equal("It was at least 100 a second over 10 s; the policy's is 100 over 10 s. Counted: smmu.events, hostSmmu.events (emulated).", seconds.Judgement.Detail);
         // An event of a nested SMMU is told by the host's and by the guest's, and is one.
         Assert.Equal("NoFaultStorm", new Seconds(Policy).Pass(11, (FaultSource.SmmuEvents, 60, false), (FaultSource.HostSmmuEvents, 60, false)).Reason);
     }

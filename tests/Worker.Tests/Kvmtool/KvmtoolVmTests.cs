@@ -180,7 +180,7 @@ public sealed class KvmtoolVmTests : IAsyncLifetime
         Apply(DesiredState.Stopped);
         var ended = await UntilAsync(VmState.Stopped);
         Assert.Null(ended.Sandbox.Failure);
-        Assert.Equal("StoppedByUser", Of(ended.Sandbox, ConditionType.VmmRunning).Reason);
+        Assert.Equal(StopReasons.AsPlanned, Of(ended.Sandbox, ConditionType.VmmRunning).Reason);
         Assert.Empty(Lkvms(Directory));
         Assert.Equal("login: ", Text[^7..]);
     }

@@ -100,8 +100,8 @@ public sealed class FaultMetricsTests
         text.Begin(new Metric("sandbox_x_seconds", MetricKind.Histogram, "X."));
         text.Add(new LatencyHistogram([1, 2, .. new long[19], 4], 2_500_000_000), ("a", "b\"\\\n"));
         var lines = text.ToString().Split('\n');
-        Assert.Equal("""sandbox_x_seconds_bucket{a="b\"\\\n",le="1E-06"} 1""", lines[2]);
-        Assert.Equal("""sandbox_x_seconds_bucket{a="b\"\\\n",le="2E-06"} 3""", lines[3]);
+        Assert.Equal("""sandbox_x_seconds_bucket{a="b\"\\\n",le="1e-06"} 1""", lines[2]);
+        Assert.Equal("""sandbox_x_seconds_bucket{a="b\"\\\n",le="2e-06"} 3""", lines[3]);
         Assert.Equal("""sandbox_x_seconds_bucket{a="b\"\\\n",le="1.048576"} 3""", lines[22]);
         Assert.Equal("""sandbox_x_seconds_bucket{a="b\"\\\n",le="+Inf"} 7""", lines[23]);
         Assert.Equal(["""sandbox_x_seconds_sum{a="b\"\\\n"} 2.5""", """sandbox_x_seconds_count{a="b\"\\\n"} 7""", ""], lines[24..]);

@@ -157,7 +157,7 @@ public sealed class GuestTests : IAsyncLifetime
         await RunAsync(Planned(viommu: Viommu.Virtio));
         await _api.PlanAsync([Planned(DesiredState.Stopped)], _id);
         var stopped = await _api.UntilAsync(_id, s => s.State == VmState.Stopped, "it is stopped", 15);
-        Assert.Contains(stopped.Conditions, c => c is { Type: ConditionType.VmmRunning, Reason: "StoppedByUser" });
+        Assert.Contains(stopped.Conditions, c => c is { Type: ConditionType.VmmRunning, Reason: StopReasons.AsPlanned });
         await _api.PlanAsync([Planned(incarnation: 2)], _id);
         await _api.UntilAsync(_id, s => s is { Incarnation: 2, State: VmState.Running }, "it runs again", 60);
     }

@@ -258,7 +258,7 @@ public sealed class SimulatedVmTests : IAsyncLifetime
         await StartAsync();
         Apply(DesiredState.Stopped);
         var ended = await UntilAsync(VmState.Stopped);
-        Assert.Equal((null, "StoppedByUser"), (ended.Sandbox.Failure, Of(ended.Sandbox, ConditionType.VmmRunning).Reason));
+        Assert.Equal((null, StopReasons.AsPlanned), (ended.Sandbox.Failure, Of(ended.Sandbox, ConditionType.VmmRunning).Reason));
         Apply(DesiredState.Deleted);
         await UntilAsync(VmState.Absent);
         Assert.False(Directory.Exists);
