@@ -96,9 +96,8 @@ public static class FleetReading
         var nodes = fleet.ToDictionary(n => n.Id);
         foreach (var claim in await PreemptionNotices.ClaimsAsync(db, ct))
             if (nodes.TryGetValue(claim.Node, out var kept)) kept.Reservation = new(claim.By, claim.Priority);
-        var related = asking.Where(r => r.With is not null || r.ApartFrom is not null).Select(r => r.Project).Distinct().ToList();
-        foreach (var s in await OnNodes(db).Where(s => s.Rules != null || related.Contains(s.ProjectId)).Select(s => new { s.Id, s.NodeId, s.ProjectId, s.Labels, s.Rules }).ToListAsync(ct))
-            if (nodes.TryGetValue(s.NodeId!.Value, out var on)) on.Residents.Add(new(s.Id, s.ProjectId, s.Labels, s.Rules?.ApartFrom));
+        foreach (var (node, resident) in await ReadResidentsAsync(OnNodes(db), asking, ct))
+            if (nodes.TryGetValue(node, out var on)) on.Residents.Add(resident);
         if (asking.All(r => r.Numa == NumaLocality.Any)) return;
         var places = await db.Database.SqlQuery<DevicePlace>($"""
             SELECT d.id, (f ->> 'numaNode')::int AS numa_node FROM node_inventories i CROSS JOIN LATERAL jsonb_array_elements(i.inventory -> 'functions') f
@@ -106,6 +105,14 @@ public static class FleetReading
             """).ToDictionaryAsync(p => p.Id, ct);
         foreach (var device in fleet.SelectMany(n => n.FreeDevices.Concat(n.HeldDevices)))
             device.NumaNode = places.TryGetValue(device.Id, out var place) ? place.NumaNode : null;
+    }
+
+    /// <summary>Those on nodes by whom the labels of others are judged, and those whom somebody who asks may want to be beside or apart from.</summary>
+    public static async Task<List<(Guid Node, Placement.Resident Resident)>> ReadResidentsAsync(IQueryable<Sandbox> onNodes, IReadOnlyList<Placement.Request> asking, CancellationToken ct)
+    {
+        var related = asking.Where(r => r.With is not null || r.ApartFrom is not null).Select(r => r.Project).Distinct().ToList();
+        return (await onNodes.Where(s => s.Rules != null || related.Contains(s.ProjectId)).Select(s => new { s.Id, s.NodeId, s.ProjectId, s.Labels, s.Rules }).ToListAsync(ct))
+            .ConvertAll(s => (s.NodeId!.Value, new Placement.Resident(s.Id, s.ProjectId, s.Labels, s.Rules?.ApartFrom)));
     }
 
     /// <summary>Those below a priority that could end for another, and those of any that end anyway, on the nodes as the picture shows them.</summary>

@@ -129,7 +129,7 @@ public static class Placement
             if (RefusalOfDevices(request, request.Accelerators[i], node, emptied) is { } reason) return reason;
         if (request.Numa == NumaLocality.Required && request.Accelerators.Count > 0 && Local(request, emptied ? [.. node.FreeDevices, .. node.HeldDevices] : node.FreeDevices) is null) return "NumaSplit";
         if (request.With is { } with && !node.Residents.Any(r => r.Project == request.Project && Carries(r.Labels, with))) return AffinityUnmet;
-        if (!emptied && node.Residents.Any(r => r.Project == request.Project && IsApart(request, r))) return AntiAffinity;
+        if (!emptied && node.Residents.Any(r => IsApart(request, r))) return AntiAffinity;
         return !emptied && node.Reservation is { } kept && kept.For != request.Id && request.Priority <= kept.Priority ? "NodeReserved" : null;
     }
 
@@ -148,8 +148,9 @@ public static class Placement
         return true;
     }
 
-    private static bool IsApart(Request request, Resident resident) =>
-        request.ApartFrom is { } apart && Carries(resident.Labels, apart) || resident.ApartFrom is { } from && Carries(request.Labels, from);
+    /// <summary>Whether one of the two is kept from the other.</summary>
+    public static bool IsApart(Request request, Resident resident) => request.Project == resident.Project && (
+        request.ApartFrom is { } apart && Carries(resident.Labels, apart) || resident.ApartFrom is { } from && Carries(request.Labels, from));
 
     // A pool that could not be read, or that an older worker does not tell of, is none that anything may be promised from.
     private static string? RefusalOfHugePages(Request request, NodePicture node, bool emptied) =>

@@ -8,7 +8,7 @@ using Npgsql;
 namespace Api.Sandboxes;
 
 /// <summary>Stores what a round of placement has decided, many sandboxes in one transaction of a few statements.
-/// Guarantees: a device is given to one sandbox only (one nullable column, looked at again under its row's lock), and no node more than it has: those who place wait for each other here, and look again at what the
+/// Guarantees: a device is given to one sandbox only (one nullable column, looked at again under its row's lock), no node more than it has, and none to two that must lie apart: those who place wait for each other here, and look again at what the
 /// nodes have given meanwhile. A batch is stored as a whole or not at all, and each of its sandboxes as what it still was then: one that waits. Rows are locked in the order of their ids, devices before
 /// sandboxes, events last. On a crash: what is not stored waits still.</summary>
 public static class PlacementStore
@@ -94,6 +94,9 @@ public static class PlacementStore
                     .Any(size => has.Where(u => u.HugePages == size).Sum(u => size.PagesOf(u.Mib)) + asked.Where(r => r.HugePages == size).Sum(r => r.PagesNeeded) > node.HugePageCapacity.GetValueOrDefault(size)))
                 throw new DbUpdateConcurrencyException($"node {on.Key} was given to others");
         }
+        var residents = (await FleetReading.ReadResidentsAsync(FleetReading.OnNodes(db).Where(s => ids.Contains(s.NodeId!.Value)), [.. batch.Select(d => d.Waiting.Request)], ct)).ToLookup(r => r.Node, r => r.Resident);
+        foreach (var decision in batch)
+            if (residents[NodeOf(decision).Id].Any(r => Placement.IsApart(decision.Waiting.Request, r))) throw new DbUpdateConcurrencyException($"node {NodeOf(decision).Id} was given to one that must lie apart");
     }
 
     /// <summary>Stores why they wait. Those that have changed meanwhile are left to whoever changed them.</summary>

@@ -152,6 +152,31 @@ public sealed class PlacementOrderTests(ServiceFixture service) : IClassFixture<
         await EndAsync(client, node, ids[0], ids[1], ids[3]);
     }
 
+    /// <summary>Each of two replicas has seen an empty node.</summary>
+    [Fact]
+    public async Task Store_BesideOneThatIsToLieApart_StoresNothing()
+    {
+        await using var node = await service.NodeAsync();
+        using var client = service.Client();
+        var apart = new { apartFrom = new { part = "db" } };
+        var ids = new List<Guid>();
+        foreach (var name in (string[])["db-1", "db-2", "apart", "other"])
+            ids.Add((await CreateAsync(client, new { name, image = "guest", node = "nowhere", labels = name[0] == 'd' ? new { part = "db" } : null, placement = name is "db-2" or "apart" ? apart : null })).Id);
+        await using var db = Migrations.Database.Open(service.ConnectionString);
+        var waiting = (await FleetReading.ReadWaitingAsync(db, FleetReading.Waiting(db), Ct)).ToDictionary(q => q.Waiting.Id, q => q.Waiting);
+        var picture = (await FleetReading.ReadFleetAsync(db, Ct)).Single();
+        Task PlaceAsync(Guid placed) => PlacementStore.PlaceAsync(db, [new PlacementRound.Decision(waiting[placed], new Placement.Placed(picture, []))], TimeProvider.System.GetUtcNow(), Ct);
+        await PlaceAsync(ids[0]);
+        await Assert.ThrowsAsync<DbUpdateConcurrencyException>(() => PlaceAsync(ids[1]));
+        await Assert.ThrowsAsync<DbUpdateConcurrencyException>(() => PlaceAsync(ids[2]));
+        await PlaceAsync(ids[3]);
+        await EndAsync(client, node, ids[0]);
+        // The other way round: it is there, and one that it keeps away comes.
+        await PlaceAsync(ids[2]);
+        await Assert.ThrowsAsync<DbUpdateConcurrencyException>(() => PlaceAsync(ids[1]));
+        await EndAsync(client, node, [.. ids[1..]]);
+    }
+
     [Fact]
     public async Task BigOne_ThatHasWaited_HasTheNodeKeptForIt()
     {
