@@ -47,12 +47,13 @@ public sealed record NodeReport(
 /// <c>VmmVersion</c> is QEMU's, <c>Viommus</c> what it can give a guest; <c>KvmtoolVersion</c>: null where there is no kvmtool that could run.
 /// <c>HasFirmware</c>: whether it has UEFI for arm64 guests, by which QEMU starts them from disks; null where the worker does not say.
 /// <c>Origin</c>: Emulated for a machine that QEMU emulates, whose KVM is no hardware either; Simulated for a node of a fleet, which is no machine at all; null where the worker does not say.
-/// <c>HugePages</c>: the kernel's pools as they are now, empty where it has none or nothing uses them (a simulated node); null from a worker that does not say.</summary>
+/// <c>HugePages</c>: the kernel's pools as they are now, empty where it has none or nothing uses them (a simulated node); null from a worker that does not say.
+/// <c>ImageCacheMaxBytes</c>: what it keeps of registered images at most; null from a worker that does not say.</summary>
 public sealed record NodeFacts(
     string Architecture, string Kernel, string OperatingSystem, string CpuModel, int HostCpus, long HostMemoryMib,
     int VcpuCapacity, long MemoryCapacityMib, Acceleration Acceleration, string AccelerationReason, string? VmmVersion,
     IReadOnlyList<Viommu> Viommus, bool OwnUidPerVm, bool CgroupPerVm, string? CgroupLimitsReason, string BootId,
-    IReadOnlyList<Failure> Problems, string? KvmtoolVersion, Origin? Origin = null, IReadOnlyList<HugePagePool>? HugePages = null, bool? HasFirmware = null);
+    IReadOnlyList<Failure> Problems, string? KvmtoolVersion, Origin? Origin = null, IReadOnlyList<HugePagePool>? HugePages = null, bool? HasFirmware = null, long? ImageCacheMaxBytes = null);
 
 /// <summary>The kernel's huge pages of one size on one NUMA node (sysfs, nr_hugepages and free_hugepages). <c>NumaNode</c>: null where the kernel tells of the whole host only.
 /// <c>Total</c> and <c>Free</c>: pages, the free ones without those that are promised to processes; both null, with the code in <c>NullReason</c>, where they could not be read.</summary>

@@ -19,8 +19,8 @@ public static class ImageChoice
     public static async Task<Dictionary<Guid, Placement.Image>> ReadAsync(SandboxDb db, IEnumerable<Guid?> ids, CancellationToken ct)
     {
         var asked = ids.OfType<Guid>().Distinct().ToList();
-        return asked.Count == 0 ? [] : (await db.RegisteredImages.AsNoTracking().Where(i => asked.Contains(i.Id)).Select(i => new { i.Id, i.Phase, i.Failure, i.DiskFormat }).ToListAsync(ct))
-            .ToDictionary(i => i.Id, i => new Placement.Image(i.Id, i.Phase, i.DiskFormat is not null, i.Phase == ImagePhase.Failed && i.Failure is { } f ? $"{f.Reason}: {f.Message} {f.Remedy}" : null));
+        return asked.Count == 0 ? [] : (await db.RegisteredImages.AsNoTracking().Where(i => asked.Contains(i.Id)).Select(i => new { i.Id, i.Phase, i.Failure, i.DiskFormat, i.Files }).ToListAsync(ct))
+            .ToDictionary(i => i.Id, i => new Placement.Image(i.Id, i.Phase, i.DiskFormat is not null, i.Phase == ImagePhase.Failed && i.Failure is { } f ? $"{f.Reason}: {f.Message} {f.Remedy}" : null) { Files = i.Files.ConvertAll(f => new Placement.ImageFile(f.Sha256, f.Bytes)) });
     }
 
     /// <summary>The phases of the images that sandboxes wait with: another text than before is a reason to look at all of them again.</summary>

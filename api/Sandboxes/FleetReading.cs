@@ -41,7 +41,7 @@ public static class FleetReading
     {
         var nodes = await db.Nodes.AsNoTracking().Where(n => n.Facts != null).OrderBy(n => n.Id).ToListAsync(ct);
         if (nodes.Count == 0) return [];
-        var used = await OnNodes(db).GroupBy(s => s.NodeId!.Value).Select(g => new { g.Key, Vcpus = g.Sum(s => s.Vcpus), Mib = g.Sum(s => (long)s.MemoryMib) })
+        var taken = await OnNodes(db).GroupBy(s => s.NodeId!.Value).Select(g => new { g.Key, Vcpus = g.Sum(s => s.Vcpus), Mib = g.Sum(s => (long)s.MemoryMib) })
             .ToDictionaryAsync(g => g.Key, ct);
         var pages = await HugePageUse.ReadAsync(OnNodes(db), ct);
         var devices = (await db.Devices.AsNoTracking()
@@ -50,6 +50,9 @@ public static class FleetReading
             .Select(d => new { d.Id, d.NodeId, d.Class, d.VendorId, d.DeviceId, d.VerdictClass, d.Viommus, d.FitsKvmtool, d.Origin, IsFree = d.SandboxId == null && d.Phase == DevicePhase.Available }).ToListAsync(ct)).ToLookup(d => d.NodeId);
         var simulating = (await db.Devices.AsNoTracking().Where(d => d.Present && d.Origin == Origin.Simulated).Select(d => d.NodeId).Distinct().ToListAsync(ct)).ToHashSet();
         var images = (await db.NodeImages.AsNoTracking().Select(i => new { i.NodeId, i.Name }).ToListAsync(ct)).ToLookup(i => i.NodeId, i => i.Name);
+        var registered = await OnNodes(db).Where(s => s.ImageId != null).Select(s => new { Node = s.NodeId!.Value, s.ImageId }).Distinct().ToListAsync(ct);
+        var files = await ImageChoice.ReadAsync(db, registered.Select(r => r.ImageId), ct);
+        var used = registered.ToLookup(r => r.Node, r => files.TryGetValue(r.ImageId!.Value, out var image) ? image.Files : []);
         return nodes.Select(n => new Placement.NodePicture
         {
             Id = n.Id,
@@ -60,9 +63,11 @@ public static class FleetReading
             Images = images[n.Id].ToHashSet(),
             StartsRegistered = n.ProtocolMinor >= NodeProtocol.RegisteredImages,
             HasFirmware = n.Facts.HasFirmware,
+            ImageCacheMaxBytes = n.Facts.ImageCacheMaxBytes,
+            ImageFiles = used[n.Id].SelectMany(f => f).ToHashSet(),
             VcpuCapacity = n.Facts.VcpuCapacity,
             MemoryCapacityMib = n.Facts.MemoryCapacityMib,
-            FreeVcpus = n.Facts.VcpuCapacity - (used.TryGetValue(n.Id, out var u) ? u.Vcpus : 0),
+            FreeVcpus = n.Facts.VcpuCapacity - (taken.TryGetValue(n.Id, out var u) ? u.Vcpus : 0),
             FreeMemoryMib = n.Facts.MemoryCapacityMib - (u?.Mib ?? 0),
             HugePageCapacity = pages.CapacityOf(n),
             FreeHugePages = pages.FreeOf(n),

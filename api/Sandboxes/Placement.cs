@@ -44,7 +44,12 @@ public static class Placement
     public sealed record Resident(Guid Id, Guid Project, IReadOnlyDictionary<string, string> Labels, IReadOnlyDictionary<string, string>? ApartFrom);
 
     /// <summary>A registered image. <c>Problem</c>: why it could not be downloaded; null: it could, or may yet.</summary>
-    public sealed record Image(Guid Id, ImagePhase Phase, bool IsDisk, string? Problem = null);
+    public sealed record Image(Guid Id, ImagePhase Phase, bool IsDisk, string? Problem = null)
+    {
+        public IReadOnlyList<ImageFile> Files { get; init; } = [];
+    }
+
+    public sealed record ImageFile(string Sha256, long Bytes);
 
     /// <summary>A node is kept for a waiting sandbox, from others of its priority and lower ones.</summary>
     public sealed record Reservation(Guid For, int Priority);
@@ -65,6 +70,10 @@ public static class Placement
         public bool StartsRegistered { get; init; }
         /// <summary>Null: it does not say.</summary>
         public bool? HasFirmware { get; init; }
+        /// <summary>What it keeps of registered images at most; null: it does not say.</summary>
+        public long? ImageCacheMaxBytes { get; init; }
+        /// <summary>The files of registered images from which its sandboxes run: those stay, whoever else comes.</summary>
+        public HashSet<ImageFile> ImageFiles { get; init; } = [];
         /// <summary>All that it offers, in use or not.</summary>
         public required int VcpuCapacity { get; init; }
         public required long MemoryCapacityMib { get; init; }
@@ -139,6 +148,8 @@ public static class Placement
         : !node.StartsRegistered ? "WorkerTooOldForImage"
         : image.IsDisk && vmm == Vmm.Kvmtool ? "DiskImageUnsupported"
         : image.IsDisk && vmm == Vmm.Qemu && node.HasFirmware == false ? "FirmwareMissing"
+        : image.Files.Sum(f => f.Bytes) > node.ImageCacheMaxBytes ? "ImageTooLarge"
+        : node.ImageFiles.Union(image.Files).Sum(f => f.Bytes) > node.ImageCacheMaxBytes ? "ImageCacheFull"
         : null;
 
     public static bool Carries(IReadOnlyDictionary<string, string> labels, IReadOnlyDictionary<string, string> wanted)
@@ -211,6 +222,7 @@ public static class Placement
         node.FreeVcpus -= request.Vcpus;
         node.FreeMemoryMib -= request.MemoryMib;
         if (request.HugePages != HugePageSize.None) node.FreeHugePages[request.HugePages] -= request.PagesNeeded;
+        if (request.Registered is { } image) node.ImageFiles.UnionWith(image.Files);
         node.Residents.Add(new(request.Id, request.Project, request.Labels, request.ApartFrom));
         return new Placed(node, taken);
     }

@@ -16,6 +16,8 @@ public static class PlacementReasons
         ["WorkerTooOldForImage"] = ("The node's worker does not fetch registered images yet.", "Update the node's worker, or use an image that the node has in a folder."),
         ["DiskImageUnsupported"] = ("The image is a disk, which kvmtool starts no guest from.", "Ask for vmm qemu, or for an image that has a kernel."),
         ["FirmwareMissing"] = ("The image is a disk, and the node has no UEFI for arm64 guests.", "Install qemu-efi-aarch64 on the node, or use an image that has a kernel."),
+        ["ImageTooLarge"] = ("The registered image is larger than all that the node keeps of images.", "Raise Worker__ImageCacheMaxBytes on the node, or ask for another image."),
+        ["ImageCacheFull"] = ("The registered image does not fit on the node beside those from which its sandboxes run.", "Wait until others end, raise Worker__ImageCacheMaxBytes on the node, or ask for another node."),
         ["ImageNotOnNode"] = ("The node does not have the image.", "Put it into the node's image directory."),
         ["VmmNotOnNode"] = ("The node does not have the VMM.", "Install it there, or ask for another."),
         ["ViommuUnsupported"] = ("The node's QEMU cannot give a guest that IOMMU.", "Ask for another viommu, or update the node's QEMU."),

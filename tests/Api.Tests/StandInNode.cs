@@ -49,6 +49,7 @@ public sealed class StandInNode(Uri address, int edu, Action<HttpConnectionOptio
     /// <summary>Null: as a worker of before huge pages.</summary>
     public IReadOnlyList<HugePagePool>? HugePages { get; set; }
     public bool? HasFirmware { get; set; } = true;
+    public long? ImageCacheMaxBytes { get; set; }
     /// <summary>Whether devices stay as they are whatever is said of a sandbox: cleaning takes its time.</summary>
     public bool KeepsDevices { get; set; }
     public NodePlan Plan { get; private set; } = new(0, [], [], []);
@@ -64,7 +65,7 @@ public sealed class StandInNode(Uri address, int edu, Action<HttpConnectionOptio
     public Guid Installation { get; set; } = Guid.NewGuid();
 
     public NodeReport Report() => new(NodeProtocol.Version, "test", TimeProvider.System.GetUtcNow(), Plan.Revision,
-        new NodeFacts("arm64", "6.12", "Debian", "Neoverse N1", 8, 16384, 64, 16384, Acceleration.Tcg, "NoKvm", QemuVersion, [Viommu.Smmuv3, Viommu.None], true, true, null, "boot", [], KvmtoolVersion, HugePages: HugePages, HasFirmware: HasFirmware),
+        new NodeFacts("arm64", "6.12", "Debian", "Neoverse N1", 8, 16384, 64, 16384, Acceleration.Tcg, "NoKvm", QemuVersion, [Viommu.Smmuv3, Viommu.None], true, true, null, "boot", [], KvmtoolVersion, HugePages: HugePages, HasFirmware: HasFirmware, ImageCacheMaxBytes: ImageCacheMaxBytes),
         Held.Select(d => new ReportedDevice(d.Key, "edu", "1234", "11e8", "edu", DeviceOrigin, d.Value,
             Quarantined.ContainsKey(d.Key) ? DevicePhase.Quarantined : d.Value is null ? DevicePhase.Available : DevicePhase.Assigned, Quarantined.GetValueOrDefault(d.Key), _verdict, DeviceViommus, FitsKvmtool)).ToList(),
         [new ReportedImage("guest", "sha256:00", "arm64", "6.12", true, 1)], Sandboxes.Values.ToList(), Installation, ProtocolMinor);

@@ -76,7 +76,7 @@ public static class NodeChecks
             !node.HasVmm ? 0 : options.MemoryCapacityMib ?? Math.Max(0, node.Host.MemoryMib - reserveMib),
             node.Acceleration, node.AccelerationReason, node.Qemu.Version is { } version ? $"QEMU {version}" : null,
             Viommus(node.Qemu), node.OwnUserPerVm, node.Cgroups.Unavailable is null, node.Cgroups.LimitsReason, node.Host.BootId,
-            [.. node.Problems, .. moreProblems], node.KvmtoolVersion, node.Hardware.Origin, hugePages, node.Qemu.Version is null ? null : node.Qemu.Firmware is not null);
+            [.. node.Problems, .. moreProblems], node.KvmtoolVersion, node.Hardware.Origin, hugePages, node.Qemu.Version is null ? null : node.Qemu.Firmware is not null, options.ImageCacheMaxBytes);
     }
 
     /// <summary>Whether a sandbox could run: a VMM that can run arm64 guests, room for one, and an image.</summary>

@@ -106,6 +106,40 @@ public sealed class ImageChoiceTests(ServiceFixture service) : IClassFixture<Ser
     }
 
     [Fact]
+    public async Task Placement_OfARegisteredImage_WantsRoomForItsFiles_BesideThoseInUse()
+    {
+        await using var node = await service.NodeAsync();
+        using var client = await service.TenantClientAsync("room");
+        await client.ReadyAsync("small", Random(400));
+        await client.ReadyAsync("other", Random(500));
+        await client.ReadyAsync("large", Random(1001));
+        async Task<string?> TryAsync(string of)
+        {
+            await node.SyncAsync();
+            using var answer = await client.PostAsJsonAsync("/v1/placements", new { image = of, viommu = "none" });
+            return (await answer.Content.ReadFromJsonAsync<PlacementView>())!.Refusals.SingleOrDefault()?.Reason;
+        }
+        node.ImageCacheMaxBytes = 1000;
+        Assert.Equal((null, null, "ImageTooLarge"), (await TryAsync("small"), await TryAsync("other"), await TryAsync("large")));
+        var id = (await AskAsync(client, "uses", "small")).Id;
+        await PlannedAsync(node, id);
+        // What is used counts once however many use it.
+        Assert.Equal((null, null), (await TryAsync("small"), await TryAsync("other")));
+        node.ImageCacheMaxBytes = 899;
+        Assert.Equal((null, "ImageCacheFull"), (await TryAsync("small"), await TryAsync("other")));
+        var waits = (await AskAsync(client, "waits", "other")).Id;
+        await RefusedAsync(client, waits, "ImageCacheFull");
+        await node.SayAsync(id, VmState.Running);
+        (await client.PostAsync($"/v1/sandboxes/{id}/stop", null, Ct)).Dispose();
+        await node.SyncAsync();
+        await node.SayAsync(id, VmState.Stopped);
+        await PlannedAsync(node, waits);
+        node.ImageCacheMaxBytes = null;
+        Assert.Null(await TryAsync("large"));
+        foreach (var each in (Guid[])[id, waits]) (await client.DeleteAsync($"/v1/sandboxes/{each}", Ct)).Dispose();
+    }
+
+    [Fact]
     public async Task Node_IsGivenWhatItsPlanNames_AlsoInParts_AndNothingElse()
     {
         await using var node = await service.NodeAsync();
