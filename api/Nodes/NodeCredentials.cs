@@ -108,16 +108,19 @@ public sealed class NodeRotations(SandboxDb db, NodePlans plans, TimeProvider ti
         return Told(node, "RotationWanted", $"{user.Identity!.Name} wants {node.Name} to take another token.", now);
     }, ct);
 
-    /// <summary>At once: the machine is let in again by a join token only.</summary>
-    public Task<IResult> RevokeAsync(Guid id, ClaimsPrincipal user, CancellationToken ct) => ChangeAsync(id, (node, now) =>
+    /// <summary>At once: the machine is let in again by a new join token only. Those of before are worth nothing any more: the machine may still have the one that it has used, and others were made for what is not trusted now.</summary>
+    public Task<IResult> RevokeAsync(Guid id, ClaimsPrincipal user, CancellationToken ct) => NodeChange.ApplyAsync(db, id, async node =>
     {
+        var now = time.GetUtcNow();
+        // With the node in one transaction: a machine that redeems one meanwhile has both of them decided anew.
+        foreach (var token in await db.JoinTokens.Where(t => t.Name == node.Name && t.ExpiresAt > now).ToListAsync(ct)) token.ExpiresAt = now;
         db.RetiredNodeTokens.Add(NodeCredentials.Retire(node, NodeCredentials.Revoked, now));
         if (node.NextTokenSha256 is { } next) db.RetiredNodeTokens.Add(new() { TokenSha256 = next, NodeId = node.Id, NodeName = node.Name, Code = NodeCredentials.Revoked, At = now });
         // The hash of nothing that anybody has.
         (node.TokenSha256, node.NextTokenSha256, node.NextTokenUntil, node.RotationWantedAt) = (RandomNumberGenerator.GetBytes(32), null, null, null);
         node.PlanRevision++;
-        return Told(node, "TokenRevoked", $"{user.Identity!.Name} has revoked the token of {node.Name}: it is let in again by a join token only.", now);
-    }, ct);
+        return (null, Told(node, "TokenRevoked", $"{user.Identity!.Name} has revoked the token of {node.Name}: it is let in again by a new join token only.", now));
+    }, () => plans.ChangedAsync(id, ct), ct);
 
     private static Event Told(Node node, string reason, string message, DateTimeOffset now) => Event.Infrastructure(EventType.NodeCredentials, node.Id, node.Name, reason, message, now);
 

@@ -118,8 +118,8 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Answe
         if (observed.Verdict is not null) sandbox.Verdict = observed.Verdict;
         sandbox.Guest = observed.Guest ?? sandbox.Guest;
         sandbox.Probe = observed.Probe?.ToList() ?? sandbox.Probe;
-        sandbox.ExecAt = observed.ExecAt ?? sandbox.ExecAt;
-        sandbox.GuestReadyAt = observed.GuestReadyAt ?? sandbox.GuestReadyAt;
+        sandbox.ExecAt = Stored(observed.ExecAt) ?? sandbox.ExecAt;
+        sandbox.GuestReadyAt = Stored(observed.GuestReadyAt) ?? sandbox.GuestReadyAt;
         FaultStorms.Answer(db, sandbox, observed, devices, node.Name, now);
         if (Observe() is not SandboxLifecycle.Outcome.Become become) return;
         if (observed.State is not (VmState.Absent or VmState.Preparing)) sandbox.Launched = true;
@@ -133,6 +133,9 @@ public sealed class NodeSync(IServiceScopeFactory scopes, NodePlans plans, Answe
 
         SandboxLifecycle.Outcome Observe() => SandboxLifecycle.Observe(sandbox.Phase, sandbox.Desired, sandbox.Incarnation, sandbox.Launched, observed.Incarnation, observed.State);
     }
+
+    /// <summary>As the database keeps it: to the microsecond. What is more exact would be another time with each report, and each a new version of the row.</summary>
+    private static DateTimeOffset? Stored(DateTimeOffset? at) => at is { } exact ? exact.AddTicks(-(exact.Ticks % TimeSpan.TicksPerMicrosecond)) : null;
 
     /// <summary>True if a device became free. Its events are those of whoever operates the service, and of the project whose sandbox had it.</summary>
     private bool ApplyDevices(SandboxDb db, Node node, List<Device> stored, IReadOnlyList<ReportedDevice> reported,

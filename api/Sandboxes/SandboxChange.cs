@@ -8,7 +8,8 @@ namespace Api.Sandboxes;
 /// Guarantees: nobody's change is overwritten (xmin). Whoever named a version by If-Match is told when it is another; for whoever takes any, the change is decided again. On a crash: what is stored holds.</summary>
 public static class SandboxChange
 {
-    private const int Attempts = 5;
+    // Of writers that go on at once one is stored in each round.
+    private const int Attempts = 25;
 
     /// <summary><c>Refusal</c>: why not; then nothing is stored. <c>Changed</c>: false when it was so already.</summary>
     public readonly record struct Outcome(IResult? Refusal, Sandbox Sandbox, bool Changed);

@@ -8,6 +8,9 @@ namespace Api.Sandboxes;
 /// <summary>Gives a sandbox another lease, or none. Its end is <see cref="LeaseExpiry"/>'s. Guarantees and a crash: see <see cref="SandboxSettings"/>.</summary>
 public sealed class SandboxLeases(SandboxSettings settings)
 {
+    /// <summary>Why a sandbox ended, where its lease did that.</summary>
+    public const string Expired = "LeaseExpired";
+
     public async Task<IResult> SetAsync(Guid id, LeaseRequest? lease, ClaimsPrincipal user, IfMatch match, CancellationToken ct)
     {
         if (lease is null) return ApiProblem.Of(400, "invalid_request", "A JSON object is expected.");

@@ -3,7 +3,7 @@ using Contracts;
 
 namespace Api.Sandboxes;
 
-/// <summary>Who has stopped a sandbox, where the service did so by itself: a storm's policy, a preemption, its node's drain. Pure.</summary>
+/// <summary>Who has stopped a sandbox, where the service did so by itself: a storm's policy, a preemption, its node's drain, the end of its lease. Pure.</summary>
 public static class SandboxStops
 {
     /// <summary>The service's own reason stays with the end unless that has a failure of its own.</summary>
@@ -13,5 +13,5 @@ public static class SandboxStops
     public static Condition Told(Condition condition, Failure? stored) =>
         IsOwn(stored) && StopReasons.IsAsPlanned(condition.Reason) ? condition with { Reason = stored!.Reason, Message = stored.Message } : condition;
 
-    private static bool IsOwn(Failure? stored) => stored?.Reason is StormReasons.Storm or PreemptionNotices.Reason or NodeStops.Drained;
+    private static bool IsOwn(Failure? stored) => stored?.Reason is StormReasons.Storm or PreemptionNotices.Reason or NodeStops.Drained or SandboxLeases.Expired;
 }

@@ -65,7 +65,7 @@ public sealed class SandboxWishes(SandboxDb db, NodePlans plans, SandboxSchedule
         s.LeaseExpiresAt = null;
         if (s.LeaseIdleTimeoutSeconds is null) s.LeaseOnExpiry = null;
         if (s.Phase is Phase.Stopped or Phase.Failed) return null;
-        Stop(s, now);
+        Expire(s, "Its lease has ended.", now);
         return null;
     }, ct);
 
@@ -74,9 +74,15 @@ public sealed class SandboxWishes(SandboxDb db, NodePlans plans, SandboxSchedule
     {
         if (IdleLease.EndsAt(s) is not { } end || end > now || s.Desired != DesiredState.Running) return Results.NoContent();
         if (s.LeaseOnExpiry == LeaseEnd.Delete) Delete(s, now);
-        else Stop(s, now);
+        else Expire(s, $"Nobody has used it for the {s.LeaseIdleTimeoutSeconds} s of its lease.", now);
         return null;
     }, ct);
+
+    private static void Expire(Sandbox s, string why, DateTimeOffset now)
+    {
+        Stop(s, now);
+        s.Failure = new Failure(SandboxLeases.Expired, why, "Start it again: POST /v1/sandboxes/{id}/start. PUT /v1/sandboxes/{id}/lease gives it another lease.", now);
+    }
 
     private static void Stop(Sandbox s, DateTimeOffset now)
     {
@@ -122,7 +128,7 @@ public sealed class SandboxWishes(SandboxDb db, NodePlans plans, SandboxSchedule
             sandbox.UpdatedAt = now;
             db.Events.Add(removed
                 ? Event.Of(sandbox, EventType.SandboxDeleted, "Removed", $"{sandbox.Name} is gone; it never had a node.", now)
-                : Event.Of(sandbox, sandbox.Phase != phase ? EventType.SandboxPhase : EventType.SandboxDesired, project is null ? "LeaseExpired" : $"Desired{sandbox.Desired}",
+                : Event.Of(sandbox, sandbox.Phase != phase ? EventType.SandboxPhase : EventType.SandboxDesired, project is null ? SandboxLeases.Expired : $"Desired{sandbox.Desired}",
                     $"{(project is null ? "Its lease has ended: " : "")}{sandbox.Name} shall be {sandbox.Desired}.", now));
             return null;
         }, time, ct, transaction);

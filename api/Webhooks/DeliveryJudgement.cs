@@ -16,8 +16,9 @@ public static class DeliveryJudgement
     public static Next Of(Attempt attempt, int attempts, double random)
     {
         if (attempt.Succeeded) return new(DeliveryState.Succeeded, null, null, false, null);
-        if (attempt.Status == 410) return new(DeliveryState.Failed, null, null, false, WebhookReasons.Gone);
         var after = RetrySchedule.After(attempts, random, attempt.RetryAfter);
+        // It waits with the others: whoever enables the endpoint again has lost nothing.
+        if (attempt.Status == 410) return new(after is null ? DeliveryState.Failed : DeliveryState.Pending, after, null, false, WebhookReasons.Gone);
         var overloaded = attempt.Status is 429 or 502 or 504;
         TimeSpan? pause = overloaded || attempt is { Status: 503, RetryAfter: not null } ? Least(attempt.RetryAfter ?? Breather, MaxPause) : null;
         return new(after is null ? DeliveryState.Failed : DeliveryState.Pending, after, pause, overloaded || attempt.Reason == WebhookReasons.Timeout, null);

@@ -132,6 +132,20 @@ prepare() {
   provide_database "$fsync"
 }
 
+# What benchmarks need: neither the linters nor the emulated node, whose kernel alone takes longer than most of them.
+prepare_bench() {
+  # shellcheck disable=SC2046
+  install_packages $(service_packages)
+  begin_build RestoreTests
+  await
+  begin_image
+  finish_build
+  step "building the tests" build_tests
+  exec 7>&-
+  await
+  provide_database on
+}
+
 # follow NAME COMMAND...: a job whose output is also shown.
 follow() {
   local name=$1 log status=0
@@ -209,7 +223,7 @@ bench() {
   resolve_data
   [ -n "$(find tests/Benchmarks -maxdepth 1 -name '*.csproj' 2>/dev/null)" ] || fail "tests/Benchmarks has no project yet"
   begin_run
-  prepare on
+  prepare_bench
   binary=$DATA/artifacts/bin/Sandbox.Benchmarks/release/Sandbox.Benchmarks.dll
   TMPDIR=$run_directory/tmp follow "benchmarks" dotnet "$binary" "$@" || status=$?
   exit "$status"

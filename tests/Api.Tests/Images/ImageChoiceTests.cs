@@ -119,6 +119,8 @@ public sealed class ImageChoiceTests(ServiceFixture service) : IClassFixture<Ser
             using var answer = await client.PostAsJsonAsync("/v1/placements", new { image = of, viommu = "none" });
             return (await answer.Content.ReadFromJsonAsync<PlacementView>())!.Refusals.SingleOrDefault()?.Reason;
         }
+        // Of other tests: what a node still has of them is in use.
+        foreach (var left in (await node.SyncAsync()).Sandboxes) await node.SayAsync(left.Id, VmState.Absent);
         node.ImageCacheMaxBytes = 1000;
         Assert.Equal((null, null, "ImageTooLarge"), (await TryAsync("small"), await TryAsync("other"), await TryAsync("large")));
         var id = (await AskAsync(client, "uses", "small")).Id;

@@ -105,4 +105,29 @@ public sealed class CredentialTests(ServiceFixture service) : IClassFixture<Serv
         await using var _2 = again;
         Assert.Equal(id, same);
     }
+
+    [Fact]
+    public async Task Revocation_AlsoEndsTheJoinTokensOfBefore()
+    {
+        using var admin = service.Client();
+        async Task<string> TokenAsync(string name, bool replace)
+        {
+            using var response = await admin.PostAsJsonAsync("/v1/nodes/join-tokens", new { name, replace });
+            return (await response.Content.ReadFromJsonAsync<JoinTokenView>())!.Token;
+        }
+        async Task<string> JoinAsync(string token, Guid machine)
+        {
+            using var worker = service.Factory.CreateClient();
+            worker.DefaultRequestHeaders.Authorization = new("Bearer", token);
+            using var response = await worker.PostAsJsonAsync("/v1/nodes/join", new { installation = machine });
+            return await response.AnswerAsync();
+        }
+        var (used, installation) = (await TokenAsync("kept-out", false), Guid.NewGuid());
+        Assert.Equal(["201", "201"], [await JoinAsync(used, installation), await JoinAsync(used, installation)]);
+        var (spare, others) = (await TokenAsync("kept-out", true), await TokenAsync("another", false));
+        var id = (await admin.GetFromJsonAsync<Page<NodeView>>("/v1/nodes?name=kept-out"))!.Items.Single().Id;
+        await admin.DoAsync("DELETE", $"/v1/nodes/{id}/credentials");
+        Assert.Equal(["401 join_token_invalid", "401 join_token_invalid", "201"], [await JoinAsync(used, installation), await JoinAsync(spare, installation), await JoinAsync(others, Guid.NewGuid())]);
+        Assert.Equal("201", await JoinAsync(await TokenAsync("kept-out", true), installation));
+    }
 }

@@ -116,6 +116,32 @@ public sealed class StormTests(ServiceFixture service) : IClassFixture<ServiceFi
         Assert.Equal("StoppedAsPlanned", (await ViewAsync(id)).Conditions.Single(c => c.Type == ConditionType.VmmRunning).Reason);
     }
 
+    /// <summary>A version that moves while nothing happens would make If-Match useless.</summary>
+    [Fact]
+    public async Task ETag_OfOneThatRuns_StaysWhileItsNodeSaysTheSame()
+    {
+        var id = await RunningAsync("stays", StormAction.None);
+        var at = TimeProvider.System.GetUtcNow();
+        // Times more exact than the database keeps them.
+        var exact = at.AddTicks(7 - (at.Ticks % 10));
+        Node.Sandboxes[id] = Node.Sandboxes[id] with { ExecAt = exact, GuestReadyAt = exact, Guest = new GuestFacts("1", "6.12", "b", 1, 1), Probe = [], Conditions = [new Condition(ConditionType.GuestReady, ConditionStatus.True, "AgentReady", "It is.", exact)] };
+        await Node.SyncAsync();
+        async Task<string> TagAsync()
+        {
+            using var response = await Client.GetAsync($"/v1/sandboxes/{id}");
+            return response.Headers.ETag!.Tag;
+        }
+        var before = await TagAsync();
+        foreach (var version in (string[])["7.3", "7.4"])
+        {
+            // Another report, so that it is applied in full.
+            Node.QemuVersion = version;
+            await Node.SyncAsync();
+            await Node.SyncAsync();
+        }
+        Assert.Equal(before, await TagAsync());
+    }
+
     [Fact]
     public async Task Start_AfterAStorm_BeginsWithoutIt()
     {

@@ -112,11 +112,13 @@ public sealed class WebhookDeliveryTests(ServiceFixture service) : IClassFixture
         Assert.Equal((false, "EndpointGone"), (view.Enabled, view.Disabled!.Reason));
         using (var refused = await bench.Client.PostAsync($"/v1/webhooks/{id}/test", null, Ct)) Assert.Equal("webhook_disabled", await refused.CodeAsync());
 
-        // What happens meanwhile is not lost: it is delivered once the endpoint is enabled.
+        // What happens meanwhile is not lost, and neither is what was answered with 410: it is delivered once the endpoint is enabled.
+        var refusedEvent = gone.Received.Single().Payload.Data.Number!.Value;
         await bench.HappenAsync(Guid.NewGuid(), Guid.NewGuid());
         gone.AnswerWith(200);
         await bench.PatchAsync(id, new { enabled = true });
-        await Eventually.Async(() => gone.Received.Count == 4, "the event of its own end and both others follow", _patience);
+        await Eventually.Async(() => gone.Received.Count == 5, "the one that was refused, the event of its own end and both others follow", _patience);
+        Assert.Equal(2, gone.Received.Count(r => r.Payload.Data.Number == refusedEvent));
         Assert.Equal((true, null), ((await bench.ViewAsync(id)).Enabled, (await bench.ViewAsync(id)).Disabled));
     }
 
