@@ -95,8 +95,9 @@ public sealed record NodePlan(
 public sealed record PlannedDevice(string Address, DateTimeOffset LiftQuarantineOf);
 
 /// <summary><c>Launched</c>: a node has already reported this incarnation past Preparing, so a node that knows nothing of it
-/// must report Failed (VmmLost) instead of starting a second guest. <c>FaultStorm</c>: by what the node judges storms; it may change while the guest runs.</summary>
-public sealed record PlannedSandbox(Guid Id, string Name, int Incarnation, DesiredState Desired, bool Launched, SandboxSpec Spec, StormPolicy? FaultStorm = null);
+/// must report Failed (VmmLost) instead of starting a second guest. <c>FaultStorm</c>: by what the node judges storms; it may change while the guest runs.
+/// <c>EndsUnready</c>: a guest whose agent does not say Ready in time is ended as Failed; a worker that does not know it lets it go on.</summary>
+public sealed record PlannedSandbox(Guid Id, string Name, int Incarnation, DesiredState Desired, bool Launched, SandboxSpec Spec, StormPolicy? FaultStorm = null, bool EndsUnready = false);
 
 /// <summary>Everything the VMM's command line is built from. <c>Devices</c> are addresses of the node's own report. <c>Registered</c>: the image is this one; null: it is the node's folder named <c>Image</c>.</summary>
 public sealed record SandboxSpec(

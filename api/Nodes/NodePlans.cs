@@ -32,7 +32,7 @@ public sealed class NodePlans(IHubContext<NodeHub> hub, ConsoleRelay consoles)
         var planned = rows.Select(s => new PlannedSandbox(
             s.Id, s.Name, s.Incarnation, Desired(s), s.Launched,
             new SandboxSpec(IsUnderstood(node, s) ? s.Image : "needs protocol 3.2", s.Vcpus, s.MemoryMib, s.Viommu, devices[s.Id].Select(d => d.Address).Order(StringComparer.Ordinal).ToList(), s.UserData, s.SshKeys, s.Vmm, s.HugePages, s.ImageId is { } image ? images[image] : null),
-            s.FaultStorm));
+            s.FaultStorm, s.Restart is { Policy: not RestartWhen.Never }));
         var plan = new NodePlan(0, planned.ToList(), consoles.WatchedAmong(rows.Select(r => r.Id)), lifted.Select(d => new PlannedDevice(d.Address, d.LiftQuarantineOf!.Value)).ToList(),
             NodeProtocol.Version, NodeProtocol.Minor, node.RotationWantedAt is not null);
         var digest = SHA256.HashData(JsonSerializer.SerializeToUtf8Bytes(plan, NodeJson.Default.NodePlan));

@@ -20,6 +20,7 @@ public static class StartReasons
     public static readonly Reason HugePagesUnsupported = Add("HugePagesUnsupported", "The VMM gives a guest no huge pages.", "Create the sandbox with vmm qemu, or with hugePages none.");
     public static readonly Reason NoUserLeft = Add("NoUserLeft", "Every user id set aside for VMs is in use.", "Raise Worker__UserCount on the node.");
     public static readonly Reason VmmStartFailed = Add("VmmStartFailed", "The VMM did not come up.", "Run the worker's check on the node, look at its disk space and the worker's log, then start the sandbox again.");
+    public static readonly Reason GuestNeverReady = Add("GuestNeverReady", "The guest's agent has not said Ready in time, and its restart policy is to end such a guest.", "Read the serial console: the image's kernel, its root file system or its agent do not come up.");
 
     public static readonly Reason KvmtoolMissing = Add("KvmtoolMissing", "The node has no kvmtool.", "Install kvmtool (lkvm) on the node, or create the sandbox with vmm qemu.");
     public static readonly Reason KvmtoolTooOld = Add("KvmtoolTooOld", "The node's lkvm has not every option that the worker needs.", "Install a kvmtool of 2022 or newer, built for arm64.");

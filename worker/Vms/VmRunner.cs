@@ -171,8 +171,13 @@ public sealed partial class VmRunner
     private void WatchDeadlines()
     {
         if (_record is { State: VmState.Booting, HasAgent: true, ExecAt: { } start } record && Now - start > BootLimit
-            && record.Conditions.All(c => c.Reason != ConditionReasons.BootTimeout.Code))
-            Save(record.With(ConditionReasons.BootTimeout.At(Now, $"The limit is {BootLimit.TotalSeconds} s.")));
+            && (Wanted.Planned is { EndsUnready: true } planned && planned.Incarnation == record.Incarnation || record.Conditions.All(c => c.Reason != ConditionReasons.BootTimeout.Code)))
+        {
+            var limit = $"The limit is {BootLimit.TotalSeconds} s.";
+            var late = record.With(ConditionReasons.BootTimeout.At(Now, limit));
+            // Without a policy somebody may want to look at it.
+            Save(Wanted.Planned is { EndsUnready: true } ? late with { State = VmState.Stopping, End = EndCause.Failed, Failure = StartReasons.GuestNeverReady.ToFailure(Now, limit) } : late);
+        }
     }
 
     private async Task<bool> CommandAsync(Func<CancellationToken, Task> command, string name, CancellationToken ct)

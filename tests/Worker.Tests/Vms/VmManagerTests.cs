@@ -335,6 +335,30 @@ public sealed class VmManagerTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Boot_WhenAgentIsSilent_AndItsPolicyStartsItAgain_Fails()
+    {
+        await StartAsync(VmState.Booting);
+        _time.Advance(TimeSpan.FromSeconds(119));
+        Apply(Planned() with { EndsUnready = true });
+        await Eventually.TrueAsync(() => _manager.Snapshot().AppliedPlanRevision == _revision, "the plan is applied");
+        Assert.Equal(VmState.Booting, View!.Sandbox.State);
+        _time.Advance(TimeSpan.FromSeconds(2));
+        var failed = await UntilAsync(VmState.Failed);
+        Assert.Equal("GuestNeverReady", failed.Sandbox.Failure!.Reason);
+        Assert.True(_vmm.Current!.HasExited);
+    }
+
+    [Fact]
+    public async Task Boot_WhenAPolicyComesAfterTheTimeout_FailsToo()
+    {
+        await StartAsync(VmState.Booting);
+        _time.Advance(TimeSpan.FromSeconds(121));
+        await Eventually.TrueAsync(() => View!.Sandbox.Conditions.Any(c => c.Reason == "BootTimeout"), "the condition is set");
+        Apply(Planned() with { EndsUnready = true });
+        Assert.Equal("GuestNeverReady", (await UntilAsync(VmState.Failed)).Sandbox.Failure!.Reason);
+    }
+
+    [Fact]
     public async Task Absent_WhenPlanNamesADeletedOneThatWasNeverHere_IsReported()
     {
         Apply(Planned(DesiredState.Deleted));
