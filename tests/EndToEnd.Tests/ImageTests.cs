@@ -82,8 +82,9 @@ public sealed class ImageTests(RunningService service)
     }
 
     [Fact]
-    public async Task CloudImage_IsUploaded_AndBootsWithItsUserData()
+    public async Task CloudImage_IsUploaded_AndBootsToALogin_WithItsNameKeysAndUserData()
     {
+        const string Key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0rWqzUFp0cVtTdd8yNMS1TTtJpVtKHgPdkL1cFfzX2 tenant-key";
         var disk = SkipReason.CloudImageOrSkip()!;
         var image = await RegisterAsync(new
         {
@@ -92,10 +93,19 @@ public sealed class ImageTests(RunningService service)
             diskFormat = disk.EndsWith(".raw", StringComparison.Ordinal) ? "raw" : "qcow2",
             files = new { disk = await DescribeAsync(disk) },
         }, ("disk", disk));
-        var id = await CreateAsync(new { name = "cloud", image = "cloud", memoryMib = 1024, vcpus = 2, viommu = "None", userData = "#!/bin/sh\necho user-data-$((40+2)) >/dev/console\n" });
-        await service.UntilAsync(id, v => v.Phase is Phase.Running or Phase.Failed, "its VMM runs", _longBoot);
+        var id = await CreateAsync(new { name = "cloud", image = "cloud", memoryMib = 1024, vcpus = 2, viommu = "None", sshKeys = (string[])[Key], userData = "#!/bin/sh\necho user-data-$((40+2)) on $(hostname) for $(cut -d ' ' -f 3 /home/*/.ssh/authorized_keys), no more >/dev/console\n" });
+        var view = await service.UntilAsync(id, v => v.Phase is Phase.Running or Phase.Failed, "its VMM runs", _longBoot);
+        Assert.Equal((Phase.Running, image), (view.Phase, view.ImageId));
         await using (var console = await ConsoleViewer.OpenAsync(service, id))
-            await console.UntilAsync("user-data-42", _longBoot);
+        {
+            await console.UntilAsync(", no more", _longBoot);
+            Assert.Contains("user-data-42 on cloud for tenant-key, no more", console.Text, StringComparison.Ordinal);
+            await console.UntilAsync("cloud login: ", _longBoot);
+        }
+        // Nothing in it speaks to us: that it is ready is not known, and is not said.
+        view = (await service.FindAsync(id))!;
+        Assert.Equal(Phase.Running, view.Phase);
+        Assert.Equal(ConditionStatus.Unknown, view.Conditions.Single(c => c.Type == ConditionType.GuestReady).Status);
         await service.DeleteAsync(id);
         await service.NothingIsLeftAsync(id);
         await RemoveAsync(image);
