@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Net;
 using System.Net.Http.Json;
 using System.Security.Cryptography;
@@ -47,6 +48,14 @@ public sealed class ImageTests(RunningService service)
         return (await response.Content.ReadFromJsonAsync<SandboxView>(Ct))!.Id;
     }
 
+    /// <summary>How many files this worker has fetched, those of other tests too.</summary>
+    private async Task<int> FetchedAsync()
+    {
+        const string Series = "sandbox_image_fetches_total{result=\"fetched\"} ";
+        var line = (await service.Client.GetStringAsync(service.WorkerMetrics, Ct)).Split('\n').Single(l => l.StartsWith(Series, StringComparison.Ordinal));
+        return int.Parse(line[Series.Length..], CultureInfo.InvariantCulture);
+    }
+
     private async Task RemoveAsync(Guid image)
     {
         using var deleted = await service.Client.DeleteAsync($"/v1/images/{image}", Ct);
@@ -68,12 +77,13 @@ public sealed class ImageTests(RunningService service)
             files = new { kernel = await DescribeAsync(PathOf("kernel")), initrd = await DescribeAsync(PathOf("initrd")) },
         }, ("kernel", PathOf("kernel")), ("initrd", PathOf("initrd")));
 
+        var before = await FetchedAsync();
         foreach (var name in (string[])["first", "second"])
         {
             var id = await CreateAsync(new { name, image = "uploaded", memoryMib = 256, viommu = "None" });
             var view = await service.UntilAsync(id, v => v.Phase == Phase.Running && v.Conditions.Any(c => c is { Type: ConditionType.GuestReady, Status: ConditionStatus.True }), $"{name} runs", RunningService.Patience * 2);
             Assert.Equal((image, "uploaded"), (view.ImageId, view.Image));
-            Assert.Contains("\nsandbox_image_fetches_total{result=\"fetched\"} 2\n", await service.Client.GetStringAsync(service.WorkerMetrics, Ct), StringComparison.Ordinal);
+            Assert.Equal(before + 2, await FetchedAsync());
             using (var refused = await service.Client.DeleteAsync($"/v1/images/{image}", Ct)) Assert.Equal(HttpStatusCode.Conflict, refused.StatusCode);
             await service.DeleteAsync(id);
             await service.NothingIsLeftAsync(id);
