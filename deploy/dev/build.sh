@@ -99,11 +99,30 @@ begin_image() {
 }
 
 image() {
+  [ $# -le 1 ] || fail "unexpected argument '$2': ./sandbox image [debian]"
   resolve_data
+  case ${1:-guest} in
+    guest) guest_image ;;
+    debian) cloud_image ;;
+    *) fail "there is no image '$1' to build: ./sandbox image, or ./sandbox image debian" ;;
+  esac
+}
+
+guest_image() {
   require_dotnet
   # shellcheck disable=SC2046
   install_packages $(service_packages)
   await
   step "building the guest image" build_image
   say "$DATA/images/guest"
+}
+
+# A Debian with cloud-init, of its packages. Apart from the guest image, which the nodes here offer: a test boots it where it was built.
+cloud_image() {
+  # shellcheck disable=SC2046
+  install_packages ca-certificates $(sed 's/#.*//' deploy/cloud-image/packages)
+  await
+  mkdir -p "$DATA/cloud-images"
+  SANDBOX_CACHE=$DATA/cache step "building a cloud image" deploy/cloud-image/build.sh "$DATA/cloud-images/debian"
+  tail -n 1 "$(log_of "building a cloud image")"
 }

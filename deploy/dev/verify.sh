@@ -29,6 +29,13 @@ provide_database() {
   export SANDBOX_TEST_OPENAPI SANDBOX_TEST_CHROMIUM SANDBOX_TEST_PROMTOOL SANDBOX_REPOSITORY=$REPOSITORY
 }
 
+# The one that the caller names, else the one that "./sandbox image debian" has built: that takes longer than the tests.
+find_cloud_image() {
+  local built=$DATA/cloud-images/debian/disk.qcow2
+  if [ -z "${SANDBOX_TEST_CLOUD_IMAGE:-}" ] && [ -r "$built" ]; then SANDBOX_TEST_CLOUD_IMAGE=$(realpath "$built"); fi
+  export SANDBOX_TEST_CLOUD_IMAGE=${SANDBOX_TEST_CLOUD_IMAGE:-}
+}
+
 # Where it cannot be had, its tests are skipped and say so.
 unpack_promtool() { SANDBOX_CACHE=$DATA/cache deploy/prometheus/promtool.sh "$DATA/cache/promtool" || say "tests have no promtool"; }
 
@@ -115,6 +122,8 @@ build_tests() {
 prepare() {
   local fsync=$1
   shift
+  find_cloud_image
+  [ -z "$SANDBOX_TEST_CLOUD_IMAGE" ] || set -- "$@" qemu-efi-aarch64
   # shellcheck disable=SC2046
   install_packages $(service_packages) $(node_packages) "$@"
   begin_build RestoreTests

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Net;
 using System.Net.Http.Json;
 using System.Security.Cryptography;
@@ -47,6 +48,14 @@ public sealed class ImageTests(RunningService service)
         return (await response.Content.ReadFromJsonAsync<SandboxView>(Ct))!.Id;
     }
 
+    /// <summary>How many files this worker has fetched, those of other tests too.</summary>
+    private async Task<int> FetchedAsync()
+    {
+        const string Series = "sandbox_image_fetches_total{result=\"fetched\"} ";
+        var line = (await service.Client.GetStringAsync(service.WorkerMetrics, Ct)).Split('\n').Single(l => l.StartsWith(Series, StringComparison.Ordinal));
+        return int.Parse(line[Series.Length..], CultureInfo.InvariantCulture);
+    }
+
     private async Task RemoveAsync(Guid image)
     {
         using var deleted = await service.Client.DeleteAsync($"/v1/images/{image}", Ct);
@@ -68,12 +77,13 @@ public sealed class ImageTests(RunningService service)
             files = new { kernel = await DescribeAsync(PathOf("kernel")), initrd = await DescribeAsync(PathOf("initrd")) },
         }, ("kernel", PathOf("kernel")), ("initrd", PathOf("initrd")));
 
+        var before = await FetchedAsync();
         foreach (var name in (string[])["first", "second"])
         {
             var id = await CreateAsync(new { name, image = "uploaded", memoryMib = 256, viommu = "None" });
             var view = await service.UntilAsync(id, v => v.Phase == Phase.Running && v.Conditions.Any(c => c is { Type: ConditionType.GuestReady, Status: ConditionStatus.True }), $"{name} runs", RunningService.Patience * 2);
             Assert.Equal((image, "uploaded"), (view.ImageId, view.Image));
-            Assert.Contains("\nsandbox_image_fetches_total{result=\"fetched\"} 2\n", await service.Client.GetStringAsync(service.WorkerMetrics, Ct), StringComparison.Ordinal);
+            Assert.Equal(before + 2, await FetchedAsync());
             using (var refused = await service.Client.DeleteAsync($"/v1/images/{image}", Ct)) Assert.Equal(HttpStatusCode.Conflict, refused.StatusCode);
             await service.DeleteAsync(id);
             await service.NothingIsLeftAsync(id);
@@ -82,8 +92,9 @@ public sealed class ImageTests(RunningService service)
     }
 
     [Fact]
-    public async Task CloudImage_IsUploaded_AndBootsWithItsUserData()
+    public async Task CloudImage_IsUploaded_AndBootsToALogin_WithItsNameKeysAndUserData()
     {
+        const string Key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0rWqzUFp0cVtTdd8yNMS1TTtJpVtKHgPdkL1cFfzX2 tenant-key";
         var disk = SkipReason.CloudImageOrSkip()!;
         var image = await RegisterAsync(new
         {
@@ -92,10 +103,19 @@ public sealed class ImageTests(RunningService service)
             diskFormat = disk.EndsWith(".raw", StringComparison.Ordinal) ? "raw" : "qcow2",
             files = new { disk = await DescribeAsync(disk) },
         }, ("disk", disk));
-        var id = await CreateAsync(new { name = "cloud", image = "cloud", memoryMib = 1024, vcpus = 2, viommu = "None", userData = "#!/bin/sh\necho user-data-$((40+2)) >/dev/console\n" });
-        await service.UntilAsync(id, v => v.Phase is Phase.Running or Phase.Failed, "its VMM runs", _longBoot);
+        var id = await CreateAsync(new { name = "cloud", image = "cloud", memoryMib = 1024, vcpus = 2, viommu = "None", sshKeys = (string[])[Key], userData = "#!/bin/sh\necho user-data-$((40+2)) on $(hostname) for $(cut -d ' ' -f 3 /home/*/.ssh/authorized_keys), no more >/dev/console\n" });
+        var view = await service.UntilAsync(id, v => v.Phase is Phase.Running or Phase.Failed, "its VMM runs", _longBoot);
+        Assert.Equal((Phase.Running, image), (view.Phase, view.ImageId));
         await using (var console = await ConsoleViewer.OpenAsync(service, id))
-            await console.UntilAsync("user-data-42", _longBoot);
+        {
+            await console.UntilAsync(", no more", _longBoot);
+            Assert.Contains("user-data-42 on cloud for tenant-key, no more", console.Text, StringComparison.Ordinal);
+            await console.UntilAsync("cloud login: ", _longBoot);
+        }
+        // Nothing in it speaks to us: that it is ready is not known, and is not said.
+        view = (await service.FindAsync(id))!;
+        Assert.Equal(Phase.Running, view.Phase);
+        Assert.Equal(ConditionStatus.Unknown, view.Conditions.Single(c => c.Type == ConditionType.GuestReady).Status);
         await service.DeleteAsync(id);
         await service.NothingIsLeftAsync(id);
         await RemoveAsync(image);

@@ -66,11 +66,11 @@ public static class SkipReason
         return path;
     }
 
-    /// <summary>A disk with cloud-init for arm64, qcow2 or (by its name) raw; skips the test where nobody has named one: no package brings it, and the script downloads no operating system.</summary>
+    /// <summary>A disk with cloud-init for arm64, qcow2 or (by its name) raw; skips the test where nobody has named or built one, which takes minutes.</summary>
     public static string? CloudImageOrSkip()
     {
         var path = Surroundings.Optional("SANDBOX_TEST_CLOUD_IMAGE");
-        Assert.SkipWhen(path is null, "no cloud image: name one in SANDBOX_TEST_CLOUD_IMAGE, such as Debian's debian-13-genericcloud-arm64.qcow2");
+        Assert.SkipWhen(path is null, "no cloud image: ./sandbox image debian builds one; or name one in SANDBOX_TEST_CLOUD_IMAGE, such as Debian's debian-13-genericcloud-arm64.qcow2");
         return path;
     }
 
