@@ -10,7 +10,7 @@ public enum DiskFormat { Raw, Qcow2 }
 [JsonConverter(typeof(NamedEnum<ImageFileRole>))]
 public enum ImageFileRole { Kernel, Initrd, Disk }
 
-/// <summary>Where a registered image is. <c>Waiting</c>: for files that are to be uploaded, or for its download to begin; <c>Downloading</c>; <c>Ready</c>: each of its files is here, with the
+/// <summary>Where a registered image is. <c>Waiting</c>: for files that are to be uploaded, or for its download to begin, or to be tried again (then <c>Failure</c> says why, and when); <c>Downloading</c>; <c>Ready</c>: each of its files is here, with the
 /// digest that it was registered with; <c>Failed</c>: a download has failed for good.</summary>
 [JsonConverter(typeof(NamedEnum<ImagePhase>))]
 public enum ImagePhase { Waiting, Downloading, Ready, Failed }

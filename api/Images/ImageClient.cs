@@ -1,12 +1,13 @@
 using System.Net;
 using System.Net.Http.Headers;
+using System.Security.Authentication;
 using Api.Webhooks;
 using Contracts;
 
 namespace Api.Images;
 
-/// <summary>What came of one attempt to download a file. <c>Reason</c>: a code of <see cref="ImageReasons"/>, null when it is written; <c>MayPass</c>: another attempt may do better.</summary>
-public sealed record DownloadAttempt(Guid? Content, string? Reason, string? Detail, bool MayPass);
+/// <summary>What came of one attempt to download a file. <c>Reason</c>: a code of <see cref="ImageReasons"/>, null when it is written; <c>MayPass</c>: another attempt may do better, after <c>RetryAfter</c> if the server says so.</summary>
+public sealed record DownloadAttempt(Guid? Content, string? Reason, string? Detail, bool MayPass, TimeSpan? RetryAfter = null);
 
 /// <summary>Downloads one file.
 /// Guarantees: each connection, also of each redirect, goes to an address that was judged itself (<see cref="GuardedConnections"/>), and each url is one that a registration might name; no cookie is kept, no proxy asked;
@@ -43,7 +44,7 @@ public sealed class ImageClient : IDisposable
         }
         catch (OperationCanceledException) when (!ct.IsCancellationRequested)
         {
-            return new(null, ImageReasons.TooSlow, null, MayPass: true);
+            return new(null, ImageReasons.TooSlow, "It did not answer in time.", MayPass: true);
         }
     }
 
@@ -63,7 +64,7 @@ public sealed class ImageClient : IDisposable
                 url = next;
                 continue;
             }
-            if (status != 200) return new(null, ImageReasons.StatusRefused, $"It answers {status}.", status is 408 or 429 or >= 500);
+            if (status != 200) return new(null, ImageReasons.StatusRefused, $"It answers {status}.", status is 408 or 429 or >= 500, WebhookClient.RetryAfter(response.Headers.RetryAfter, time.GetUtcNow()));
             if (response.Content.Headers.ContentLength is { } told && told != file.Bytes) return new(null, ImageReasons.SizeDiffers, $"It has {told} bytes instead of {file.Bytes}.", MayPass: false);
             await using var bytes = await response.Content.ReadAsStreamAsync(ct);
             return Of(await store.WriteAsync(bytes, file, format, keeps: true, ct));
@@ -90,13 +91,17 @@ public sealed class ImageClient : IDisposable
     private static DownloadAttempt Failed(HttpRequestException error)
     {
         for (Exception? inner = error; inner is not null; inner = inner.InnerException)
+        {
+            // A connection that broke during the handshake is none of these.
+            if (inner is AuthenticationException) return new(null, ImageReasons.TlsFailed, null, MayPass: false);
             if (inner is ConnectionNotMade notMade) return notMade.Reason switch
             {
                 WebhookReasons.AddressRefused => new(null, ImageReasons.AddressRefused, null, MayPass: false),
                 WebhookReasons.NameNotResolved => new(null, ImageReasons.NameNotResolved, null, MayPass: true),
                 _ => new(null, ImageReasons.ConnectFailed, null, MayPass: true),
             };
-        return error.HttpRequestError == HttpRequestError.SecureConnectionError ? new(null, ImageReasons.TlsFailed, null, MayPass: false) : new(null, ImageReasons.ConnectFailed, null, MayPass: true);
+        }
+        return new(null, ImageReasons.ConnectFailed, null, MayPass: true);
     }
 
     public void Dispose() => http.Dispose();

@@ -64,7 +64,7 @@ public static class ImageRoutes
         await using var transaction = await db.BeginAsync(ct);
         if (await RefusalAsync(db, image, ct) is { } refusal) return refusal;
         db.RegisteredImages.Add(image);
-        if (image.Files.Exists(f => f.Url is not null)) db.ImageDownloads.Add(new ImageDownload { ImageId = image.Id, ClaimedUntil = image.CreatedAt });
+        if (image.Files.Exists(f => f.Url is not null)) db.ImageDownloads.Add(new ImageDownload { ImageId = image.Id, ClaimedUntil = image.CreatedAt, DueAt = image.CreatedAt });
         try
         {
             await db.SaveChangesAsync(ct);

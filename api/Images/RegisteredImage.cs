@@ -68,6 +68,10 @@ public sealed class ImageDownload
     public Guid? Claim { get; set; }
     /// <summary>Whoever claimed it has died if it is still there then.</summary>
     public DateTimeOffset ClaimedUntil { get; set; }
-    /// <summary>How often it was claimed.</summary>
+    /// <summary>How often it was claimed since an attempt last came to its end.</summary>
     public int Claims { get; set; }
+    /// <summary>How often it has failed, since a file of it last came, in a way that may pass.</summary>
+    public int Attempts { get; set; }
+    /// <summary>Nobody claims it before.</summary>
+    public DateTimeOffset DueAt { get; set; }
 }

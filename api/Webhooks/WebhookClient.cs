@@ -41,7 +41,7 @@ public sealed class WebhookClient : IDisposable
         try
         {
             using var response = await http.SendAsync(request, ct);
-            return new Attempt((int)response.StatusCode, ReasonOf(response.StatusCode), RetryAfter(response.Headers.RetryAfter), await ExcerptAsync(response.Content, ct));
+            return new Attempt((int)response.StatusCode, ReasonOf(response.StatusCode), RetryAfter(response.Headers.RetryAfter, time.GetUtcNow()), await ExcerptAsync(response.Content, ct));
         }
         catch (HttpRequestException e)
         {
@@ -75,9 +75,10 @@ public sealed class WebhookClient : IDisposable
         };
     }
 
-    private TimeSpan? RetryAfter(RetryConditionHeaderValue? asked)
+    /// <summary>How long a server asks to be left alone; null: it does not say, or it is over.</summary>
+    internal static TimeSpan? RetryAfter(RetryConditionHeaderValue? asked, DateTimeOffset now)
     {
-        var wait = asked?.Delta ?? (asked?.Date is { } at ? at - time.GetUtcNow() : null);
+        var wait = asked?.Delta ?? (asked?.Date is { } at ? at - now : null);
         return wait is { } span && span > TimeSpan.Zero ? span : null;
     }
 

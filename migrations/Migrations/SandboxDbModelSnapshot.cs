@@ -360,6 +360,10 @@ namespace Migrations.Migrations
                         .HasColumnType("uuid")
                         .HasColumnName("image_id");
 
+                    b.Property<int>("Attempts")
+                        .HasColumnType("integer")
+                        .HasColumnName("attempts");
+
                     b.Property<Guid?>("Claim")
                         .HasColumnType("uuid")
                         .HasColumnName("claim");
@@ -371,6 +375,10 @@ namespace Migrations.Migrations
                     b.Property<int>("Claims")
                         .HasColumnType("integer")
                         .HasColumnName("claims");
+
+                    b.Property<DateTimeOffset>("DueAt")
+                        .HasColumnType("timestamp with time zone")
+                        .HasColumnName("due_at");
 
                     b.HasKey("ImageId")
                         .HasName("pk_image_downloads");

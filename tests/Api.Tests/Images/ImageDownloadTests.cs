@@ -50,6 +50,8 @@ public sealed class ImageDownloadTests(ServiceFixture service) : IClassFixture<S
     [InlineData("longer", "SizeDiffers")]
     [InlineData("endless", "SizeDiffers")]
     [InlineData("absent", "StatusRefused")]
+    [InlineData("secret", "StatusRefused")]
+    [InlineData("forbidden", "StatusRefused")]
     [InlineData("around", "TooManyRedirects")]
     [InlineData("inside", "RedirectRefused")]
     [InlineData("file", "RedirectRefused")]
@@ -65,12 +67,16 @@ public sealed class ImageDownloadTests(ServiceFixture service) : IClassFixture<S
         {
             while (!http.RequestAborted.IsCancellationRequested) await http.Response.Body.WriteAsync(kernel, http.RequestAborted);
         };
+        server.Answers["secret"] = http => { http.Response.StatusCode = 401; return Task.CompletedTask; };
+        server.Answers["forbidden"] = http => { http.Response.StatusCode = 403; return Task.CompletedTask; };
         server.Answers["around"] = http => { http.Response.Redirect("/around"); return Task.CompletedTask; };
         server.Answers["inside"] = http => { http.Response.Redirect("http://10.0.0.1/kernel"); return Task.CompletedTask; };
         server.Answers["file"] = http => { http.Response.Redirect("file:///etc/passwd"); return Task.CompletedTask; };
         var id = (await client.RegisterAsync(OfKernel("own", kernel, $"{server.Url}/{name}"))).Id!.Value;
         var failed = await client.UntilAsync(id, ImagePhase.Failed);
         Assert.Equal(reason, failed.Failure!.Reason);
+        // At once.
+        Assert.Equal(name == "around" ? ImageClient.MaxRedirects + 1 : 1, server.Asked.Count);
         Assert.False(string.IsNullOrEmpty(failed.Failure.Remedy));
         Assert.Equal(0, await service.ScalarAsync($"SELECT count(*) FROM image_contents WHERE sha256 = '{Sha256(kernel)}'"));
         Assert.Equal(reason, (await client.GetFromJsonAsync<Page<EventView>>($"/v1/events?subject={id}"))!.Items.Single(e => e.Type == "image.changed").Reason);
@@ -92,6 +98,34 @@ public sealed class ImageDownloadTests(ServiceFixture service) : IClassFixture<S
         var id = (await client.RegisterAsync(OfKernel("named", kernel, $"http://localhost:{new Uri(server.Url).Port}/kernel"))).Id!.Value;
         Assert.Equal("AddressRefused", (await client.UntilAsync(id, ImagePhase.Failed)).Failure!.Reason);
         Assert.Empty(server.Asked);
+    }
+
+    /// <summary>A project, and whoever registers shared images, may have as many slow urls as they like: each has its share of places, on all replicas together.</summary>
+    [Fact]
+    public async Task Download_OfUrlsThatHang_LeavesRoomForOtherProjects()
+    {
+        await using var server = await FileServer.StartAsync();
+        await using var first = NewReplica();
+        await using var second = NewReplica();
+        using var slow = await service.TenantClientAsync("hangs", first);
+        using var operating = service.Client(first);
+        using var other = await service.TenantClientAsync("in-time", second);
+        var kernel = Random(1000);
+        var gate = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        server.Answers["hangs"] = server.Answers["shared"] = http => HangAsync(http, kernel, gate.Task);
+        server.Give("kernel", kernel);
+        var waiting = new List<Guid>();
+        for (var n = 0; n < 9; n++)
+        {
+            waiting.Add((await slow.RegisterAsync(OfKernel($"own-{n}", kernel, $"{server.Url}/hangs"))).Id!.Value);
+            waiting.Add((await operating.RegisterAsync(OfKernel($"shared-{n}", kernel, $"{server.Url}/shared", shared: true))).Id!.Value);
+        }
+        await Eventually.Async(() => server.Asked.Count(a => a == "hangs") >= 2 && server.Asked.Count(a => a == "shared") >= 2, "they hold what they can", Patience);
+        await other.UntilAsync((await other.RegisterAsync(OfKernel("own", kernel, $"{server.Url}/kernel"))).Id!.Value, ImagePhase.Ready);
+        Assert.False(gate.Task.IsCompleted);
+        Assert.Equal(2, await service.ScalarAsync("SELECT max(n) FROM (SELECT count(*) AS n FROM image_downloads d JOIN registered_images i ON i.id = d.image_id WHERE d.claimed_until > now() GROUP BY i.project_id) held"));
+        gate.SetResult();
+        foreach (var id in waiting) await (waiting.IndexOf(id) % 2 == 0 ? slow : operating).UntilAsync(id, ImagePhase.Ready);
     }
 
     /// <summary>As when a replica is killed, or stands still for so long that it is taken for dead: another begins anew, and what the first goes on with spoils nothing.</summary>

@@ -238,6 +238,40 @@ public sealed class ImageTests(ServiceFixture service) : IClassFixture<ServiceFi
         Assert.Equal(1, await service.ScalarAsync($"SELECT count(*) FROM stored_image_files f JOIN image_chunks k ON k.content_id = f.content_id WHERE f.image_id = '{kept}'"));
     }
 
+    /// <summary>One that cannot be removed by one statement.</summary>
+    [Fact]
+    public async Task Sweep_OfContentOfManyChunks_RemovesAllOfIt_AndNothingOfAnImages()
+    {
+        using var client = await service.TenantClientAsync("many-chunks");
+        var kept = (await client.ReadyAsync("kept", Random((1 << 20) + 1))).Id!.Value;
+        var left = Guid.NewGuid();
+        await service.ExecuteAsync($"""
+            INSERT INTO image_contents (id, sha256, bytes, complete, touched_at) VALUES ('{left}', '{new string('b', 64)}', {200L << 20}, true, now() - interval '1 hour');
+            INSERT INTO image_chunks (content_id, number, data) SELECT '{left}', n, 'x' FROM generate_series(0, 199) n;
+            UPDATE image_contents SET touched_at = now() - interval '1 hour';
+            """);
+        await SweepAsync();
+        Assert.Equal(0, await service.ScalarAsync($"SELECT (SELECT count(*) FROM image_chunks WHERE content_id = '{left}') + (SELECT count(*) FROM image_contents WHERE id = '{left}')"));
+        Assert.Equal(2, await service.ScalarAsync($"SELECT count(*) FROM stored_image_files f JOIN image_chunks k ON k.content_id = f.content_id WHERE f.image_id = '{kept}'"));
+    }
+
+    /// <summary>What is removed at once is no more than a statement may take: a removal that is cut off has left the rest.</summary>
+    [Fact]
+    public async Task Removal_OfContentOfManyChunks_IsDoneInParts()
+    {
+        var left = Guid.NewGuid();
+        await service.ExecuteAsync($"""
+            INSERT INTO image_contents (id, sha256, bytes, complete, touched_at) VALUES ('{left}', '{new string('c', 64)}', {200L << 20}, false, now());
+            INSERT INTO image_chunks (content_id, number, data) SELECT '{left}', n, 'x' FROM generate_series(0, 199) n;
+            CREATE TABLE removals (chunks bigint);
+            CREATE FUNCTION note_removal() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO removals SELECT count(*) FROM removed; RETURN NULL; END';
+            CREATE TRIGGER removals AFTER DELETE ON image_chunks REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION note_removal();
+            """);
+        await service.Factory.Services.GetRequiredService<ContentStore>().RemoveAsync(left, TestContext.Current.CancellationToken);
+        Assert.Equal((200L, 64L), (await service.ScalarAsync("SELECT sum(chunks) FROM removals"), await service.ScalarAsync("SELECT max(chunks) FROM removals")));
+        await service.ExecuteAsync("DROP TRIGGER removals ON image_chunks; DROP FUNCTION note_removal; DROP TABLE removals");
+    }
+
     private async Task SweepAsync()
     {
         var sweep = service.Factory.Services.GetRequiredService<ImageSweep>();
