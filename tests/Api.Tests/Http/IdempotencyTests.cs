@@ -60,6 +60,24 @@ public sealed class IdempotencyTests(ServiceFixture service) : IClassFixture<Ser
     }
 
     [Fact]
+    public async Task Action_WithAnotherIfMatch_IsAnotherRequest()
+    {
+        using var client = service.Client();
+        var created = await SendAsync(client, "/v1/sandboxes", new { name = "matches", image = "guest", node = "nowhere" }, "k-matches");
+        var id = System.Text.Json.JsonDocument.Parse(created.Body).RootElement.GetProperty("id").GetGuid();
+        async Task<string> StopAsync(string? match)
+        {
+            using var request = new HttpRequestMessage(HttpMethod.Post, $"/v1/sandboxes/{id}/stop");
+            request.Headers.TryAddWithoutValidation(Idempotency.Header, "k-match");
+            if (match is not null) request.Headers.TryAddWithoutValidation("If-Match", match);
+            using var response = await client.SendAsync(request);
+            return await response.AnswerAsync();
+        }
+        Assert.Equal(("202", "202"), (await StopAsync("*"), await StopAsync("*")));
+        foreach (var other in (string?[])["\"1\"", null]) Assert.Equal("422 idempotency_key_reused", await StopAsync(other));
+    }
+
+    [Fact]
     public async Task Refusal_IsNotStored_AndLeavesNothing()
     {
         using var client = service.Client();
