@@ -89,7 +89,7 @@ public static partial class ApiProblem
     private static string Sentence(BadHttpRequestException bad) => bad.InnerException is System.Text.Json.JsonException json
         ? json.Message.Contains("could not be mapped", StringComparison.Ordinal) || json.Message.Contains("Duplicate", StringComparison.OrdinalIgnoreCase)
             ? $"The body has a field that is unknown or repeated, at {json.Path ?? "$"}."
-            : $"The body is not the JSON that is expected, at {json.Path ?? "$"}{(WholeNumber().IsMatch(json.Message) ? ": a whole number is taken, without a point or an exponent" : "")}."
+            : $"The body is not the JSON that is expected, at {json.Path ?? "$"}{(json.InnerException is FormatException { Message: var why } && WholeNumber().IsMatch(why) ? ": a whole number is taken, without a point or an exponent, and not beyond all bounds" : "")}."
         : BoundParameter().Match(bad.Message) is { Success: true } bound
             ? $"The parameter {bound.Groups[2].Value} does not take that value{Taken(bound.Groups[1].Value)}."
             : bad.Message;
@@ -104,7 +104,7 @@ public static partial class ApiProblem
         _ => "",
     };
 
-    [GeneratedRegex(@"System\.Int(16|32|64)")]
+    [GeneratedRegex(@"\bInt(16|32|64)\b")]
     private static partial Regex WholeNumber();
 
     [GeneratedRegex(@"^Failed to bind parameter ""(\S+) (\w+)"" from ")]

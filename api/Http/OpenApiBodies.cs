@@ -66,11 +66,11 @@ public static class OpenApiBodies
 
     public static bool IsOptional(Type type) => Optional.Contains(type);
 
-    /// <summary>Throws for a field that there is not: the table has a name that the type has no more.</summary>
-    public static void Describe(OpenApiSchema schema, Type type)
+    /// <summary>Throws for a field that there is not: the table has a name that the type has no more. <paramref name="within"/>: the type that has it as a field; a merge patch need not name what stays.</summary>
+    public static void Describe(OpenApiSchema schema, Type type, Type? within)
     {
         if (!Fields.TryGetValue(type, out var fields)) return;
-        schema.Required = fields.Where(f => f.IsRequired).Select(f => f.Name).ToHashSet();
+        schema.Required = within == typeof(SandboxPatch) ? null : fields.Where(f => f.IsRequired).Select(f => f.Name).ToHashSet();
         foreach (var field in fields)
         {
             var property = schema.Properties is { } all && all.TryGetValue(field.Name, out var found) ? found : throw new InvalidOperationException($"{type.Name} has no {field.Name}.");

@@ -1,3 +1,4 @@
+using System.Reflection;
 using System.Text.Json.Nodes;
 using Contracts;
 using Microsoft.AspNetCore.Authorization;
@@ -45,6 +46,7 @@ public static class OpenApiDocument
             document.Components ??= new();
             // What a patch is read as, which the document tells by its own type.
             document.Components.Schemas?.Remove(nameof(JsonObject));
+            AllowNull(document.Components.Schemas);
             document.Components.SecuritySchemes = new Dictionary<string, IOpenApiSecurityScheme>
             {
                 [Bearer] = new OpenApiSecurityScheme { Type = SecuritySchemeType.Http, Scheme = "bearer", Description = "An API key, sbx_…" },
@@ -69,7 +71,7 @@ public static class OpenApiDocument
                 schema.Enum = [.. Enum.GetNames(type).Select(name => (JsonNode)name)];
             }
             if (type == typeof(ProblemDetails)) Extend(schema);
-            OpenApiBodies.Describe(schema, type);
+            OpenApiBodies.Describe(schema, type, context.JsonPropertyInfo?.DeclaringType);
             // The framework does not see that a map's values may be null.
             if (type == typeof(SandboxPatch) && schema.Properties?["labels"] is OpenApiSchema { AdditionalProperties: OpenApiSchema label }) label.Type |= JsonSchemaType.Null;
             if (OpenApiExamples.Of(type) is { } example) schema.Examples = [example];
@@ -77,6 +79,22 @@ public static class OpenApiDocument
             if (schema.Type is { } kind && kind.HasFlag(JsonSchemaType.Array) && schema.Items is null) schema.Items = new OpenApiSchema { Type = JsonSchemaType.String };
             return Task.CompletedTask;
         });
+    }
+
+    /// <summary>Where the framework writes an enum in place, it does not say that it may be null.</summary>
+    private static void AllowNull(IDictionary<string, IOpenApiSchema>? schemas)
+    {
+        foreach (var (name, schema) in schemas ?? new Dictionary<string, IOpenApiSchema>())
+        {
+            if (typeof(SandboxCreate).Assembly.GetType($"{nameof(Contracts)}.{name}") is not { } type) continue;
+            foreach (var (field, property) in schema.Properties ?? new Dictionary<string, IOpenApiSchema>())
+            {
+                var of = type.GetProperty(field, BindingFlags.IgnoreCase | BindingFlags.Public | BindingFlags.Instance)?.PropertyType;
+                if (of is null || Nullable.GetUnderlyingType(of) is null || property is not OpenApiSchema { Type: JsonSchemaType.String, Enum: { Count: > 0 } values } own) continue;
+                own.Type |= JsonSchemaType.Null;
+                own.Enum = [.. values, JsonNullSentinel.JsonNull];
+            }
+        }
     }
 
     /// <summary>What our problems have besides those of the framework.</summary>

@@ -88,6 +88,9 @@ public sealed partial class OpenApiTests(ServiceFixture service) : IClassFixture
         var vcpus = schemas["SandboxCreate"]!["properties"]!["vcpus"]!;
         Assert.Equal((1, SandboxValidation.MaxVcpus), (vcpus["minimum"]!.GetValue<int>(), vcpus["maximum"]!.GetValue<int>()));
         Assert.Contains("null", schemas["SandboxPatch"]!["properties"]!["restart"]!["type"]!.AsArray().Select(t => t!.GetValue<string>()));
+        foreach (var (name, field) in (ReadOnlySpan<(string, string)>)[("SandboxCreate", "hugePages"), ("AcceleratorCount", "minVerdict")])
+            Assert.Contains(null, schemas[name]!["properties"]![field]!["enum"]!.AsArray());
+        Assert.Null(schemas["SandboxPatch"]!["properties"]!["restart"]!["required"]);
         foreach (var name in (string[])["LeaseRequest", "StormPolicyRequest", "PlacementView", "SandboxView", "KeyCreated"]) Assert.NotEmpty(schemas[name]!["examples"]!.AsArray());
     }
 
