@@ -1,6 +1,7 @@
 using System.Net;
 using System.Net.Http.Json;
 using System.Text;
+using Api.Data;
 using Api.Http;
 using Contracts;
 using Npgsql;
@@ -122,6 +123,14 @@ public sealed class IdempotencyTests(ServiceFixture service) : IClassFixture<Ser
         await hold.RollbackAsync(CancellationToken.None);
         await Eventually.Async(async () => (await SendAsync(client, "/v1/sandboxes", new { name = "held", image = "guest" }, "k-held")).Answer == "201", "it is done once the first is gone");
         Assert.Equal(1, await service.ScalarAsync("SELECT count(*) FROM sandboxes WHERE name = 'held'"));
+    }
+
+    [Fact]
+    public async Task Lock_OfAReplicaThatIsGone_IsGivenUpByTheDatabase()
+    {
+        await using var source = SandboxDb.OpenSource(service.ConnectionString);
+        await using var command = source.CreateCommand("SELECT string_agg(name || '=' || coalesce(reset_val, ''), ' ' ORDER BY name) FROM pg_settings WHERE source = 'client' AND name IN ('client_connection_check_interval', 'tcp_keepalives_idle', 'tcp_user_timeout')");
+        Assert.Equal("client_connection_check_interval=5000 tcp_keepalives_idle=10 tcp_user_timeout=25000", await command.ExecuteScalarAsync(TestContext.Current.CancellationToken));
     }
 
     [Fact]
