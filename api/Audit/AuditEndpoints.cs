@@ -13,7 +13,7 @@ public static class AuditEndpoints
     public static void MapAudit(this IEndpointRouteBuilder routes) =>
         routes.MapGet("/v1/audit", ListAsync).Requires(Role.Admin).WithTags("Audit")
             .WithSummary("What keys and members of the project have changed, oldest first: who, what, before and after, from where.")
-            .WithDescription("from and to: times; actor: an actor's id; subject: a subject's id; action: method and route, such as POST /v1/sandboxes. Entries are never changed or removed.")
+            .WithDescription("from and to: times; actor: the id or the name of a key or member; subject: a subject's id; action: method and route, such as POST /v1/sandboxes. Entries are never changed or removed.")
             .Produces<Page<AuditEntryView>>().ProducesProblem(422);
 
     private static async Task<IResult> ListAsync(HttpContext http, SandboxDb db, CancellationToken ct,
@@ -27,7 +27,7 @@ public static class AuditEndpoints
         var (since, until) = (from?.ToUniversalTime(), to?.ToUniversalTime());
         var rows = await db.AuditEntries.AsNoTracking()
             .Where(e => e.ProjectId == project && e.Id > after && (since == null || e.At >= since) && (until == null || e.At < until)
-                && (actor == null || e.ActorId == actor) && (subject == null || e.SubjectId == subject) && (action == null || e.Action == action))
+                && (actor == null || e.ActorId == actor || e.ActorName == actor) && (subject == null || e.SubjectId == subject) && (action == null || e.Action == action))
             .OrderBy(e => e.Id).Take(limit + 1).ToListAsync(ct);
         return Results.Ok(new Page<AuditEntryView>(rows.Take(limit).Select(e => e.ToView()).ToList(), rows.Count > limit ? rows[limit - 1].Id.ToString(CultureInfo.InvariantCulture) : null));
     }

@@ -85,7 +85,7 @@ public sealed record LeaseRequest(int? TtlSeconds, LeaseEnd? OnExpiry, int? Idle
 /// <c>IdleTimeoutSeconds</c>, and while the guest does not run.</summary>
 public sealed record LeaseView(DateTimeOffset? ExpiresAt, LeaseEnd OnExpiry, int? IdleTimeoutSeconds = null, DateTimeOffset? IdleEndsAt = null);
 
-/// <summary>Whether a node could take a sandbox now. <c>Fits</c>: one could, and <c>Node</c> is the one that would be chosen, or the one that the sandbox is on already. <c>Refusals</c>: why the
+/// <summary>Whether a node could take a sandbox now. <c>Fits</c>: one could, and <c>Node</c> is the one that would be chosen, or the one that the sandbox is on already; of a sandbox that is Stopped or Failed, as if it were started now; false of one that is Lost, which waits for its node. <c>Refusals</c>: why the
 /// others could not, by the first rule that refuses each, the most frequent first. <c>Nodes</c>: each node by itself; null for those who do not run the service, as is <c>Node</c>.
 /// <c>Preempts</c>: how many sandboxes of lower priority would be ended for it (<see cref="PlacementRequest"/>); null when it does not ask for that, fits anyway, or nobody's end would do.</summary>
 public sealed record PlacementView(bool Fits, string? Node, string Message, IReadOnlyList<PlacementRefusal> Refusals, IReadOnlyList<NodePlacement>? Nodes, int? Preempts = null);

@@ -82,7 +82,9 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
     public static NpgsqlDataSource OpenSource(string connectionString)
     {
         var settings = new NpgsqlConnectionStringBuilder(connectionString);
-        if (!settings.ContainsKey("Maximum Pool Size")) settings.MaxPoolSize = 30;
+        if (!settings.ShouldSerialize("Maximum Pool Size")) settings.MaxPoolSize = 30;
+        // The server must notice within half a minute that a replica's machine is gone, or what that one had locked stays locked for as long as TCP waits by default: hours.
+        if (string.IsNullOrEmpty(settings.Options)) settings.Options = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 -c tcp_user_timeout=25s -c client_connection_check_interval=5s";
         return NpgsqlDataSource.Create(settings);
     }
 

@@ -89,11 +89,24 @@ public static partial class ApiProblem
     private static string Sentence(BadHttpRequestException bad) => bad.InnerException is System.Text.Json.JsonException json
         ? json.Message.Contains("could not be mapped", StringComparison.Ordinal) || json.Message.Contains("Duplicate", StringComparison.OrdinalIgnoreCase)
             ? $"The body has a field that is unknown or repeated, at {json.Path ?? "$"}."
-            : $"The body is not the JSON that is expected, at {json.Path ?? "$"}."
+            : $"The body is not the JSON that is expected, at {json.Path ?? "$"}{(json.InnerException is FormatException { Message: var why } && WholeNumber().IsMatch(why) ? ": a whole number is taken, without a point or an exponent, and not beyond all bounds" : "")}."
         : BoundParameter().Match(bad.Message) is { Success: true } bound
-            ? $"The parameter {bound.Groups[1].Value} does not take that value."
+            ? $"The parameter {bound.Groups[2].Value} does not take that value{Taken(bound.Groups[1].Value)}."
             : bad.Message;
 
-    [GeneratedRegex(@"^Failed to bind parameter ""\S+ (\w+)"" from ")]
+    /// <summary>What a parameter takes, by the type that the framework names.</summary>
+    private static string Taken(string type) => type.TrimEnd('?') switch
+    {
+        var t when t.Contains("int", StringComparison.Ordinal) || t.Contains("long", StringComparison.Ordinal) || t.Contains("Int", StringComparison.Ordinal) => ": it takes a whole number, without a point or an exponent",
+        var t when t.Contains("Guid", StringComparison.Ordinal) => ": it takes an id (a UUID)",
+        var t when t.Contains("DateTimeOffset", StringComparison.Ordinal) => ": it takes a time, such as 2026-01-02T03:04:05Z",
+        var t when t.Contains("bool", StringComparison.OrdinalIgnoreCase) => ": it takes true or false",
+        _ => "",
+    };
+
+    [GeneratedRegex(@"\bInt(16|32|64)\b")]
+    private static partial Regex WholeNumber();
+
+    [GeneratedRegex(@"^Failed to bind parameter ""(\S+) (\w+)"" from ")]
     private static partial Regex BoundParameter();
 }

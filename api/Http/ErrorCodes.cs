@@ -29,7 +29,7 @@ public static class ErrorCodes
         new("exec_not_found", 404, "No such command runs.", "Guests"),
         new("file_not_found", 404, "The guest has no file, or no directory, of that path.", "Guests"),
         new("key_not_found", 404, "There is no such key in the caller's project.", "Keys"),
-        new("project_not_found", 404, "There is no such project.", "Projects", "Sandboxes", "Keys"),
+        new("project_not_found", 404, "There is no such project.", "Projects", "Sandboxes", "Keys", "Placement"),
         new("node_not_found", 404, "There is no such node.", "Nodes"),
         new("device_not_found", 404, "There is no such device.", "Devices"),
         new("webhook_not_found", 404, "There is no such webhook endpoint in the caller's project.", "Webhooks"),
@@ -41,8 +41,8 @@ public static class ErrorCodes
         new("upload_too_slow", 408, "Less than a MiB of the file came in a minute.", "Images"),
         new("changed_meanwhile", 409, "Somebody else changed it at the same time."),
         new("idempotency_in_progress", 409, "A request with that Idempotency-Key is being done."),
-        new("quota_exceeded", 409, "A quota of the project is used up; errors names which.", "Sandboxes", "Images"),
-        new("name_taken", 409, "The name is taken.", "Sandboxes", "Projects", "Images"),
+        new("quota_exceeded", 409, "A quota of the project is used up; errors names which.", "Sandboxes", "Images", "Placement"),
+        new("name_taken", 409, "The name is taken.", "Sandboxes", "Projects", "Images", "Placement"),
         new("image_in_use", 409, "Sandboxes name the image.", "Images"),
         new("too_many_images", 409, "There are as many shared images as there may be.", "Images"),
         new("wrong_phase", 409, "The sandbox is in a phase in which that cannot be done.", "Sandboxes", "Guests"),
@@ -75,10 +75,10 @@ public static class ErrorCodes
         new("unsupported_media_type", 415, "Send application/json in UTF-8."),
         new("validation_failed", 422, "Fields or parameters are not valid; errors names each with what it takes."),
         new("idempotency_key_reused", 422, "The Idempotency-Key was used for another request."),
-        new("image_not_found", 422, "No image of that name is registered, and no node has one.", "Sandboxes"),
+        new("image_not_found", 422, "No image of that name is registered, and no node has one.", "Sandboxes", "Placement"),
         new("image_file_differs", 422, "The file's size or SHA-256 is not the one that the image was registered with.", "Images"),
         new("image_disk_refused", 422, "The file is no disk of the registered format, or not whole in itself.", "Images"),
-        new("device_class_not_found", 422, "No node has devices of the class.", "Sandboxes"),
+        new("device_class_not_found", 422, "No node has devices of the class.", "Sandboxes", "Placement"),
         new("guest_refused", 422, "The guest's agent does not take it.", "Guests"),
         new("precondition_required", 428, "If-Match is missing."),
         new("rate_limited", 429, "Too many requests, or too many secrets that were not good; Retry-After says when to come again."),
@@ -91,6 +91,9 @@ public static class ErrorCodes
         new("image_files_busy", 503, "As many nodes as may fetch files of images of this replica.", NodeHub),
         new("database_unavailable", 503, "The database does not answer; Retry-After says when to come again."),
     ];
+
+    /// <summary>Of addresses that the document describes no operation of: the wrong method, and where a browser comes back to from an identity provider.</summary>
+    public static IEnumerable<ErrorCode> OfNoOperation => All.Where(c => c.Code is "method_not_allowed" or "sign_in_refused");
 
     public static IEnumerable<ErrorCode> Of(int status, string tag, bool signedIn, bool post) => All.Where(c => c.Status == status && (c.Tags.Length == 0 || c.Tags.Contains(tag))
         && (c.Status is not (401 or 403) || signedIn != (c.Code is "unknown_key" or "join_token_invalid" or "sign_in_refused"))

@@ -4,6 +4,7 @@ using System.Text;
 using Api.Data;
 using Api.Reconciliation;
 using Microsoft.EntityFrameworkCore;
+using Microsoft.Net.Http.Headers;
 
 namespace Api.Http;
 
@@ -14,7 +15,7 @@ public sealed class IdempotencyKey
     public Guid ProjectId { get; init; }
     public required string Actor { get; init; }
     public required byte[] KeySha256 { get; init; }
-    /// <summary>Of method, address and body.</summary>
+    /// <summary>Of method, address, If-Match, content type and body.</summary>
     public required byte[] RequestSha256 { get; init; }
     public int Status { get; init; }
     public required byte[] Answer { get; init; }
@@ -132,7 +133,9 @@ public static class Idempotency
         // Whole in memory, whose limit is the server's: what users send is not for a file.
         request.EnableBuffering(bufferThreshold: MaxBodyBytes);
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        hash.AppendData(Encoding.UTF8.GetBytes($"{request.Method} {request.Path}{request.QueryString}\n{request.ContentType}\n"));
+        // What decides the answer besides the body: with another If-Match it is another request.
+        var match = request.Headers.TryGetValue(HeaderNames.IfMatch, out var tags) ? $" If-Match: {tags}" : "";
+        hash.AppendData(Encoding.UTF8.GetBytes($"{request.Method} {request.Path}{request.QueryString}{match}\n{request.ContentType}\n"));
         var buffer = new byte[8192];
         for (int read; (read = await request.Body.ReadAsync(buffer, ct)) > 0;) hash.AppendData(buffer.AsSpan(0, read));
         request.Body.Position = 0;

@@ -1,3 +1,4 @@
+using System.Reflection;
 using System.Text.Json.Nodes;
 using Contracts;
 using Microsoft.AspNetCore.Authorization;
@@ -38,12 +39,14 @@ public static class OpenApiDocument
         {
             document.Info.Title = "Sandbox";
             document.Info.Version = "v1";
-            document.Info.Description = "Arm guests whose PCIe accelerator shares the guest process's virtual addresses. Errors are RFC 9457 problems with a stable code.";
+            document.Info.Description = "Arm guests whose PCIe accelerator shares the guest process's virtual addresses. Errors are RFC 9457 problems with a stable code. "
+                + "Besides what each operation names, " + string.Join("; ", ErrorCodes.OfNoOperation.Select(c => $"{c.Status} `{c.Code}`: {c.Says}"));
             foreach (var server in document.Servers ?? []) server.Url = server.Url?.TrimEnd('/');
             foreach (var tag in document.Tags ?? new HashSet<OpenApiTag>()) tag.Description = Tags.GetValueOrDefault(tag.Name ?? "");
             document.Components ??= new();
             // What a patch is read as, which the document tells by its own type.
             document.Components.Schemas?.Remove(nameof(JsonObject));
+            AllowNull(document.Components.Schemas);
             document.Components.SecuritySchemes = new Dictionary<string, IOpenApiSecurityScheme>
             {
                 [Bearer] = new OpenApiSecurityScheme { Type = SecuritySchemeType.Http, Scheme = "bearer", Description = "An API key, sbx_…" },
@@ -56,6 +59,7 @@ public static class OpenApiDocument
         {
             Describe(operation, context);
             await PatchedAsync(operation, context, ct);
+            await WithoutAsync(operation, context, ct);
         });
         options.AddSchemaTransformer((schema, context, _) =>
         {
@@ -67,14 +71,30 @@ public static class OpenApiDocument
                 schema.Enum = [.. Enum.GetNames(type).Select(name => (JsonNode)name)];
             }
             if (type == typeof(ProblemDetails)) Extend(schema);
+            OpenApiBodies.Describe(schema, type, context.JsonPropertyInfo?.DeclaringType);
             // The framework does not see that a map's values may be null.
             if (type == typeof(SandboxPatch) && schema.Properties?["labels"] is OpenApiSchema { AdditionalProperties: OpenApiSchema label }) label.Type |= JsonSchemaType.Null;
-            if (OpenApiExamples.IsBody(type)) schema.Required?.Clear();
             if (OpenApiExamples.Of(type) is { } example) schema.Examples = [example];
             // Within a reference the framework leaves out what a list of enums holds.
             if (schema.Type is { } kind && kind.HasFlag(JsonSchemaType.Array) && schema.Items is null) schema.Items = new OpenApiSchema { Type = JsonSchemaType.String };
             return Task.CompletedTask;
         });
+    }
+
+    /// <summary>Where the framework writes an enum in place, it does not say that it may be null.</summary>
+    private static void AllowNull(IDictionary<string, IOpenApiSchema>? schemas)
+    {
+        foreach (var (name, schema) in schemas ?? new Dictionary<string, IOpenApiSchema>())
+        {
+            if (typeof(SandboxCreate).Assembly.GetType($"{nameof(Contracts)}.{name}") is not { } type) continue;
+            foreach (var (field, property) in schema.Properties ?? new Dictionary<string, IOpenApiSchema>())
+            {
+                var of = type.GetProperty(field, BindingFlags.IgnoreCase | BindingFlags.Public | BindingFlags.Instance)?.PropertyType;
+                if (of is null || Nullable.GetUnderlyingType(of) is null || property is not OpenApiSchema { Type: JsonSchemaType.String, Enum: { Count: > 0 } values } own) continue;
+                own.Type |= JsonSchemaType.Null;
+                own.Enum = [.. values, JsonNullSentinel.JsonNull];
+            }
+        }
     }
 
     /// <summary>What our problems have besides those of the framework.</summary>
@@ -99,6 +119,45 @@ public static class OpenApiDocument
         foreach (var media in content.Values) media.Schema = new OpenApiSchemaReference(body.Name, document);
     }
 
+    private static async Task WithoutAsync(OpenApiOperation operation, OpenApiOperationTransformerContext context, CancellationToken ct)
+    {
+        if (context.Description.ActionDescriptor.EndpointMetadata.OfType<BodyWithout>().LastOrDefault() is not { } without || context.Document is not { } document) return;
+        var schema = await context.GetOrCreateSchemaAsync(BodyType(context)!, null, ct);
+        schema.Required?.Remove(without.Optional);
+        document.AddComponent(without.Schema, schema);
+        foreach (var media in operation.RequestBody?.Content?.Values ?? []) media.Schema = new OpenApiSchemaReference(without.Schema, document);
+    }
+
+    private static Type? BodyType(OpenApiOperationTransformerContext context) => context.Description.ParameterDescriptions.FirstOrDefault(p => p.Source.Id == "Body")?.Type;
+
+    /// <summary>Where nothing, or null, is refused.</summary>
+    private static void RequireBody(OpenApiOperation operation, OpenApiOperationTransformerContext context)
+    {
+        if (operation.RequestBody is not OpenApiRequestBody body || BodyType(context) is { } type && OpenApiBodies.IsOptional(type)) return;
+        body.Required = true;
+        foreach (var media in body.Content?.Values ?? [])
+            if (media.Schema is OpenApiSchema { OneOf: { Count: 2 } either } && either.FirstOrDefault(s => s.Type != JsonSchemaType.Null) is { } value) media.Schema = value;
+    }
+
+    /// <summary>What any operation of its kind may answer, whatever its handler says.</summary>
+    private static void RefuseLikeAll(OpenApiOperation operation, OpenApiOperationTransformerContext context, string path, bool signedIn, bool replayed)
+    {
+        var takesBody = operation.RequestBody is not null;
+        var statuses = new List<int> { 500 };
+        if (path != "health") statuses.Add(503);
+        if (takesBody || operation.Parameters is { Count: > 0 } || replayed) statuses.Add(400);
+        if (takesBody || replayed) statuses.Add(413);
+        if (takesBody) statuses.Add(415);
+        if (replayed) statuses.Add(409);
+        // A parameter that the endpoint does not know, or a key that was used for another request.
+        if (signedIn && path != "v1/session") statuses.Add(422);
+        foreach (var status in statuses)
+            (operation.Responses ??= []).TryAdd(status.ToString(System.Globalization.CultureInfo.InvariantCulture), new OpenApiResponse
+            {
+                Content = new Dictionary<string, OpenApiMediaType> { ["application/problem+json"] = new() { Schema = new OpenApiSchemaReference(nameof(ProblemDetails), context.Document) } },
+            });
+    }
+
     private static void Describe(OpenApiOperation operation, OpenApiOperationTransformerContext context)
     {
         var metadata = context.Description.ActionDescriptor.EndpointMetadata;
@@ -115,6 +174,8 @@ public static class OpenApiDocument
             Header(operation, Idempotency.Header, false, $"1 to {Idempotency.MaxLength} visible ASCII characters: the same request again with it is done once, for 24 hours.");
         if (operation.Responses?.ContainsKey("412") is true)
             Header(operation, "If-Match", operation.Responses.ContainsKey("428"), "The ETag that was read, or *.");
+        RequireBody(operation, context);
+        RefuseLikeAll(operation, context, path, access is not null, replayed);
         foreach (var (status, response) in operation.Responses ?? [])
             if (int.TryParse(status, out var number) && number >= 400 && response is OpenApiResponse refusal) Tell(refusal, number, tag, access is not null, replayed);
     }

@@ -12,9 +12,9 @@ public sealed record RateLimits(int PerSecond, int Burst, int FailuresPerMinute)
 {
     public static RateLimits Read(IConfiguration configuration)
     {
-        int Positive(string name, int otherwise) => configuration.GetValue($"RateLimits:{name}", otherwise) is > 0 and var value
-            ? value : throw new InvalidOperationException($"RateLimits:{name} takes a number above 0.");
-        return new(Positive("PerSecond", 100), Positive("Burst", 400), Positive("FailuresPerMinute", 60));
+        int Positive(string name, int otherwise) => configuration.GetValue(name, otherwise) is > 0 and var value
+            ? value : throw new InvalidOperationException($"{name} takes a number above 0.");
+        return new(Positive("RateLimits:PerSecond", 100), Positive("RateLimits:Burst", 400), Positive("RateLimits:FailuresPerMinute", 60));
     }
 
     public static void Add(IServiceCollection services, RateLimits limits)

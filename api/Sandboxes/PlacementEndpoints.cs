@@ -1,6 +1,7 @@
 using Api.Data;
 using Api.Http;
 using Api.Images;
+using Api.Projects;
 using Contracts;
 using Microsoft.EntityFrameworkCore;
 
@@ -15,30 +16,48 @@ public static class PlacementEndpoints
 
     public static void MapPlacements(this IEndpointRouteBuilder routes)
     {
-        routes.MapPost("/v1/placements", TryAsync).Requires(Role.Viewer).WithTags("Placement").WithSummary("Whether a sandbox as in the body could be placed now, and which rule refuses how many nodes. Creates nothing; name may be left out.")
-            .Produces<PlacementView>().ProducesProblem(400).ProducesProblem(422);
-        routes.MapGet("/v1/sandboxes/{id:guid}/placement", GetAsync).Requires(Role.Viewer).WithTags("Placement").WithSummary("Where the sandbox is; while it waits, which rule refuses how many nodes now.")
+        routes.MapPost("/v1/placements", TryAsync).Requires(Role.Viewer).WithTags("Placement").WithSummary("Whether a sandbox as in the body could be placed now, and which rule refuses how many nodes. Refuses what a creation would refuse. Creates nothing; name may be left out.")
+            .WithMetadata(new BodyWithout("PlacementTry", "name")).Produces<PlacementView>().ProducesProblem(400).ProducesProblem(404).ProducesProblem(409).ProducesProblem(422);
+        routes.MapGet("/v1/sandboxes/{id:guid}/placement", GetAsync).Requires(Role.Viewer).WithTags("Placement").WithSummary("Where the sandbox is; while it waits, which rule refuses how many nodes now; of one that has ended, as if it were started now.")
             .Produces<PlacementView>().ProducesProblem(404);
     }
 
     private static async Task<IResult> TryAsync(SandboxCreate? create, HttpContext http, SandboxDb db, TimeProvider time, CancellationToken ct)
     {
-        if (create is null) return ApiProblem.Of(400, "invalid_request", "A JSON object is expected.");
-        create = create with { Name = create.Name ?? DryRunName };
-        if (SandboxValidation.Check(create) is { Count: > 0 } errors) return ApiProblem.Validation(errors);
-        if (await SandboxPriorities.RefusalAsync(db, http.User.ProjectId(), create.Priority ?? 0, ct) is { } refusal) return refusal;
-        // That there is no such image yet is an answer here: no node has it.
-        var (_, registered) = await ImageChoice.FindAsync(db, http.User.ProjectId(), create.Image!, ct);
-        return Results.Ok(await JudgeAsync(db, SandboxEndpoints.From(create, http.User.ProjectId(), registered, time.GetUtcNow()), http.User.Operates(), time.GetUtcNow(), ct));
+        var now = time.GetUtcNow();
+        var (asked, refusal) = await SandboxAdmission.ReadAsync(create is null ? null : create with { Name = create.Name ?? DryRunName }, http.User, db, now, ct);
+        if (asked is not { } sandbox) return refusal!;
+        if (await ReadProjectAsync(db, sandbox.ProjectId, ct) is not { } project) return ProjectEndpoints.NotFound();
+        if (await SandboxAdmission.RefusalAsync(db, project, sandbox, ct) is { } refused) return refused;
+        if (create!.Name is { } name && await db.Sandboxes.AnyAsync(s => s.ProjectId == sandbox.ProjectId && s.Name == name, ct)) return SandboxAdmission.NameTaken(name);
+        return Results.Ok(await JudgeAsync(db, sandbox, http.User.Operates(), now, ct));
     }
 
     private static async Task<IResult> GetAsync(Guid id, HttpContext http, SandboxDb db, TimeProvider time, CancellationToken ct)
     {
-        var project = http.User.ProjectId();
-        if (await db.Sandboxes.AsNoTracking().SingleOrDefaultAsync(s => s.Id == id && s.ProjectId == project, ct) is not { } sandbox) return ApiProblem.SandboxNotFound();
-        if (sandbox.NodeId is not { } on || sandbox.Phase == Phase.Pending) return Results.Ok(await JudgeAsync(db, sandbox, http.User.Operates(), time.GetUtcNow(), ct));
-        var node = await db.Nodes.Where(n => n.Id == on).Select(n => n.Name).SingleOrDefaultAsync(ct);
-        return Results.Ok(new PlacementView(true, http.User.Operates() ? node : null, $"It was placed; it is {sandbox.Phase}.", [], null));
+        var (of, now) = (http.User.ProjectId(), time.GetUtcNow());
+        if (await db.Sandboxes.AsNoTracking().SingleOrDefaultAsync(s => s.Id == id && s.ProjectId == of, ct) is not { } sandbox) return ApiProblem.SandboxNotFound();
+        if (sandbox.Phase is Phase.Stopped or Phase.Failed)
+            return await ReadProjectAsync(db, of, ct) is { } project ? Results.Ok(await JudgeStartAsync(db, project, sandbox, http.User.Operates(), now, ct)) : ProjectEndpoints.NotFound();
+        if (sandbox.NodeId is not { } on || sandbox.Phase == Phase.Pending) return Results.Ok(await JudgeAsync(db, sandbox, http.User.Operates(), now, ct));
+        var node = http.User.Operates() ? await db.Nodes.Where(n => n.Id == on).Select(n => n.Name).SingleOrDefaultAsync(ct) : null;
+        return Results.Ok(sandbox.Phase == Phase.Lost
+            ? new PlacementView(false, node, "It is Lost: the node that it is on does not report, and it is placed nowhere else until that node is seen again or taken out of service.", [], null)
+            : new PlacementView(true, node, $"It was placed; it is {sandbox.Phase}.", [], null));
+    }
+
+    private static Task<Project?> ReadProjectAsync(SandboxDb db, Guid project, CancellationToken ct) => db.Projects.AsNoTracking().SingleOrDefaultAsync(p => p.Id == project, ct);
+
+    /// <summary>Of one that has ended: as if it were started now.</summary>
+    private static async Task<PlacementView> JudgeStartAsync(SandboxDb db, Project project, Sandbox sandbox, bool seesNodes, DateTimeOffset now, CancellationToken ct)
+    {
+        var ended = sandbox.Phase;
+        if (await Quotas.ProblemAsync(db, project, new(0, sandbox.Vcpus, sandbox.MemoryMib, sandbox.Accelerators), ct) is { } over)
+            return new(false, null, $"It is {ended}, and a start would be refused: {string.Join("; ", over.Values.Select(v => v[0]))}.", [], null);
+        // Of a row that nobody stores.
+        SandboxWishes.PlaceAnew(sandbox, now);
+        var judged = await JudgeAsync(db, sandbox, seesNodes, now, ct);
+        return judged with { Message = $"It is {ended}. If it were started now: {judged.Message}" };
     }
 
     private static async Task<PlacementView> JudgeAsync(SandboxDb db, Sandbox sandbox, bool seesNodes, DateTimeOffset now, CancellationToken ct)

@@ -1,7 +1,6 @@
 using Api.Data;
 using Api.Events;
 using Api.Http;
-using Api.Images;
 using Api.Projects;
 using Contracts;
 using Microsoft.EntityFrameworkCore;
@@ -17,13 +16,13 @@ public static class SandboxEndpoints
         group.MapPost("/", Create).Requires(Role.Operator).WithSummary("Ask for a sandbox. Answers at once; follow it with GET and waitFor, or by events.")
             .Produces<SandboxView>(201).ProducesProblem(400).ProducesProblem(409).ProducesProblem(422);
         group.MapGet("/", SandboxListing.List).Requires(Role.Viewer).WithSummary("Sandboxes of the project, oldest first, by filters that all hold.")
-            .WithDescription("phase: one or several, repeated or with commas, of which one holds; label: key=value, repeated for several that all hold; node: a node's id; class: a device class that is asked for; namePrefix. A page goes on with after; what is made meanwhile comes last.")
+            .WithDescription("phase: one or several, repeated or with commas, of which one holds; label: key=value, repeated for several that all hold; node: a node's id or name; class: a device class that is asked for; namePrefix. A page goes on with after; what is made meanwhile comes last.")
             .Produces<Page<SandboxView>>().ProducesProblem(422);
         group.MapDelete("/", SandboxListing.DeleteMany).Requires(Role.Operator).WithSummary("Delete what carries labels: at most 100 at once; next goes on with after until it is null.")
             .Produces<SandboxesDeleted>().ProducesProblem(422);
         group.MapPatch("/{id:guid}", SandboxPatching.Patch).Requires(Role.Operator).WithSummary("Change labels, priority and restart policy, by JSON merge patch: null takes a label, or the policy, away. Needs If-Match.")
             .Accepts<SandboxPatch>(MergePatch.ContentType, "application/json").Produces<SandboxView>().ProducesProblem(400).ProducesProblem(404).ProducesProblem(409).ProducesProblem(412).ProducesProblem(422).ProducesProblem(428);
-        group.MapGet("/{id:guid}", SandboxReading.Get).Requires(Role.Viewer).WithSummary("One sandbox. waitFor holds the answer until a phase or a true condition is reached, or timeoutSeconds (1 to 60) have passed.")
+        group.MapGet("/{id:guid}", SandboxReading.Get).Requires(Role.Viewer).WithSummary("One sandbox. waitFor holds the answer until a phase or a true condition is reached (in any case of letters), or timeoutSeconds (1 to 60) have passed.")
             .Produces<SandboxView>().Produces(204).ProducesProblem(404).ProducesProblem(422);
         group.MapPost("/{id:guid}/start", Start).Requires(Role.Operator).WithSummary("Start a stopped or failed sandbox: it is placed anew.").Produces<SandboxView>(202).ProducesProblem(404).ProducesProblem(409).ProducesProblem(412);
         group.MapPost("/{id:guid}/stop", Stop).Requires(Role.Operator).WithSummary("Power the guest off and give its devices back.").Produces<SandboxView>(202).ProducesProblem(404).ProducesProblem(409).ProducesProblem(412);
@@ -41,27 +40,12 @@ public static class SandboxEndpoints
 
     private static async Task<IResult> Create(SandboxCreate? create, HttpContext http, SandboxDb db, TimeProvider time, CancellationToken ct)
     {
-        if (create is null) return ApiProblem.Of(400, "invalid_request", "A JSON object is expected.");
-        var errors = SandboxValidation.Check(create);
-        if (errors.Count > 0) return ApiProblem.Validation(errors);
-        if (StormPolicies.Refusal(create.FaultStorm, http.User) is { } refusal) return refusal;
-        var (found, registered) = await ImageChoice.FindAsync(db, http.User.ProjectId(), create.Image!, ct);
-        if (!found) return ImageNotFound(create.Image!);
-        var classes = (create.Accelerators ?? []).Select(a => a.Class!).ToList();
-        if (classes.Count > 0)
-        {
-            var known = await db.Devices.Where(d => classes.Contains(d.Class)).Select(d => d.Class).Distinct().ToListAsync(ct);
-            if (classes.Except(known).FirstOrDefault() is { } unknown)
-                return ApiProblem.Of(422, "device_class_not_found", $"No node has devices of class {unknown}.",
-                    new Dictionary<string, string[]> { [$"accelerators[{classes.IndexOf(unknown)}].class"] = ["is on no node (GET /v1/device-classes)"] });
-        }
-        var project = http.User.ProjectId();
+        var (asked, refusal) = await SandboxAdmission.ReadAsync(create, http.User, db, time.GetUtcNow(), ct);
+        if (asked is not { } sandbox) return refusal!;
         // Creates of a project wait here for each other: two must not both take its last place.
         await using var transaction = await db.BeginAsync(ct);
-        if (await Quotas.LockAsync(db, project, ct) is not { } tenant) return ProjectEndpoints.NotFound();
-        var sandbox = From(create, project, registered, time.GetUtcNow());
-        if (SandboxPriorities.Refusal(tenant, sandbox.Priority) is { } tooHigh) return tooHigh;
-        if (await Quotas.ProblemAsync(db, tenant, new(1, sandbox.Vcpus, sandbox.MemoryMib, sandbox.Accelerators), ct) is { } over) return ApiProblem.QuotaExceeded(over);
+        if (await Quotas.LockAsync(db, sandbox.ProjectId, ct) is not { } project) return ProjectEndpoints.NotFound();
+        if (await SandboxAdmission.RefusalAsync(db, project, sandbox, ct) is { } refused) return refused;
         db.Sandboxes.Add(sandbox);
         db.Events.Add(Event.Of(sandbox, EventType.SandboxCreated, "Created", $"{sandbox.Name} was asked for by {http.User.Identity!.Name}.", sandbox.CreatedAt));
         try
@@ -71,17 +55,15 @@ public static class SandboxEndpoints
         }
         catch (DbUpdateException e) when (e.InnerException is PostgresException { SqlState: PostgresErrorCodes.UniqueViolation })
         {
-            return ApiProblem.Of(409, "name_taken", $"The project already has a sandbox named {sandbox.Name}.", new Dictionary<string, string[]> { ["name"] = ["is taken"] });
+            return SandboxAdmission.NameTaken(sandbox.Name);
         }
-        catch (DbUpdateException e) when (e.InnerException is PostgresException { SqlState: PostgresErrorCodes.ForeignKeyViolation } && registered is not null)
+        catch (DbUpdateException e) when (e.InnerException is PostgresException { SqlState: PostgresErrorCodes.ForeignKeyViolation } && sandbox.ImageId is not null)
         {
             // It was deleted just now.
-            return ImageNotFound(sandbox.Image);
+            return SandboxAdmission.ImageNotFound(sandbox.Image);
         }
         return Results.Created($"/v1/sandboxes/{sandbox.Id}", SandboxViews.Of(sandbox, null, [])).Tagged(sandbox.Version);
     }
-
-    public static IResult ImageNotFound(string name) => ApiProblem.Of(422, "image_not_found", $"No image named {name} is registered, and no node has one.", new Dictionary<string, string[]> { ["image"] = ["is not known (GET /v1/images)"] });
 
     /// <summary>Of a valid request.</summary>
     public static Sandbox From(SandboxCreate create, Guid project, Guid? registeredImage, DateTimeOffset now)

@@ -15,7 +15,7 @@ public static class SandboxListing
     public const int MaxLabels = 16, MaxLabel = 512, MaxDeletedAtOnce = 100;
 
     public static async Task<IResult> List(HttpContext http, SandboxDb db, CancellationToken ct,
-        int limit = 100, Guid? after = null, string[]? phase = null, Guid? node = null, string? @class = null, string[]? label = null, string? namePrefix = null)
+        int limit = 100, Guid? after = null, string[]? phase = null, string? node = null, string? @class = null, string[]? label = null, string? namePrefix = null)
     {
         if (limit is < 1 or > Paging.MaxLimit) return Paging.LimitProblem();
         if (@class is not null && !SandboxValidation.Name().IsMatch(@class)) return ApiProblem.Validation("class", "takes the name of a device class");
@@ -23,11 +23,13 @@ public static class SandboxListing
             return ApiProblem.Validation("namePrefix", "takes 1 to 63 of a-z, 0-9 and -");
         if (Phases(phase ?? []) is not { } phases) return ApiProblem.Validation("phase", $"takes one or several of {string.Join(", ", Enum.GetNames<Phase>())}");
         if (Labels(label ?? []) is not { } labels) return ApiProblem.Validation("label", $"takes key=value, at most {MaxLabels} of them");
+        if (node is not null && !Guid.TryParse(node, out _) && !SandboxValidation.Name().IsMatch(node)) return ApiProblem.Validation("node", "takes the id or the name of a node");
         await EventEndpoints.TellLastAsync(http, db, ct);
         var project = http.User.ProjectId();
         var query = Carrying(db.Sandboxes.AsNoTracking().Where(s => s.ProjectId == project && (after == null || s.Id > after)), labels);
         if (phases.Count > 0) query = query.Where(s => phases.Contains(s.Phase));
-        if (node is { } n) query = query.Where(s => s.NodeId == n);
+        if (Guid.TryParse(node, out var on)) query = query.Where(s => s.NodeId == on);
+        else if (node is not null) query = query.Where(s => db.Nodes.Any(n => n.Id == s.NodeId && n.Name == node));
         if (namePrefix is not null) query = query.Where(s => s.Name.StartsWith(namePrefix));
         if (@class is not null)
         {

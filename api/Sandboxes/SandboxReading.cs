@@ -15,7 +15,7 @@ public static class SandboxReading
     {
         if (timeoutSeconds is < 1 or > MaxTimeoutSeconds)
             return ApiProblem.Validation("timeoutSeconds", $"takes 1 to {MaxTimeoutSeconds}");
-        if (waitFor is not null && !IsTarget(waitFor))
+        if (waitFor is { } asked && (waitFor = Target(asked)) is null)
             return ApiProblem.Validation("waitFor", $"takes a phase ({string.Join(", ", Enum.GetNames<Phase>())}), a condition ({string.Join(", ", Enum.GetNames<ConditionType>())}) or {Deleted}");
         var project = http.User.ProjectId();
         var until = time.GetUtcNow().AddSeconds(timeoutSeconds);
@@ -32,8 +32,9 @@ public static class SandboxReading
         }
     }
 
-    private static bool IsTarget(string target) =>
-        target == Deleted || Enum.GetNames<Phase>().Contains(target) || Enum.GetNames<ConditionType>().Contains(target);
+    /// <summary>As it is written here; null: not a target.</summary>
+    private static string? Target(string asked) =>
+        Enum.GetNames<Phase>().Concat(Enum.GetNames<ConditionType>()).Append(Deleted).FirstOrDefault(t => t.Equals(asked, StringComparison.OrdinalIgnoreCase));
 
     /// <summary>Waiting also ends where the target cannot be reached any more without another wish of the user.</summary>
     private static bool Reached(Sandbox s, string target)

@@ -19,7 +19,7 @@ public static partial class SandboxValidation
 
     [GeneratedRegex(@"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\z")] public static partial Regex Name();
     [GeneratedRegex(@"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?\z")] private static partial Regex LabelKey();
-    [GeneratedRegex(@"^[0-9A-Fa-f]{4}\z")] private static partial Regex PciId();
+    [GeneratedRegex(@"^[0-9A-Fa-f]{4}\z")] public static partial Regex PciId();
     [GeneratedRegex(@"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-ssh-ed25519@openssh\.com|sk-ecdsa-sha2-nistp256@openssh\.com) [A-Za-z0-9+/]+={0,3}( [\x20-\x7e]*)?\z")]
     private static partial Regex SshKey();
 

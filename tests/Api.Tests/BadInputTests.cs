@@ -64,6 +64,21 @@ public sealed class BadInputTests(ServiceFixture service) : IClassFixture<Servic
         Assert.Equal((rows, events), await CountAsync());
     }
 
+    [Fact]
+    public async Task Numbers_ThatAreNotWhole_AreRefusedWithWhatIsTaken()
+    {
+        using var client = service.Client();
+        foreach (var value in (string[])["1.5", "1e1"])
+        {
+            using var body = await client.PostAsync("/v1/sandboxes", Json(Body("vcpus", value)));
+            Assert.Contains("a whole number", await body.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+            using var parameter = await client.GetAsync($"/v1/sandboxes?limit={value}");
+            Assert.Contains("limit does not take that value: it takes a whole number", await parameter.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+        }
+        using var wait = await client.GetAsync($"/v1/sandboxes/{Guid.NewGuid()}?waitFor=running");
+        Assert.Equal(HttpStatusCode.NotFound, wait.StatusCode);
+    }
+
     public static TheoryData<string, string, string, int, string> Requests() => new()
     {
         { "POST", "/v1/sandboxes", "", 400, "invalid_request" },
@@ -78,6 +93,7 @@ public sealed class BadInputTests(ServiceFixture service) : IClassFixture<Servic
         { "GET", "/v1/sandboxes?limit=0", "", 422, "validation_failed" },
         { "GET", "/v1/sandboxes?limit=1001", "", 422, "validation_failed" },
         { "GET", "/v1/sandboxes?limit=many", "", 400, "invalid_request" },
+        { "GET", "/v1/sandboxes?node=Upper", "", 422, "validation_failed" },
         { "GET", "/v1/sandboxes?after=x", "", 400, "invalid_request" },
         { "GET", "/v1/sandboxes?phase=Flying", "", 422, "validation_failed" },
         { "GET", "/v1/sandboxes?phase=4", "", 422, "validation_failed" },

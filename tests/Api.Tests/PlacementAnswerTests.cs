@@ -54,7 +54,6 @@ public sealed partial class PlacementAnswerTests(ServiceFixture service) : IClas
         var devices = await TryAsync(client, new { image = "guest", accelerators = new[] { new { @class = "edu", count = 3 } } });
         Assert.Equal((false, "NotEnoughDevices", 1), (devices.Fits, devices.Refusals.Single().Reason, devices.Refusals.Single().Nodes));
         Assert.Equal("NotEnoughDevices", devices.Nodes!.Single().Reason);
-        Assert.Equal("ImageNotOnNode", (await TryAsync(client, new { image = "nowhere" })).Refusals.Single().Reason);
         Assert.Equal("OtherNodeWanted", (await TryAsync(client, new { image = "guest", node = "elsewhere" })).Refusals.Single().Reason);
         Assert.Equal("NotEnoughMemory", (await TryAsync(client, new { image = "guest", memoryMib = 1_048_576 })).Refusals.Single().Reason);
         // Nodes are no tenant's business; the counts are.
@@ -63,6 +62,65 @@ public sealed partial class PlacementAnswerTests(ServiceFixture service) : IClas
         Assert.Empty((await client.GetFromJsonAsync<Page<SandboxView>>("/v1/sandboxes", Ct))!.Items);
         using var bad = await client.PostAsJsonAsync("/v1/placements", new { image = "guest", vcpus = 0 }, Ct);
         Assert.Equal(HttpStatusCode.UnprocessableEntity, bad.StatusCode);
+    }
+
+    [Fact]
+    public async Task Placements_OfWhatACreationRefuses_AreRefusedAlike()
+    {
+        await using var node = await service.NodeAsync();
+        using var client = service.ClientOf((await service.TenantAsync("alike", new { maxSandboxes = 5, maxDevices = new { edu = 2 } })).Secret);
+        async Task<(int Status, string Said)> AskAsync(string path, object body)
+        {
+            using var response = await client.PostAsJsonAsync(path, body, Ct);
+            var problem = System.Text.Json.Nodes.JsonNode.Parse(await response.Content.ReadAsStringAsync(Ct))!;
+            return ((int)response.StatusCode, $"{problem["code"]} {problem["detail"]} {problem["errors"]?.ToJsonString()}");
+        }
+        (await client.PostAsJsonAsync("/v1/sandboxes", new { name = "there", image = "guest", node = "nowhere" }, Ct)).EnsureSuccessStatusCode().Dispose();
+        foreach (var (body, status, code) in new (object, int, string)[]
+        {
+            (new { name = "a", image = "guest", accelerators = new[] { new { @class = "edu", count = 3 } } }, 409, "quota_exceeded"),
+            (new { name = "a", image = "nosuch" }, 422, "image_not_found"),
+            (new { name = "a", image = "guest", accelerators = new[] { new { @class = "nosuch" } } }, 422, "device_class_not_found"),
+            (new { name = "a", image = "guest", priority = 1 }, 422, "validation_failed"),
+            (new { name = "a", image = "guest", faultStorm = new { perSecond = 1, action = "Quarantine" } }, 403, "forbidden"),
+            (new { name = "there", image = "guest" }, 409, "name_taken"),
+        })
+        {
+            var (created, tried) = (await AskAsync("/v1/sandboxes", body), await AskAsync("/v1/placements", body));
+            Assert.Equal(created, tried);
+            Assert.Equal((status, code), (tried.Status, tried.Said.Split(' ')[0]));
+        }
+        // Before any node has told what it has, that is the reason.
+        await service.ExecuteAsync("UPDATE nodes SET facts = NULL");
+        foreach (var path in (string[])["/v1/sandboxes", "/v1/placements"]) Assert.Contains("No node has joined yet", (await AskAsync(path, new { name = "a", image = "nosuch" })).Said, StringComparison.Ordinal);
+        await node.SyncAsync();
+    }
+
+    [Fact]
+    public async Task Placement_OfOneThatHasEnded_IsJudgedAsIfItWereStarted_AndOfALostOneSaysSo()
+    {
+        await using var node = await service.NodeAsync();
+        using var client = service.Client();
+        var id = (await client.CreateAsync("ends")).Id;
+        await Eventually.Async(async () => (await client.FindAsync(id))!.NodeId is not null, "it is placed");
+        async Task<PlacementView> AskAsync() => (await client.GetFromJsonAsync<PlacementView>($"/v1/sandboxes/{id}/placement", Ct))!;
+        async Task<int> CountAsync(string filter) => (await client.GetFromJsonAsync<Page<SandboxView>>($"/v1/sandboxes?{filter}", Ct))!.Items.Count(s => s.Id == id);
+        Assert.Equal((1, 1, 0), (await CountAsync("node=standin"), await CountAsync($"node={(await client.FindAsync(id))!.NodeId}"), await CountAsync("node=elsewhere")));
+        await service.ExecuteAsync($"UPDATE sandboxes SET phase = 'Lost' WHERE id = '{id}'");
+        var lost = await AskAsync();
+        Assert.Equal((false, "standin"), (lost.Fits, lost.Node));
+        Assert.Contains("It is Lost", lost.Message, StringComparison.Ordinal);
+        await service.ExecuteAsync($"UPDATE sandboxes SET phase = 'Stopped', desired = 'Stopped' WHERE id = '{id}'");
+        var fits = await AskAsync();
+        Assert.True(fits.Fits);
+        Assert.StartsWith("It is Stopped. If it were started now: 1 of 1", fits.Message, StringComparison.Ordinal);
+        await service.ExecuteAsync($"UPDATE sandboxes SET memory_mib = 1048576 WHERE id = '{id}'");
+        var full = await AskAsync();
+        Assert.Equal((false, "NotEnoughMemory"), (full.Fits, full.Refusals.Single().Reason));
+        Assert.Equal(Phase.Stopped, (await client.FindAsync(id))!.Phase);
+        (await client.DeleteAsync($"/v1/sandboxes/{id}", Ct)).EnsureSuccessStatusCode().Dispose();
+        await node.SyncAsync();
+        await node.SayAsync(id, VmState.Absent);
     }
 
     [Fact]

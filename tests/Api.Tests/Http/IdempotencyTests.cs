@@ -1,6 +1,7 @@
 using System.Net;
 using System.Net.Http.Json;
 using System.Text;
+using Api.Data;
 using Api.Http;
 using Contracts;
 using Npgsql;
@@ -60,6 +61,24 @@ public sealed class IdempotencyTests(ServiceFixture service) : IClassFixture<Ser
     }
 
     [Fact]
+    public async Task Action_WithAnotherIfMatch_IsAnotherRequest()
+    {
+        using var client = service.Client();
+        var created = await SendAsync(client, "/v1/sandboxes", new { name = "matches", image = "guest", node = "nowhere" }, "k-matches");
+        var id = System.Text.Json.JsonDocument.Parse(created.Body).RootElement.GetProperty("id").GetGuid();
+        async Task<string> StopAsync(string? match)
+        {
+            using var request = new HttpRequestMessage(HttpMethod.Post, $"/v1/sandboxes/{id}/stop");
+            request.Headers.TryAddWithoutValidation(Idempotency.Header, "k-match");
+            if (match is not null) request.Headers.TryAddWithoutValidation("If-Match", match);
+            using var response = await client.SendAsync(request);
+            return await response.AnswerAsync();
+        }
+        Assert.Equal(("202", "202"), (await StopAsync("*"), await StopAsync("*")));
+        foreach (var other in (string?[])["\"1\"", null]) Assert.Equal("422 idempotency_key_reused", await StopAsync(other));
+    }
+
+    [Fact]
     public async Task Refusal_IsNotStored_AndLeavesNothing()
     {
         using var client = service.Client();
@@ -104,6 +123,23 @@ public sealed class IdempotencyTests(ServiceFixture service) : IClassFixture<Ser
         await hold.RollbackAsync(CancellationToken.None);
         await Eventually.Async(async () => (await SendAsync(client, "/v1/sandboxes", new { name = "held", image = "guest" }, "k-held")).Answer == "201", "it is done once the first is gone");
         Assert.Equal(1, await service.ScalarAsync("SELECT count(*) FROM sandboxes WHERE name = 'held'"));
+    }
+
+    [Fact]
+    public async Task Lock_OfAReplicaThatIsGone_IsGivenUpByTheDatabase()
+    {
+        await using var source = SandboxDb.OpenSource(service.ConnectionString);
+        await using var command = source.CreateCommand("SELECT string_agg(name || '=' || coalesce(reset_val, ''), ' ' ORDER BY name) FROM pg_settings WHERE source = 'client' AND name IN ('client_connection_check_interval', 'tcp_keepalives_idle', 'tcp_user_timeout')");
+        Assert.Equal("client_connection_check_interval=5000 tcp_keepalives_idle=10 tcp_user_timeout=25000", await command.ExecuteScalarAsync(TestContext.Current.CancellationToken));
+    }
+
+    [Fact]
+    public async Task Connections_AreThirty_UnlessTheConnectionStringSays()
+    {
+        await using var plain = SandboxDb.OpenSource("Host=127.0.0.1");
+        await using var asked = SandboxDb.OpenSource("Host=127.0.0.1;Maximum Pool Size=7");
+        Assert.Contains("Maximum Pool Size=30", plain.ConnectionString, StringComparison.Ordinal);
+        Assert.Contains("Maximum Pool Size=7", asked.ConnectionString, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
 using Api.Http;
+using Api.Sandboxes;
 using Testing;
 using Xunit;
 
@@ -59,6 +60,38 @@ public sealed partial class OpenApiTests(ServiceFixture service) : IClassFixture
         }
         var schemas = document["components"]!["schemas"]!;
         foreach (var body in (string[])["SandboxCreate", "ProjectCreate", "KeyCreate", "SandboxPatch"]) Assert.NotEmpty(schemas[body]!["examples"]!.AsArray());
+    }
+
+    [Fact]
+    public async Task CodesOfTheOperations_AreThoseOfTheTable_AndBodiesSayWhatTheyTake()
+    {
+        var document = await DocumentAsync();
+        var declared = new HashSet<string>();
+        foreach (var (name, operation) in Operations(document))
+        {
+            var responses = operation["responses"]!.AsObject();
+            foreach (var (status, response) in responses.Where(r => r.Key[0] is '4' or '5'))
+                declared.UnionWith(response!["content"]!["application/problem+json"]!["examples"]!.AsObject().Select(e => $"{status} {e.Key}"));
+            if (name != "GET /health") Assert.True(responses.ContainsKey("500") && responses.ContainsKey("503"), name);
+            if (operation["requestBody"] is not { } body) continue;
+            foreach (var status in (string[])["400", "413", "415"]) Assert.True(responses.ContainsKey(status), $"{name} {status}");
+            var optional = name.EndsWith("/rotate", StringComparison.Ordinal) || name.EndsWith("/rotate-secret", StringComparison.Ordinal) || name.EndsWith("/quarantine", StringComparison.Ordinal) || name.EndsWith("/drain", StringComparison.Ordinal) || name.EndsWith("/maintenance", StringComparison.Ordinal);
+            Assert.Equal((name, !optional), (name, body["required"]?.GetValue<bool>() ?? false));
+        }
+        var outside = ErrorCodes.OfNoOperation.Select(c => c.Code).ToList();
+        Assert.Equal(ErrorCodes.All.Where(c => !c.Tags.Contains("NodeHub") && !outside.Contains(c.Code)).Select(c => $"{c.Status} {c.Code}").Order(StringComparer.Ordinal), declared.Order(StringComparer.Ordinal));
+        foreach (var code in outside) Assert.Contains($"`{code}`", document["info"]!["description"]!.GetValue<string>(), StringComparison.Ordinal);
+
+        var schemas = document["components"]!["schemas"]!;
+        Assert.Equal(["name", "image"], schemas["SandboxCreate"]!["required"]!.AsArray().Select(r => r!.GetValue<string>()));
+        Assert.Equal(["image"], schemas["PlacementTry"]!["required"]!.AsArray().Select(r => r!.GetValue<string>()));
+        var vcpus = schemas["SandboxCreate"]!["properties"]!["vcpus"]!;
+        Assert.Equal((1, SandboxValidation.MaxVcpus), (vcpus["minimum"]!.GetValue<int>(), vcpus["maximum"]!.GetValue<int>()));
+        Assert.Contains("null", schemas["SandboxPatch"]!["properties"]!["restart"]!["type"]!.AsArray().Select(t => t!.GetValue<string>()));
+        foreach (var (name, field) in (ReadOnlySpan<(string, string)>)[("SandboxCreate", "hugePages"), ("AcceleratorCount", "minVerdict")])
+            Assert.Contains(null, schemas[name]!["properties"]![field]!["enum"]!.AsArray());
+        Assert.Null(schemas["SandboxPatch"]!["properties"]!["restart"]!["required"]);
+        foreach (var name in (string[])["LeaseRequest", "StormPolicyRequest", "PlacementView", "SandboxView", "KeyCreated"]) Assert.NotEmpty(schemas[name]!["examples"]!.AsArray());
     }
 
     [Fact]

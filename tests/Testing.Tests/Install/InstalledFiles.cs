@@ -24,7 +24,9 @@ internal static partial class InstalledFiles
             return null;
         var names = string.Concat(Sources("api"));
         var quoted = path[0] == "ConnectionStrings" ? $"\"{path[^1]}\"" : $"\"{string.Join(':', path)}\"";
-        return names.Contains(quoted, StringComparison.Ordinal) ? null : $"the API reads no {setting}";
+        // What webhooks and images have alike is read by one reader, for the section that it is given.
+        var shared = names.Contains($"Rules.Read(configuration, \"{path[0]}\")", StringComparison.Ordinal) && names.Contains($"{{section}}:{path[^1]}\"", StringComparison.Ordinal);
+        return shared || names.Contains(quoted, StringComparison.Ordinal) ? null : $"the API reads no {setting}";
     }
 
     /// <summary>The assembly of a project's folder, as the project file says it.</summary>
