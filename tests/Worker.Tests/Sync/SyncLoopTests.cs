@@ -21,6 +21,7 @@ public sealed class SyncLoopTests
     public sealed class Seen
     {
         public ConcurrentQueue<string> Reports { get; } = new();
+        public ConcurrentQueue<NodeInventory> Inventories { get; } = new();
         public required string Refusal { get; init; }
     }
 
@@ -34,7 +35,7 @@ public sealed class SyncLoopTests
             return new(report.AppliedPlanRevision, [], [], [], NodeProtocol.Version, NodeProtocol.Minor) ;
         }
 
-        public void Inventory(NodeInventory inventory) => Assert.NotNull(inventory);
+        public void Inventory(NodeInventory inventory) => seen.Inventories.Enqueue(inventory);
     }
 
     [Theory]
@@ -60,6 +61,7 @@ public sealed class SyncLoopTests
             await node.StartAsync();
             await Eventually.TrueAsync(() => seen.Reports.Count >= 5, "it reports on", 60);
         }
+        Assert.NotEmpty(seen.Inventories);
         Assert.Equal(connections, seen.Reports.Take(5).Distinct().Count());
     }
 
