@@ -32,7 +32,7 @@ public sealed class SyncLoopTests
         {
             seen.Reports.Enqueue(Context.ConnectionId);
             if (seen.Reports.Count is 2 or 3) throw new HubException(seen.Refusal);
-            return new(report.AppliedPlanRevision, [], [], [], NodeProtocol.Version, NodeProtocol.Minor) ;
+            return new(report.AppliedPlanRevision, [], [], [], NodeProtocol.Version, NodeProtocol.Minor);
         }
 
         public void Inventory(NodeInventory inventory) => seen.Inventories.Enqueue(inventory);
