@@ -10,7 +10,7 @@ internal sealed class FileGetSession(Guid id, FileGetRequest request, Action<Age
 {
     private const int MaxKeptBytes = 1024 * 1024;
 
-    /// <param name="Kept">The whole file, or null: it is to be read again.</param>
+    /// <summary><c>Kept</c>: the whole file; null: it is to be read again.</summary>
     private sealed record Content(long Size, string Sha256, byte[]? Kept);
 
     protected override SessionEnded Run()
