@@ -103,6 +103,8 @@ public static class SessionReasons
     public const string AgentLost = "AgentLost";
     /// <summary>The connection between node and API has ended meanwhile.</summary>
     public const string NodeLost = "NodeLost";
+    /// <summary>The key, or the browser's session, that asked for it has ended meanwhile.</summary>
+    public const string KeyEnded = "KeyEnded";
     /// <summary>The agent said what the protocol does not have.</summary>
     public const string AgentMisbehaves = "AgentMisbehaves";
     public const string TooManySessions = "TooManySessions";

@@ -29,6 +29,8 @@ public static class NodeProtocol
     public const string OfSession = "OfSession";
     /// <summary>Answers another token of the node's own. It is good for ten minutes or until the next is asked for; when it is used first, it becomes the node's only one.</summary>
     public const string RenewToken = "RenewToken";
+    /// <summary>How the message of a call's refusal begins when the API's database did not answer: the connection, and what is open over it, goes on, and the worker makes the call again.</summary>
+    public const string DatabaseUnavailable = "database_unavailable";
     // API to worker.
     public const string PlanChanged = "PlanChanged";
     public const string ConsoleInput = "ConsoleInput";

@@ -30,7 +30,7 @@ public static class ExecEndpoint
             var feeding = FeedAsync(session, input, read.Token);
             try
             {
-                return whole ? await WholeAsync(session, ct) : await StreamAsync(session, http, ct);
+                return whole ? await WholeAsync(session, http, ct) : await StreamAsync(session, http, ct);
             }
             finally
             {
@@ -88,13 +88,14 @@ public static class ExecEndpoint
         }
     }
 
-    private static async Task<IResult> WholeAsync(GuestSession session, CancellationToken ct)
+    private static async Task<IResult> WholeAsync(GuestSession session, HttpContext http, CancellationToken ct)
     {
         MemoryStream[] streams = [new(), new()];
         var (left, truncated) = (MaxWholeBytes, false);
         while (true)
         {
             var step = await session.ReadAsync(ct);
+            if (step is SessionEnded { Reason: SessionReasons.KeyEnded } refused) return GuestProblems.Of(http, refused);
             if (step is SessionEnded ended) return Results.Json(new ExecAnswer(session.Id, streams[0].ToArray(), streams[1].ToArray(), truncated, EndOf(ended)));
             if (step is not SessionOutput { Stream: 1 or 2 } output) continue;
             var kept = Math.Min(left, output.Data.Length);

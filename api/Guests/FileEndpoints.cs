@@ -34,23 +34,38 @@ public static class FileEndpoints
         return await guests.UseAsync(id, http, new FileGetRequest(path!, settings.MaxFileBytes), new { Path = path }, async (session, opened, ct) =>
         {
             if (opened is not { SizeBytes: { } size, Mode: { } bits, Sha256: { } sha256 }) return GuestProblems.Of(http, new SessionEnded(SessionReasons.AgentMisbehaves));
-            http.Response.ContentType = "application/octet-stream";
-            http.Response.ContentLength = size;
-            http.Response.Headers["Repr-Digest"] = $"sha-256=:{Convert.ToBase64String(Convert.FromHexString(sha256))}:";
-            http.Response.Headers["Sandbox-File-Mode"] = Octal(bits);
-            if (http.Response.Body == Stream.Null) return Results.Empty;
+            void Head()
+            {
+                http.Response.ContentType = "application/octet-stream";
+                http.Response.ContentLength = size;
+                http.Response.Headers["Repr-Digest"] = $"sha-256=:{Convert.ToBase64String(Convert.FromHexString(sha256))}:";
+                http.Response.Headers["Sandbox-File-Mode"] = Octal(bits);
+            }
+
+            if (http.Response.Body == Stream.Null)
+            {
+                Head();
+                return Results.Empty;
+            }
+            // One frame stays behind until it is known what follows it, so that what fails at once is still told as a problem.
+            byte[]? held = null;
             var left = size;
             while (true)
             {
                 var step = await session.ReadAsync(ct);
-                if (step is SessionOutput output && output.Data.Length <= left)
+                var isWhole = step is SessionEnded { Reason: SessionReasons.Done } && left == 0;
+                var output = step as SessionOutput;
+                if (!isWhole && (output is null || output.Data.Length > left))
                 {
-                    await http.Response.Body.WriteAsync(output.Data, ct);
-                    left -= output.Data.Length;
-                    continue;
+                    if (!http.Response.HasStarted) return GuestProblems.Of(http, step is SessionEnded { Reason: not SessionReasons.Done } ended ? ended : new SessionEnded(SessionReasons.AgentMisbehaves));
+                    http.Abort();
+                    return Results.Empty;
                 }
-                if (step is not SessionEnded { Reason: SessionReasons.Done } || left > 0) http.Abort();
-                return Results.Empty;
+                if (!http.Response.HasStarted && (isWhole || held is not null)) Head();
+                if (held is not null) await http.Response.Body.WriteAsync(held, ct);
+                if (output is null) return Results.Empty;
+                held = output.Data;
+                left -= held.Length;
             }
         });
     }

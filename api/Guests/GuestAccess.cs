@@ -18,7 +18,7 @@ public sealed record GuestSettings(long MaxFileBytes)
 /// <summary>How a request comes to a session in a guest: its sandbox is the caller's and runs, the use is told to the audit log and noted, and the session ends with the request, the caller's key, or the service.</summary>
 public sealed class GuestAccess(SandboxDb db, GuestRelay relay, SandboxActivity activity, AuditTrail audit, OpenConnections connections, IHostApplicationLifetime host, TimeProvider time)
 {
-    private static readonly TimeSpan AnswerLimit = TimeSpan.FromSeconds(15), DigestLimit = TimeSpan.FromMinutes(5);
+    private static readonly TimeSpan AnswerLimit = TimeSpan.FromSeconds(15), DigestLimit = TimeSpan.FromMinutes(5), EndLimit = TimeSpan.FromSeconds(5);
 
     /// <summary>Begins what is asked for; once it has begun, does <paramref name="use"/> with it. <paramref name="told"/>: what the audit log shows.</summary>
     public async Task<IResult> UseAsync(Guid id, HttpContext http, SessionRequest request, object told, Func<GuestSession, SessionOpened, CancellationToken, Task<IResult>> use)
@@ -36,7 +36,7 @@ public sealed class GuestAccess(SandboxDb db, GuestRelay relay, SandboxActivity 
         activity.Used(id);
         using var ends = CancellationTokenSource.CreateLinkedTokenSource(http.RequestAborted, host.ApplicationStopping);
         var name = $"guest {session.Id}";
-        connections.Add(name, http.User, () => Abort(ends), time.GetUtcNow());
+        connections.Add(name, http.User, () => Abort(session, ends), time.GetUtcNow());
         try
         {
             await session.BeginAsync(request);
@@ -51,7 +51,8 @@ public sealed class GuestAccess(SandboxDb db, GuestRelay relay, SandboxActivity 
         {
             // Whoever asked is gone, or may not any more: an answer that has begun is cut off, so that nobody takes it for whole.
             if (http.Response.HasStarted) http.Abort();
-            return http.Response.HasStarted || http.RequestAborted.IsCancellationRequested ? Results.Empty : GuestProblems.NotAnswering(http);
+            return http.Response.HasStarted || http.RequestAborted.IsCancellationRequested ? Results.Empty
+                : session.IsGivenUp ? GuestProblems.Of(http, new SessionEnded(SessionReasons.KeyEnded)) : GuestProblems.NotAnswering(http);
         }
         finally
         {
@@ -75,11 +76,12 @@ public sealed class GuestAccess(SandboxDb db, GuestRelay relay, SandboxActivity 
         }
     }
 
-    private static void Abort(CancellationTokenSource request)
+    /// <summary>Its end is told as such; whoever does not take it in time is cut off.</summary>
+    private static void Abort(GuestSession session, CancellationTokenSource request)
     {
         try
         {
-            request.Cancel();
+            if (session.GiveUp(SessionReasons.KeyEnded)) request.CancelAfter(EndLimit);
         }
         catch (ObjectDisposedException)
         {

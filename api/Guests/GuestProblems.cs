@@ -39,6 +39,8 @@ public static class GuestProblems
         SessionReasons.TooManySessions => TooMany(),
         SessionReasons.NotFound => ApiProblem.Of(404, "file_not_found", "The guest has no file, or no directory, of that path."),
         SessionReasons.NotAFile => ApiProblem.Of(409, "not_a_file", "What the guest has at that path is no regular file."),
+        SessionReasons.Changed => ApiProblem.Of(409, "file_changed", "The file changed while it was read. Read it again, or have the guest copy what goes on changing and read the copy."),
+        SessionReasons.KeyEnded => ApiProblem.Of(401, "key_ended", "The key, or the session, that asked for it has ended meanwhile, and so was ended what it had open in the guest."),
         SessionReasons.NotPermitted => ApiProblem.Of(409, "file_not_permitted", "The guest's system does not permit that at that path."),
         SessionReasons.TooLarge => ApiProblem.Of(413, "body_too_large", "The file is larger than this service is set to take."),
         SessionReasons.NoSpace => ApiProblem.Of(409, "guest_disk_full", "The guest has no space left for the file."),

@@ -16,6 +16,8 @@ public sealed class GuestSession(Guid node, Guid sandbox, string connection, Fun
     public Guid Node => node;
     public Guid SandboxId => sandbox;
     public string Connection => connection;
+    /// <summary>See <see cref="GiveUp"/>.</summary>
+    public bool IsGivenUp { get; private set; }
 
     public Task BeginAsync(SessionRequest request) => send(this, new SessionOpen(request));
 
@@ -44,6 +46,21 @@ public sealed class GuestSession(Guid node, Guid sandbox, string connection, Fun
         }
     }
 
+    /// <summary>Whoever reads it is told that end now, and nothing of what waited; it is closed in the guest when it is disposed. False: it has ended already.</summary>
+    public bool GiveUp(string reason)
+    {
+        lock (gate)
+        {
+            if (ended) return false;
+            while (steps.Reader.TryRead(out _))
+            {
+            }
+            IsGivenUp = true;
+            Told(new SessionEnded(reason));
+            return true;
+        }
+    }
+
     /// <summary>The next opening, output or end. After the end there is none.</summary>
     public async Task<OfSession> ReadAsync(CancellationToken ct)
     {
@@ -64,7 +81,7 @@ public sealed class GuestSession(Guid node, Guid sandbox, string connection, Fun
     public async ValueTask DisposeAsync()
     {
         closed(this);
-        var open = !ended;
+        var open = !ended || IsGivenUp;
         Told(new SessionEnded(SessionReasons.Done));
         if (open) await send(this, new SessionClose());
         credit.Dispose();

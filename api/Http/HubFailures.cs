@@ -1,4 +1,6 @@
 using System.Runtime.CompilerServices;
+using Api.Data;
+using Contracts;
 using Microsoft.AspNetCore.SignalR;
 
 namespace Api.Http;
@@ -17,6 +19,12 @@ public sealed class HubFailures(ILogger<HubFailures> log) : IHubFilter
         }
         catch (Exception e) when (IsFailure(e, invocationContext.Context.ConnectionAborted))
         {
+            if (DatabaseAbsence.Is(e))
+            {
+                // Nobody's mistake, and told again: each call of each node with its stack would fill the log of an outage.
+                log.LogWarning("{Hub}.{Method} was refused, because the database does not answer: {Problem}", invocationContext.Hub.GetType().Name, invocationContext.HubMethodName, e.Message);
+                throw new HubException($"{NodeProtocol.DatabaseUnavailable}: the database does not answer right now; try again in a second");
+            }
             log.LogError(e, "{Hub}.{Method} failed", invocationContext.Hub.GetType().Name, invocationContext.HubMethodName);
             throw;
         }

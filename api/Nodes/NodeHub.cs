@@ -1,5 +1,6 @@
 using System.Security.Claims;
 using Api.Dashboard;
+using Api.Data;
 using Api.Faults;
 using Api.Guests;
 using Api.Http;
@@ -12,18 +13,24 @@ namespace Api.Nodes;
 /// <summary>Where workers dial in (Contracts/NodeProtocol.cs). A node is who its token says, never who its report says.
 /// Guarantees: a connection is the node's own once a report of it was taken, and for <see cref="NodeWatch.Silence"/> after each: only a node that was silent for longer
 /// can be replaced by another machine, and the old one's connection may be open still. Until then nothing it sends is stored or shown (what it tells of its hardware waits)
-/// and it is sent nothing, so a second machine with the node's token reads no keystrokes. A connection whose token is not the node's any more ends with its next report.</summary>
+/// and it is sent nothing, so a second machine with the node's token reads no keystrokes. A connection whose token is not the node's any more ends with its next report.
+/// While the database does not answer, nobody can be judged: a connection that was the node's own stays it, with the sessions in guests that are open over it, as long as it reports, up to <see cref="WithoutDatabase"/>;
+/// the first report that the database answers decides. What would be stored waits in the worker meanwhile.</summary>
 [Authorize(Schemes.Node)]
 public sealed class NodeHub(NodeTurns turns, NodeSync sync, NodeInventories inventories, FaultIntake faults, TimeProvider time, ConsoleRelay consoles, GuestRelay guests, RefusedMachines refused, WorkerRefusals tooFarApart, NodeCredentials credentials, ILogger<NodeHub> log) : Hub
 {
-    private const string Own = "own", Waiting = "inventory", Answered = "answered";
+    /// <summary>So long after the last report that was taken, at most: another replica's database may answer, and have the node replaced.</summary>
+    public static readonly TimeSpan WithoutDatabase = TimeSpan.FromMinutes(15);
+    private const string Own = "own", Unanswered = "unanswered", Waiting = "inventory", Answered = "answered";
 
     private Guid NodeId => Guid.Parse(Context.User!.FindFirstValue(Schemes.NodeClaim)!);
 
     /// <summary>Of the token that the connection was opened with.</summary>
     private byte[] TokenSha256 => Convert.FromHexString(Context.User!.FindFirstValue(Schemes.NodeTokenClaim)!);
 
-    private bool IsOwn => Context.Items.TryGetValue(Own, out var at) && time.GetElapsedTime((long)at!) < NodeWatch.Silence;
+    private bool IsOwn => IsWithin(Own, NodeWatch.Silence) || IsWithin(Own, WithoutDatabase) && IsWithin(Unanswered, NodeWatch.Silence);
+
+    private bool IsWithin(string since, TimeSpan most) => Context.Items.TryGetValue(since, out var at) && time.GetElapsedTime((long)at!) < most;
 
     public async Task<NodePlan> Sync(NodeReport report)
     {
@@ -57,7 +64,7 @@ public sealed class NodeHub(NodeTurns turns, NodeSync sync, NodeInventories inve
     }
 
     /// <summary>False: not now. The connection is not the node's own (yet), or what came before has not been stored.</summary>
-    public async Task<bool> Faults(byte[] batch) => await IsStillOwnAsync() && faults.TryAccept(NodeId, batch ?? []);
+    public async Task<bool> Faults(byte[] batch) => await IsStillOwnAsync() && IsWithin(Own, NodeWatch.Silence) && faults.TryAccept(NodeId, batch ?? []);
 
     public async Task ConsoleOutput(ConsoleChunk chunk)
     {
@@ -89,6 +96,7 @@ public sealed class NodeHub(NodeTurns turns, NodeSync sync, NodeInventories inve
     private async Task DisownAsync()
     {
         Context.Items.Remove(Own);
+        Context.Items.Remove(Unanswered);
         guests.Disconnected(NodeId, Context.ConnectionId);
         Context.Items.Remove(Answered);
         await Groups.RemoveFromGroupAsync(Context.ConnectionId, NodePlans.Group(NodeId));
@@ -103,13 +111,22 @@ public sealed class NodeHub(NodeTurns turns, NodeSync sync, NodeInventories inve
             guests.Connected(NodeId, Context.ConnectionId);
         }
         Context.Items[Own] = time.GetTimestamp();
+        Context.Items.Remove(Unanswered);
         if (Context.Items.Remove(Waiting, out var told)) await StoreAsync((NodeInventory)told!);
     }
 
     private async Task<AnsweredReport?> SyncInTurnAsync(NodeReport report)
     {
         using var turn = await turns.TakeAsync(Context.ConnectionAborted);
-        return await sync.SyncAsync(NodeId, TokenSha256, report, Context.Items.TryGetValue(Answered, out var last) ? (AnsweredReport?)last : null, Context.ConnectionAborted);
+        try
+        {
+            return await sync.SyncAsync(NodeId, TokenSha256, report, Context.Items.TryGetValue(Answered, out var last) ? (AnsweredReport?)last : null, Context.ConnectionAborted);
+        }
+        catch (Exception e) when (DatabaseAbsence.Is(e))
+        {
+            Context.Items[Unanswered] = time.GetTimestamp();
+            throw;
+        }
     }
 
     private async Task StoreAsync(NodeInventory told)

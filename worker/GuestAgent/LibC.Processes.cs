@@ -7,9 +7,9 @@ internal static unsafe partial class LibC
 {
     public const int SignalKill = 9, SignalPipe = 13, ENoEntry = 2, ENoSpace = 28;
     private const long OpenPidDescriptor = 434;
-    private const int EmptyPath = 0x1000, BasicStatus = 0x7ff, StatusBytes = 256, ParentDeathSignal = 1, Exited = 4, LeaveIt = 0x1000000;
+    private const int WorkingDirectory = -100, DoNotFollow = 0x100, EmptyPath = 0x1000, BasicStatus = 0x7ff, StatusBytes = 256, ParentDeathSignal = 1, Exited = 4, LeaveIt = 0x1000000;
     private const int UsageBytes = 144, MinorFaultsAt = 64, MajorFaultsAt = 72;
-    public const int FileTypeMask = 0xf000, RegularFile = 0x8000, PermissionMask = 0xfff;
+    public const int FileTypeMask = 0xf000, RegularFile = 0x8000, SymbolicLink = 0xa000, PermissionMask = 0xfff;
 
     [LibraryImport("libc", EntryPoint = "pipe2", SetLastError = true)]
     public static partial int Pipe(int* ends, int flags);
@@ -74,6 +74,13 @@ internal static unsafe partial class LibC
     {
         var status = stackalloc byte[StatusBytes];
         return Status(descriptor, "", EmptyPath, BasicStatus, status) < 0 ? -1 : *(ushort*)(status + 28);
+    }
+
+    /// <summary>Of what has that name, a symbolic link itself; below 0 when there is nothing.</summary>
+    public static int ModeOfPath(string path)
+    {
+        var status = stackalloc byte[StatusBytes];
+        return Status(WorkingDirectory, path, DoNotFollow, BasicStatus, status) < 0 ? -1 : *(ushort*)(status + 28);
     }
 
     /// <summary>The pid, or the error as a number below 0. The three descriptors become 0, 1 and 2 of the new process, which keeps no other that closes on exec.</summary>

@@ -23,6 +23,8 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeD
     /// <summary>Of all guests together, in messages, of which one may be a single key. What waits for one guest its console bounds in bytes.</summary>
     private const int MaxTyping = 16 * 1024;
     private static readonly TimeSpan CallLimit = TimeSpan.FromSeconds(15);
+    /// <summary>Longer than the API waits for its database: that it does not answer shall be said, and not end the sessions in guests that are open over the connection.</summary>
+    private static readonly TimeSpan AnswerLimit = TimeSpan.FromSeconds(75);
     private readonly NodeToken _token = new(options.TokenFile);
     private long? _fetchedAt;
     private int _typing;
@@ -151,42 +153,65 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeD
     private async Task SyncAsync(HubConnection connection, CancellationToken ct)
     {
         var inventory = new InventoryNews(devices, node.Qemu, time);
+        var isAway = false;
         while (true)
         {
             var asked = Interlocked.Exchange(ref _asked, null);
-            var report = reports.Build();
-            if (inventory.Next() is { } news)
-                await connection.InvokeAsync(NodeProtocol.Inventory, news, ct);
-            using (var limit = CancellationTokenSource.CreateLinkedTokenSource(ct))
-            {
-                limit.CancelAfter(CallLimit);
-                var plan = await connection.InvokeAsync<NodePlan>(NodeProtocol.Sync, report, limit.Token);
-                _token.Taken();
-                var major = plan.Protocol == 0 ? 3 : plan.Protocol;
-                if (ProtocolSkew.OfOther(major, plan.ProtocolMinor) is not ProtocolSkew.Judgement.Fits and var judgement)
-                {
-                    var reason = judgement == ProtocolSkew.Judgement.TooOld ? JoinReasons.ApiTooOld : JoinReasons.ApiTooNew;
-                    log.LogError("{Code}: {Message} {Remedy}", reason.Code, reason.Say($"It speaks {major}.{plan.ProtocolMinor}, this worker {NodeProtocol.Version}.{NodeProtocol.Minor}."), reason.Remedy);
-                    return;
-                }
-                vms.Apply(plan);
-                asked?.TrySetResult();
-                if (await FetchTokenAsync(connection, plan, limit.Token))
-                    return;
-                // Told back at once: the API need not wait a period to know that its plan is applied.
-                if (plan.Revision != report.AppliedPlanRevision)
-                    continue;
-            }
-            using var wait = CancellationTokenSource.CreateLinkedTokenSource(ct);
-            wait.CancelAfter(Period);
             try
             {
-                await _wake.Reader.ReadAsync(wait.Token);
+                if (await ReportAsync(connection, inventory, asked, ct) is not { } isApplied)
+                    return;
+                isAway = false;
+                // Told back at once: the API need not wait a period to know that its plan is applied.
+                if (!isApplied)
+                    continue;
             }
-            catch (OperationCanceledException) when (!ct.IsCancellationRequested)
+            catch (HubException refusal) when (refusal.Message.Contains($"{NodeProtocol.DatabaseUnavailable}:", StringComparison.Ordinal))
             {
+                if (!isAway)
+                    log.LogWarning("The database of the API does not answer; the connection, and what is open over it, goes on");
+                isAway = true;
+                // What was not taken in is told again.
+                inventory = new InventoryNews(devices, node.Qemu, time);
+                Interlocked.CompareExchange(ref _asked, asked, null);
             }
+            await WaitAsync(ct);
         }
+    }
+
+    private async Task WaitAsync(CancellationToken ct)
+    {
+        using var wait = CancellationTokenSource.CreateLinkedTokenSource(ct);
+        wait.CancelAfter(Period);
+        try
+        {
+            await _wake.Reader.ReadAsync(wait.Token);
+        }
+        catch (OperationCanceledException) when (!ct.IsCancellationRequested)
+        {
+        }
+    }
+
+    /// <summary>Whether the report was of the plan that it was answered with; null: the connection is to end.</summary>
+    private async Task<bool?> ReportAsync(HubConnection connection, InventoryNews inventory, TaskCompletionSource? asked, CancellationToken ct)
+    {
+        var report = reports.Build();
+        if (inventory.Next() is { } news)
+            await connection.InvokeAsync(NodeProtocol.Inventory, news, ct);
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(ct);
+        limit.CancelAfter(AnswerLimit);
+        var plan = await connection.InvokeAsync<NodePlan>(NodeProtocol.Sync, report, limit.Token);
+        _token.Taken();
+        var major = plan.Protocol == 0 ? 3 : plan.Protocol;
+        if (ProtocolSkew.OfOther(major, plan.ProtocolMinor) is not ProtocolSkew.Judgement.Fits and var judgement)
+        {
+            var reason = judgement == ProtocolSkew.Judgement.TooOld ? JoinReasons.ApiTooOld : JoinReasons.ApiTooNew;
+            log.LogError("{Code}: {Message} {Remedy}", reason.Code, reason.Say($"It speaks {major}.{plan.ProtocolMinor}, this worker {NodeProtocol.Version}.{NodeProtocol.Minor}."), reason.Remedy);
+            return null;
+        }
+        vms.Apply(plan);
+        asked?.TrySetResult();
+        return await FetchTokenAsync(connection, plan, limit.Token) ? null : plan.Revision == report.AppliedPlanRevision;
     }
 
     private async Task SampleAsync(HubConnection connection, CancellationToken ct)

@@ -134,6 +134,7 @@ public sealed class GuestTests(ServiceFixture service) : IClassFixture<ServiceFi
     [InlineData(SessionReasons.NotFound, "404 file_not_found")]
     [InlineData(SessionReasons.NotAFile, "409 not_a_file")]
     [InlineData(SessionReasons.NotPermitted, "409 file_not_permitted")]
+    [InlineData(SessionReasons.Changed, "409 file_changed")]
     [InlineData(SessionReasons.TooLarge, "413 body_too_large")]
     [InlineData(SessionReasons.NoSpace, "409 guest_disk_full")]
     [InlineData(SessionReasons.InvalidRequest, "422 guest_refused")]

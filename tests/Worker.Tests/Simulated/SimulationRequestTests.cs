@@ -52,6 +52,40 @@ public sealed class SimulationRequestTests
     public void Model_OfAnythingElse_IsRefusedWithItsReason(string userData) =>
         Assert.Equal("SimulationUnreadable", Assert.Throws<VmStartException>(() => SimulationRequest.ModelOf(Spec(userData, mib: 4096))).Reason);
 
+    [Theory]
+    [InlineData("""{"sead":7}""", "There is no field 'sead'; there are workload, seed, faults, granuleKib, stage2GranuleKib, accessesPerSecond, workingSetMib, pageRequestQueue.")]
+    [InlineData("""{"workload":"sleep"}""", "workload takes one of streaming, random, hotSet, pointerChase, forkAndWrite, storm.")]
+    [InlineData("""{"workload":1}""", "workload takes one of streaming, random, hotSet, pointerChase, forkAndWrite, storm.")]
+    [InlineData("""{"faults":"mapped"}""", "faults takes one of pri, stall.")]
+    [InlineData("""{"seed":1,"seed":2}""", "seed is there twice.")]
+    [InlineData("""{"seed":null,"seed":2}""", "seed is there twice.")]
+    [InlineData("""{"seed":1.5}""", "seed takes a whole number.")]
+    [InlineData("""{"granuleKib":"4"}""", "granuleKib takes a whole number.")]
+    [InlineData("""{"workingSetMib":99999999999}""", "workingSetMib takes a whole number.")]
+    [InlineData("""{"pageRequestQueue":3}""", "pageRequestQueue takes a power of two of 2 to 128.")]
+    [InlineData("""{"pageRequestQueue":256}""", "pageRequestQueue takes a power of two of 2 to 128.")]
+    [InlineData("[]", "It is no JSON object.")]
+    [InlineData("{\"seed\":1\n,,}", "It is no JSON: line 2, byte 2.")]
+    public void Model_OfWhatIsRefused_IsToldInTheWordsOfItsDescription(string userData, string detail) =>
+        Assert.Contains(detail, Assert.Throws<VmStartException>(() => SimulationRequest.ModelOf(Spec(userData, mib: 4096))).Message, StringComparison.Ordinal);
+
+    [Fact]
+    public void Model_OfAShortPageRequestQueue_LosesPageRequests_AndTheDefaultDoesNot()
+    {
+        // The example of docs/simulated.md, on the two devices of a default node.
+        Assert.True(Lost("""{"workload":"forkAndWrite","accessesPerSecond":200000,"pageRequestQueue":2}""") > 0);
+        Assert.Equal(0, Lost("""{"workload":"forkAndWrite","accessesPerSecond":200000}"""));
+
+        static long Lost(string userData)
+        {
+            var machine = new SimulatedMachine(SimulationRequest.ModelOf(Spec(userData, devices: 2)));
+            SvaProbe.Run(machine);
+            machine.Begin();
+            machine.Run(800_000_000);
+            return machine.Counters.PageRequestsLost;
+        }
+    }
+
     [Fact]
     public void Model_WhereTheMachineHasNoRoomOrNoChoice_IsRefused()
     {

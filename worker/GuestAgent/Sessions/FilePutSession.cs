@@ -4,7 +4,7 @@ using Contracts;
 namespace GuestAgent.Sessions;
 
 // Writes a file. Guarantees: under its name there is what was before, or all of the new one, written to the disk; what was begun is removed,
-// unless the agent is killed meanwhile. A link of that name is replaced, never followed.
+// unless the agent is killed meanwhile. A symbolic link of that name is replaced, never followed; what else is no regular file (a directory, a device, a pipe, a socket) is refused.
 [SupportedOSPlatform("linux")]
 internal sealed class FilePutSession(Guid id, FilePutRequest request, Action<AgentMessage> tell) : Session(id, tell)
 {
@@ -12,6 +12,8 @@ internal sealed class FilePutSession(Guid id, FilePutRequest request, Action<Age
     {
         if (FileProblem.OfPath(request.Path) is { } problem)
             return problem;
+        if (IsOther)
+            return new(SessionReasons.NotAFile);
         var part = Path.Combine(Path.GetDirectoryName(request.Path)!, $".sandbox-{Id:N}.part");
         var file = new FileStream(part, new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite });
         try
@@ -24,7 +26,7 @@ internal sealed class FilePutSession(Guid id, FilePutRequest request, Action<Age
                     return ended;
                 File.SetUnixFileMode(file.SafeFileHandle, (UnixFileMode)(request.Mode & LibC.PermissionMask));
                 file.Flush(flushToDisk: true);
-                if (Directory.Exists(request.Path))
+                if (IsOther)
                     return new(SessionReasons.NotAFile);
                 File.Move(part, request.Path, overwrite: true);
                 return new(SessionReasons.Done, SizeBytes: size, Sha256: sha256);
@@ -35,6 +37,8 @@ internal sealed class FilePutSession(Guid id, FilePutRequest request, Action<Age
             File.Delete(part);
         }
     }
+
+    private bool IsOther => LibC.ModeOfPath(request.Path) is >= 0 and var mode && (mode & LibC.FileTypeMask) is not (LibC.RegularFile or LibC.SymbolicLink);
 
     private (SessionEnded? Ended, long Size, string Sha256) Receive(FileStream file)
     {
