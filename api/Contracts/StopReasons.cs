@@ -4,7 +4,7 @@ namespace Contracts;
 public static class StopReasons
 {
     public const string AsPlanned = "StoppedAsPlanned";
-    /// <summary>The same, of workers of protocol 3.2 and before.</summary>
+    /// <summary>The same, of workers of before that name.</summary>
     private const string ByUser = "StoppedByUser";
 
     public static bool IsAsPlanned(string reason) => reason is AsPlanned or ByUser;

@@ -77,6 +77,9 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
         foreach (var action in due) await action();
     }
 
+    private static readonly (string Setting, string Value)[] NoticesLoss =
+        [("tcp_keepalives_idle", "10"), ("tcp_keepalives_interval", "5"), ("tcp_keepalives_count", "3"), ("tcp_user_timeout", "25s"), ("client_connection_check_interval", "5s")];
+
     /// <summary>All connections of one program. A request waits for one of them rather than for the server to refuse one more:
     /// unless the connection string says otherwise there are fewer than a third of what PostgreSQL allows by default, so that three replicas fit.</summary>
     public static NpgsqlDataSource OpenSource(string connectionString)
@@ -84,7 +87,8 @@ public sealed class SandboxDb(DbContextOptions<SandboxDb> options) : DbContext(o
         var settings = new NpgsqlConnectionStringBuilder(connectionString);
         if (!settings.ShouldSerialize("Maximum Pool Size")) settings.MaxPoolSize = 30;
         // The server must notice within half a minute that a replica's machine is gone, or what that one had locked stays locked for as long as TCP waits by default: hours.
-        if (string.IsNullOrEmpty(settings.Options)) settings.Options = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 -c tcp_user_timeout=25s -c client_connection_check_interval=5s";
+        foreach (var (setting, value) in NoticesLoss)
+            if (settings.Options?.Contains($"{setting}=", StringComparison.Ordinal) != true) settings.Options = $"{settings.Options} -c {setting}={value}".TrimStart();
         return NpgsqlDataSource.Create(settings);
     }
 

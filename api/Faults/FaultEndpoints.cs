@@ -42,9 +42,11 @@ public static class FaultEndpoints
         var rows = await history.ReadAsync(since, until + Beyond(resolution), after, limit + 1, ct);
         var samples = rows.FindAll(sample => sample.At < until);
         var before = samples.Count == 0 ? [] : await history.BeforeAsync(samples[0].At, after, ct);
+        var page = samples.Take(limit).ToList();
+        var known = page.Count == 0 ? [] : await history.KnownBeforeAsync(page[0].At, [.. page.Select(s => s.Incarnation).Except(before.Select(s => s.Incarnation))], ct);
         // Of a sandbox that is older than what is kept, nothing kept before does not say that there was nothing.
-        var begins = samples.Count > 0 && before.Count == 0 && await history.LastIncarnationAsync(samples[0].At, ct) is var last && (last is null ? created >= retention.OldestMinute(now) : last != samples[0].Incarnation);
-        var items = FaultIncrease.Of(before, begins, [.. samples.Take(limit)], [.. rows.Skip(Math.Min(limit, samples.Count))]).ToList();
+        if (page.Count > 0 && before.Count == 0 && (await history.LastIncarnationAsync(page[0].At, ct) is { } last ? last == page[0].Incarnation : created < retention.OldestMinute(now))) known.Add(page[0].Incarnation);
+        var items = FaultIncrease.Of(before, known, page, [.. rows.Skip(page.Count)]).ToList();
         return new FaultHistoryAnswer(new FaultHistoryView(items, samples.Count > limit ? items[^1].At.UtcDateTime.ToString("O") : null, resolution.StepSeconds));
     }
 }

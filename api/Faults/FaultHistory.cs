@@ -63,6 +63,20 @@ public sealed class FaultHistory(NpgsqlDataSource store, Guid sandbox, FaultReso
         return (int?)await command.ExecuteScalarAsync(ct);
     }
 
+    /// <summary>Of these, those of which a minute is kept in the day before. A clock that was set back may have put another's samples between.</summary>
+    public async Task<HashSet<int>> KnownBeforeAsync(DateTimeOffset first, int[] incarnations, CancellationToken ct)
+    {
+        if (incarnations.Length == 0) return [];
+        await using var command = store.CreateCommand("SELECT DISTINCT incarnation FROM fault_minutes WHERE sandbox_id = $1 AND minute >= $2 - interval '1 day' AND minute <= $2 AND at < $2 AND incarnation = ANY($3)");
+        command.Parameters.Add(new() { Value = sandbox });
+        command.Parameters.Add(new() { Value = first.UtcDateTime, NpgsqlDbType = NpgsqlDbType.TimestampTz });
+        command.Parameters.Add(new() { Value = incarnations });
+        await using var reader = await command.ExecuteReaderAsync(ct);
+        var known = new HashSet<int>();
+        while (await reader.ReadAsync(ct)) known.Add(reader.GetInt32(0));
+        return known;
+    }
+
     private void Add(NpgsqlCommand command, DateTimeOffset from, DateTimeOffset to)
     {
         command.Parameters.Add(new() { Value = sandbox });

@@ -16,18 +16,18 @@ public sealed record StoredSample(DateTimeOffset At, int Incarnation, IReadOnlyL
 public static class FaultIncrease
 {
     /// <param name="before">The samples before the first, oldest first, as far as they are known; they are not in the answer.</param>
-    /// <param name="begins">Whether it is known that the first sample's incarnation has none before it, where <paramref name="before"/> is empty.</param>
+    /// <param name="known">Incarnations that have, or may have, samples before those.</param>
     /// <param name="samples">Oldest first.</param>
     /// <param name="after">Those after the last, as far as they are known.</param>
-    public static IEnumerable<FaultSampleView> Of(IReadOnlyList<StoredSample> before, bool begins, IReadOnlyList<StoredSample> samples, IReadOnlyList<StoredSample> after)
+    public static IEnumerable<FaultSampleView> Of(IReadOnlyList<StoredSample> before, IReadOnlySet<int> known, IReadOnlyList<StoredSample> samples, IReadOnlyList<StoredSample> after)
     {
         StoredSample[] all = [.. before, .. samples, .. after];
         var counts = CountsOf(all);
-        var seen = before.Select(sample => sample.Incarnation).ToHashSet();
+        var seen = before.Select(sample => sample.Incarnation).Concat(known).ToHashSet();
         for (var index = before.Count; index < before.Count + samples.Count; index++)
         {
             var (sample, earlier) = (all[index], index > 0 && all[index - 1].Incarnation == all[index].Incarnation && !IsMixed(all, index) ? all[index - 1] : null);
-            var isFirst = seen.Add(sample.Incarnation) && (index > 0 || begins) && !IsMixed(all, index);
+            var isFirst = seen.Add(sample.Incarnation) && !IsMixed(all, index);
             var readings = new FaultReadingView[sample.Readings.Count];
             for (var reading = 0; reading < readings.Length; reading++)
             {

@@ -81,7 +81,8 @@ public sealed class GuestAccess(SandboxDb db, GuestRelay relay, SandboxActivity 
     {
         try
         {
-            if (session.GiveUp(SessionReasons.KeyEnded)) request.CancelAfter(EndLimit);
+            session.GiveUp(SessionReasons.KeyEnded);
+            request.CancelAfter(EndLimit);
         }
         catch (ObjectDisposedException)
         {

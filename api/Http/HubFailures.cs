@@ -11,6 +11,8 @@ public sealed class HubFailures(ILogger<HubFailures> log) : IHubFilter
 {
     public const string SilencedCategory = "Microsoft.AspNetCore.SignalR.Internal.DefaultHubDispatcher";
 
+    private long toldAt = -1000;
+
     public async ValueTask<object?> InvokeMethodAsync(HubInvocationContext invocationContext, Func<HubInvocationContext, ValueTask<object?>> next)
     {
         try
@@ -21,8 +23,8 @@ public sealed class HubFailures(ILogger<HubFailures> log) : IHubFilter
         {
             if (DatabaseAbsence.Is(e))
             {
-                // Nobody's mistake, and told again: each call of each node with its stack would fill the log of an outage.
-                log.LogWarning("{Hub}.{Method} was refused, because the database does not answer: {Problem}", invocationContext.Hub.GetType().Name, invocationContext.HubMethodName, e.Message);
+                // Nobody's mistake, and told again: each call of each node would fill the log of an outage.
+                if (IsDue()) log.LogWarning("{Hub}.{Method} was refused, because the database does not answer: {Problem}", invocationContext.Hub.GetType().Name, invocationContext.HubMethodName, e.Message);
                 throw new HubException($"{NodeProtocol.DatabaseUnavailable}: the database does not answer right now; try again in a second");
             }
             log.LogError(e, "{Hub}.{Method} failed", invocationContext.Hub.GetType().Name, invocationContext.HubMethodName);
@@ -47,6 +49,12 @@ public sealed class HubFailures(ILogger<HubFailures> log) : IHubFilter
             }
             yield return items.Current;
         }
+    }
+
+    private bool IsDue()
+    {
+        var (now, last) = (Environment.TickCount64, Interlocked.Read(ref toldAt));
+        return now - last >= 1000 && Interlocked.CompareExchange(ref toldAt, now, last) == last;
     }
 
     private static bool IsFailure(Exception e, CancellationToken ended) => e is not HubException && !(e is OperationCanceledException && ended.IsCancellationRequested);

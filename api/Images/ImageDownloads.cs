@@ -111,7 +111,7 @@ public sealed class ImageDownloads(IServiceScopeFactory scopes, ImageClient clie
     private Task<RegisteredImage?> BeginAsync(ImageDownload claimed, CancellationToken ct) => ChangeAsync(claimed, own => own.CountAsync(ct), (_, image) =>
     {
         if (image.Phase != ImagePhase.Waiting) return;
-        (image.Phase, image.UpdatedAt) = (ImagePhase.Downloading, clock.GetUtcNow());
+        (image.Phase, image.Failure, image.UpdatedAt) = (ImagePhase.Downloading, null, clock.GetUtcNow());
     }, ct);
 
     private Task<RegisteredImage?> FailAsync(ImageDownload claimed, RegisteredFile file, DownloadAttempt attempt, int failed, CancellationToken ct)

@@ -9,7 +9,7 @@ public sealed class JoinToken
     /// <summary>Whether a node of that name may be taken over.</summary>
     public bool Replace { get; init; }
     public DateTimeOffset CreatedAt { get; init; }
-    public DateTimeOffset ExpiresAt { get; set; }
+    public DateTimeOffset ExpiresAt { get; init; }
     /// <summary>The installation that has redeemed it; it alone may do so again until it expires.</summary>
     public Guid? UsedBy { get; set; }
     public uint Version { get; set; }

@@ -113,7 +113,7 @@ public sealed class NodeRotations(SandboxDb db, NodePlans plans, TimeProvider ti
     {
         var now = time.GetUtcNow();
         // With the node in one transaction: a machine that redeems one meanwhile has both of them decided anew.
-        foreach (var token in await db.JoinTokens.Where(t => t.Name == node.Name && t.ExpiresAt > now).ToListAsync(ct)) token.ExpiresAt = now;
+        db.JoinTokens.RemoveRange(await db.JoinTokens.Where(t => t.Name == node.Name).ToListAsync(ct));
         db.RetiredNodeTokens.Add(NodeCredentials.Retire(node, NodeCredentials.Revoked, now));
         if (node.NextTokenSha256 is { } next) db.RetiredNodeTokens.Add(new() { TokenSha256 = next, NodeId = node.Id, NodeName = node.Name, Code = NodeCredentials.Revoked, At = now });
         // The hash of nothing that anybody has.

@@ -20,7 +20,9 @@ namespace Api.Nodes;
 public sealed class NodeHub(NodeTurns turns, NodeSync sync, NodeInventories inventories, FaultIntake faults, TimeProvider time, ConsoleRelay consoles, GuestRelay guests, RefusedMachines refused, WorkerRefusals tooFarApart, NodeCredentials credentials, ILogger<NodeHub> log) : Hub
 {
     /// <summary>So long after the last report that was taken, at most: another replica's database may answer, and have the node replaced.</summary>
-    public static readonly TimeSpan WithoutDatabase = TimeSpan.FromMinutes(15);
+    public static readonly TimeSpan WithoutDatabase = TimeSpan.FromMinutes(5);
+    /// <summary>For a turn, and for the database then. A report that is under way counts as one for as long as both, and a cancelled statement, may take.</summary>
+    private static readonly TimeSpan TurnLimit = TimeSpan.FromSeconds(10), WorkLimit = TimeSpan.FromSeconds(10), UnderWay = TimeSpan.FromSeconds(30);
     private const string Own = "own", Unanswered = "unanswered", Waiting = "inventory", Answered = "answered";
 
     private Guid NodeId => Guid.Parse(Context.User!.FindFirstValue(Schemes.NodeClaim)!);
@@ -28,7 +30,7 @@ public sealed class NodeHub(NodeTurns turns, NodeSync sync, NodeInventories inve
     /// <summary>Of the token that the connection was opened with.</summary>
     private byte[] TokenSha256 => Convert.FromHexString(Context.User!.FindFirstValue(Schemes.NodeTokenClaim)!);
 
-    private bool IsOwn => IsWithin(Own, NodeWatch.Silence) || IsWithin(Own, WithoutDatabase) && IsWithin(Unanswered, NodeWatch.Silence);
+    private bool IsOwn => IsWithin(Own, NodeWatch.Silence) || IsWithin(Own, WithoutDatabase) && IsWithin(Unanswered, UnderWay);
 
     private bool IsWithin(string since, TimeSpan most) => Context.Items.TryGetValue(since, out var at) && time.GetElapsedTime((long)at!) < most;
 
@@ -60,6 +62,7 @@ public sealed class NodeHub(NodeTurns turns, NodeSync sync, NodeInventories inve
     {
         if (NodeInventories.Problem(inventory) is { } problem) throw new HubException($"invalid_inventory: {problem}");
         if (await IsStillOwnAsync()) await StoreAsync(inventory);
+        // With the first report that is taken.
         else Context.Items[Waiting] = inventory;
     }
 
@@ -117,21 +120,43 @@ public sealed class NodeHub(NodeTurns turns, NodeSync sync, NodeInventories inve
 
     private async Task<AnsweredReport?> SyncInTurnAsync(NodeReport report)
     {
-        using var turn = await turns.TakeAsync(Context.ConnectionAborted);
+        // The connection is as good as it was while its report is under way, and judged by the answer.
+        if (IsOwn) Context.Items[Unanswered] = time.GetTimestamp();
+        return await InTurnAsync(ct => sync.SyncAsync(NodeId, TokenSha256, report, Context.Items.TryGetValue(Answered, out var last) ? (AnsweredReport?)last : null, ct));
+    }
+
+    /// <summary>While the database does not answer it waits for the next report that is taken, like what came too early.</summary>
+    private async Task StoreAsync(NodeInventory told)
+    {
         try
         {
-            return await sync.SyncAsync(NodeId, TokenSha256, report, Context.Items.TryGetValue(Answered, out var last) ? (AnsweredReport?)last : null, Context.ConnectionAborted);
+            await InTurnAsync(async ct =>
+            {
+                await inventories.StoreAsync(NodeId, told, ct);
+                return true;
+            });
         }
-        catch (Exception e) when (DatabaseAbsence.Is(e))
+        catch (Exception e) when (DatabaseAbsence.Is(e) || e is HubException)
         {
-            Context.Items[Unanswered] = time.GetTimestamp();
-            throw;
+            Context.Items[Waiting] = told;
         }
     }
 
-    private async Task StoreAsync(NodeInventory told)
+    /// <summary>Bounded: the calls of a connection wait for each other, those of sessions in guests among them.</summary>
+    private async Task<T> InTurnAsync<T>(Func<CancellationToken, Task<T>> work)
     {
-        using var turn = await turns.TakeAsync(Context.ConnectionAborted);
-        await inventories.StoreAsync(NodeId, told, Context.ConnectionAborted);
+        using var turnLimit = CancellationTokenSource.CreateLinkedTokenSource(Context.ConnectionAborted);
+        using var workLimit = CancellationTokenSource.CreateLinkedTokenSource(Context.ConnectionAborted);
+        turnLimit.CancelAfter(TurnLimit);
+        try
+        {
+            using var turn = await turns.TakeAsync(turnLimit.Token);
+            workLimit.CancelAfter(WorkLimit);
+            return await work(workLimit.Token);
+        }
+        catch (OperationCanceledException) when (!Context.ConnectionAborted.IsCancellationRequested)
+        {
+            throw new HubException($"{NodeProtocol.DatabaseUnavailable}: the database did not answer in time; try again in a second");
+        }
     }
 }

@@ -50,9 +50,7 @@ public static class FleetReading
             .Select(d => new { d.Id, d.NodeId, d.Class, d.VendorId, d.DeviceId, d.VerdictClass, d.Viommus, d.FitsKvmtool, d.Origin, IsFree = d.SandboxId == null && d.Phase == DevicePhase.Available }).ToListAsync(ct)).ToLookup(d => d.NodeId);
         var simulating = (await db.Devices.AsNoTracking().Where(d => d.Present && d.Origin == Origin.Simulated).Select(d => d.NodeId).Distinct().ToListAsync(ct)).ToHashSet();
         var images = (await db.NodeImages.AsNoTracking().Select(i => new { i.NodeId, i.Name }).ToListAsync(ct)).ToLookup(i => i.NodeId, i => i.Name);
-        var registered = await OnNodes(db).Where(s => s.ImageId != null).Select(s => new { Node = s.NodeId!.Value, s.ImageId }).Distinct().ToListAsync(ct);
-        var files = await ImageChoice.ReadAsync(db, registered.Select(r => r.ImageId), ct);
-        var used = registered.ToLookup(r => r.Node, r => files.TryGetValue(r.ImageId!.Value, out var image) ? image.Files : []);
+        var used = await ReadImageFilesAsync(db, OnNodes(db), ct);
         return nodes.Select(n => new Placement.NodePicture
         {
             Id = n.Id,
@@ -64,7 +62,7 @@ public static class FleetReading
             StartsRegistered = n.ProtocolMinor >= NodeProtocol.RegisteredImages,
             HasFirmware = n.Facts.HasFirmware,
             ImageCacheMaxBytes = n.Facts.ImageCacheMaxBytes,
-            ImageFiles = used[n.Id].SelectMany(f => f).ToHashSet(),
+            ImageFiles = [.. used[n.Id]],
             VcpuCapacity = n.Facts.VcpuCapacity,
             MemoryCapacityMib = n.Facts.MemoryCapacityMib,
             FreeVcpus = n.Facts.VcpuCapacity - (taken.TryGetValue(n.Id, out var u) ? u.Vcpus : 0),
@@ -110,6 +108,14 @@ public static class FleetReading
             """).ToDictionaryAsync(p => p.Id, ct);
         foreach (var device in fleet.SelectMany(n => n.FreeDevices.Concat(n.HeldDevices)))
             device.NumaNode = places.TryGetValue(device.Id, out var place) ? place.NumaNode : null;
+    }
+
+    /// <summary>The files of registered images from which sandboxes on nodes run, each as often as it is in one of their images.</summary>
+    public static async Task<ILookup<Guid, Placement.ImageFile>> ReadImageFilesAsync(SandboxDb db, IQueryable<Sandbox> onNodes, CancellationToken ct)
+    {
+        var used = await onNodes.Where(s => s.ImageId != null && s.Vmm != Vmm.Simulated).Select(s => new { Node = s.NodeId!.Value, Image = s.ImageId }).Distinct().ToListAsync(ct);
+        var images = await ImageChoice.ReadAsync(db, used.Select(u => u.Image), ct);
+        return used.Where(u => images.ContainsKey(u.Image!.Value)).SelectMany(u => images[u.Image!.Value].Files, (u, file) => (u.Node, File: file)).ToLookup(u => u.Node, u => u.File);
     }
 
     /// <summary>Those on nodes by whom the labels of others are judged, and those whom somebody who asks may want to be beside or apart from.</summary>

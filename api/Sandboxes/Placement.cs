@@ -128,7 +128,7 @@ public static class Placement
         if (node.Phase == NodePhase.Draining) return "NodeDraining";
         if (node.Phase == NodePhase.Maintenance) return "NodeMaintenance";
         if (node.Phase != NodePhase.Ready) return "NodeNotReady";
-        if ((request.Registered is { } image ? RefusalOfImage(image, request.Vmm, node) : node.Images.Contains(request.Image) ? null : "ImageNotOnNode") is { } ofImage) return ofImage;
+        if ((request.Registered is { } image ? RefusalOfImage(image, request.Vmm, node, emptied) : node.Images.Contains(request.Image) ? null : "ImageNotOnNode") is { } ofImage) return ofImage;
         if (!node.Vmms.Contains(request.Vmm)) return "VmmNotOnNode";
         if (request.Vmm == Vmm.Qemu && !node.Viommus.Contains(request.Viommu)) return "ViommuUnsupported";
         if ((emptied ? node.VcpuCapacity : node.FreeVcpus) < request.Vcpus) return "NotEnoughVcpus";
@@ -142,15 +142,20 @@ public static class Placement
         return !emptied && node.Reservation is { } kept && kept.For != request.Id && request.Priority <= kept.Priority ? "NodeReserved" : null;
     }
 
-    private static string? RefusalOfImage(Image image, Vmm vmm, NodePicture node) =>
+    private static string? RefusalOfImage(Image image, Vmm vmm, NodePicture node, bool emptied) =>
         image.Phase == ImagePhase.Failed ? ImageFailed
         : image.Phase != ImagePhase.Ready ? "ImageNotReady"
         : !node.StartsRegistered ? "WorkerTooOldForImage"
         : image.IsDisk && vmm == Vmm.Kvmtool ? "DiskImageUnsupported"
         : image.IsDisk && vmm == Vmm.Qemu && node.HasFirmware == false ? "FirmwareMissing"
+        // A simulated machine starts nothing of it, so that nothing of it is fetched.
+        : vmm == Vmm.Simulated ? null
         : image.Files.Sum(f => f.Bytes) > node.ImageCacheMaxBytes ? "ImageTooLarge"
-        : node.ImageFiles.Union(image.Files).Sum(f => f.Bytes) > node.ImageCacheMaxBytes ? "ImageCacheFull"
+        : !emptied && !HasRoom(node.ImageFiles.Union(image.Files), node) ? "ImageCacheFull"
         : null;
+
+    /// <summary>Whether the node can keep all these.</summary>
+    public static bool HasRoom(IEnumerable<ImageFile> files, NodePicture node) => !(files.Sum(f => f.Bytes) > node.ImageCacheMaxBytes);
 
     public static bool Carries(IReadOnlyDictionary<string, string> labels, IReadOnlyDictionary<string, string> wanted)
     {
@@ -222,7 +227,7 @@ public static class Placement
         node.FreeVcpus -= request.Vcpus;
         node.FreeMemoryMib -= request.MemoryMib;
         if (request.HugePages != HugePageSize.None) node.FreeHugePages[request.HugePages] -= request.PagesNeeded;
-        if (request.Registered is { } image) node.ImageFiles.UnionWith(image.Files);
+        if (request is { Registered: { } image, Vmm: not Vmm.Simulated }) node.ImageFiles.UnionWith(image.Files);
         node.Residents.Add(new(request.Id, request.Project, request.Labels, request.ApartFrom));
         return new Placed(node, taken);
     }

@@ -94,7 +94,14 @@ public static class PlacementStore
                     .Any(size => has.Where(u => u.HugePages == size).Sum(u => size.PagesOf(u.Mib)) + asked.Where(r => r.HugePages == size).Sum(r => r.PagesNeeded) > node.HugePageCapacity.GetValueOrDefault(size)))
                 throw new DbUpdateConcurrencyException($"node {on.Key} was given to others");
         }
-        var residents = (await FleetReading.ReadResidentsAsync(FleetReading.OnNodes(db).Where(s => ids.Contains(s.NodeId!.Value)), [.. batch.Select(d => d.Waiting.Request)], ct)).ToLookup(r => r.Node, r => r.Resident);
+        var there = FleetReading.OnNodes(db).Where(s => ids.Contains(s.NodeId!.Value));
+        if (batch.Any(d => d.Waiting.Request.Registered is not null))
+        {
+            var files = await FleetReading.ReadImageFilesAsync(db, there, ct);
+            foreach (var on in batch.Where(d => d.Waiting.Request is { Registered: not null, Vmm: not Vmm.Simulated }).GroupBy(d => NodeOf(d).Id))
+                if (!Placement.HasRoom(files[on.Key].Union(on.SelectMany(d => d.Waiting.Request.Registered!.Files)), NodeOf(on.First()))) throw new DbUpdateConcurrencyException($"node {on.Key} was given to other images");
+        }
+        var residents = (await FleetReading.ReadResidentsAsync(there, [.. batch.Select(d => d.Waiting.Request).Where(r => r.ApartFrom is not null)], ct)).ToLookup(r => r.Node, r => r.Resident);
         foreach (var decision in batch)
             if (residents[NodeOf(decision).Id].Any(r => Placement.IsApart(decision.Waiting.Request, r))) throw new DbUpdateConcurrencyException($"node {NodeOf(decision).Id} was given to one that must lie apart");
     }

@@ -72,6 +72,9 @@ public static class Preemption
             Images = node.Images,
             StartsRegistered = node.StartsRegistered,
             HasFirmware = node.HasFirmware,
+            ImageCacheMaxBytes = node.ImageCacheMaxBytes,
+            // Those of them too: who else runs from the same is not known here, so nobody ends to make room for an image.
+            ImageFiles = [.. node.ImageFiles],
             VcpuCapacity = node.VcpuCapacity,
             MemoryCapacityMib = node.MemoryCapacityMib,
             FreeVcpus = node.FreeVcpus + ended.Sum(g => g.Vcpus),

@@ -112,7 +112,7 @@ public sealed class SandboxScheduler(IServiceScopeFactory scopes, NodePlans plan
     }
 
     private static string Describe(IEnumerable<Placement.NodePicture> fleet) => string.Join(';', fleet.Select(n =>
-        $"{n.Id}:{n.Phase}:{n.VcpuCapacity}:{n.FreeVcpus}:{n.MemoryCapacityMib}:{n.FreeMemoryMib}:{string.Join('+', n.FreeHugePages.OrderBy(p => p.Key).Select(p => p.Value))}:{n.HeldDevices.Count}:{string.Join(',', n.FreeDevices.Select(Describe))}:{string.Join(',', n.Images.Order(StringComparer.Ordinal))}:{string.Join(',', n.Viommus.Order())}:{string.Join(',', n.Vmms.Order())}:{n.StartsRegistered}:{n.HasFirmware}"));
+        $"{n.Id}:{n.Phase}:{n.VcpuCapacity}:{n.FreeVcpus}:{n.MemoryCapacityMib}:{n.FreeMemoryMib}:{string.Join('+', n.FreeHugePages.OrderBy(p => p.Key).Select(p => p.Value))}:{n.HeldDevices.Count}:{string.Join(',', n.FreeDevices.Select(Describe))}:{string.Join(',', n.Images.Order(StringComparer.Ordinal))}:{string.Join(',', n.Viommus.Order())}:{string.Join(',', n.Vmms.Order())}:{n.StartsRegistered}:{n.HasFirmware}:{n.ImageCacheMaxBytes}:{n.ImageFiles.Sum(f => f.Bytes)}"));
 
     private static string Describe(Placement.FreeDevice device) => $"{device.Id}/{device.VendorId}/{device.DeviceId}/{device.Verdict}/{string.Join('+', device.Viommus.Order())}/{device.FitsKvmtool}/{device.IsSimulated}";
 }

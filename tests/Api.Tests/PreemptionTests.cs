@@ -22,7 +22,10 @@ public sealed class PreemptionTests(ServiceFixture service) : IClassFixture<Serv
         new("guest", vcpus, 128, Viommu.None, edu == 0 ? [] : [new("edu", edu)]) { Id = Number(999), Priority = priority, Preempts = true };
 
     /// <summary>A node of 8 vCPUs and what runs on it: priority, vCPUs and devices of each; the rest of the vCPUs is free.</summary>
-    private static (Placement.NodePicture Node, List<Preemption.Guest> Guests) Node(int number, NodePhase phase, params (int Priority, int Vcpus, int Edu)[] running)
+    private static (Placement.NodePicture Node, List<Preemption.Guest> Guests) Node(int number, NodePhase phase, params (int Priority, int Vcpus, int Edu)[] running) => Keeping(null, number, phase, running);
+
+    /// <summary>One that keeps so much of registered images, of which 40 bytes are in use.</summary>
+    private static (Placement.NodePicture Node, List<Preemption.Guest> Guests) Keeping(long? cacheBytes, int number, NodePhase phase, params (int Priority, int Vcpus, int Edu)[] running)
     {
         var id = Number(number);
         var guests = running.Select((r, i) => new Preemption.Guest(Number(100 * number + i), id, r.Priority, r.Vcpus, 128, [.. Enumerable.Range(0, r.Edu).Select(_ => Edu())])).ToList();
@@ -34,6 +37,9 @@ public sealed class PreemptionTests(ServiceFixture service) : IClassFixture<Serv
             Vmms = new HashSet<Vmm> { Vmm.Qemu },
             Viommus = new HashSet<Viommu> { Viommu.None },
             Images = new HashSet<string> { "guest" },
+            StartsRegistered = true,
+            ImageCacheMaxBytes = cacheBytes,
+            ImageFiles = [new("used", 40)],
             VcpuCapacity = 8,
             MemoryCapacityMib = 10_000,
             FreeVcpus = 8 - running.Sum(r => r.Vcpus),
@@ -47,6 +53,18 @@ public sealed class PreemptionTests(ServiceFixture service) : IClassFixture<Serv
         Preemption.Choose(request, [.. fleet.Select(f => f.Node)], fleet.SelectMany(f => f.Guests).ToLookup(g => g.Node));
 
     private static string Victims(Preemption.Choice? choice) => choice is null ? "-" : $"{choice.Node.Name}:{string.Join(',', choice.Victims.Select(v => v.Priority).Order())}";
+
+    [Fact]
+    public void Choose_WhereANodeCannotKeepTheImage_EndsNobodyThere_AndHidesNoOther()
+    {
+        var request = Wants(4, 0, 5) with { Registered = new(Number(7), ImagePhase.Ready, false) { Files = [new("wanted", 100)] } };
+        foreach (var tooSmall in (long[])[99, 139])
+        {
+            Assert.Equal("-", Victims(Choose(request, Keeping(tooSmall, 1, NodePhase.Ready, (0, 8, 0)))));
+            // An empty one that refuses it all the same is no place.
+            Assert.Equal("n2:0", Victims(Choose(request, Keeping(tooSmall, 1, NodePhase.Ready), Keeping(140, 2, NodePhase.Ready, (0, 8, 0)))));
+        }
+    }
 
     [Fact]
     public void Choose_TakesTheFewest_ThenTheLowest_AndNobodyInVain()

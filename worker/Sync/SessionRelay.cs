@@ -16,6 +16,15 @@ public sealed class SessionRelay(HubConnection connection, VmManager vms, ILogge
     private readonly Dictionary<Guid, AgentSessions> _asked = [];
     private bool _ended;
 
+    public bool IsInUse
+    {
+        get
+        {
+            lock (_lock)
+                return _asked.Count > 0;
+        }
+    }
+
     /// <summary>A step of the API.</summary>
     public void Take(NodeToSession asked)
     {

@@ -25,6 +25,8 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeD
     private static readonly TimeSpan CallLimit = TimeSpan.FromSeconds(15);
     /// <summary>Longer than the API waits for its database: that it does not answer shall be said, and not end the sessions in guests that are open over the connection.</summary>
     private static readonly TimeSpan AnswerLimit = TimeSpan.FromSeconds(75);
+    /// <summary>So long it stays with an API whose database does not answer: another replica's may, to which the next connection may lead. Longer while sessions in guests are open, which would end.</summary>
+    private static readonly TimeSpan LongestAway = TimeSpan.FromSeconds(30), LongestAwayWithSessions = TimeSpan.FromMinutes(5);
     private readonly NodeToken _token = new(options.TokenFile);
     private long? _fetchedAt;
     private int _typing;
@@ -101,7 +103,7 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeD
         try
         {
             await Task.WhenAll(
-                WhileConnectedAsync(SyncAsync, ended), WhileConnectedAsync(SampleAsync, ended), WhileConnectedAsync((_, token) => consoles.RunAsync(token), ended),
+                WhileConnectedAsync((connected, token) => SyncAsync(connected, sessions, token), ended), WhileConnectedAsync(SampleAsync, ended), WhileConnectedAsync((_, token) => consoles.RunAsync(token), ended),
                 WhileConnectedAsync((_, token) => sessions.RunAsync(token), ended));
         }
         finally
@@ -150,10 +152,10 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeD
         return true;
     }
 
-    private async Task SyncAsync(HubConnection connection, CancellationToken ct)
+    private async Task SyncAsync(HubConnection connection, SessionRelay sessions, CancellationToken ct)
     {
         var inventory = new InventoryNews(devices, node.Qemu, time);
-        var isAway = false;
+        long? away = null;
         while (true)
         {
             var asked = Interlocked.Exchange(ref _asked, null);
@@ -161,19 +163,22 @@ public sealed class SyncLoop(WorkerOptions options, NodeCapabilities node, NodeD
             {
                 if (await ReportAsync(connection, inventory, asked, ct) is not { } isApplied)
                     return;
-                isAway = false;
+                away = null;
                 // Told back at once: the API need not wait a period to know that its plan is applied.
                 if (!isApplied)
                     continue;
             }
             catch (HubException refusal) when (refusal.Message.Contains($"{NodeProtocol.DatabaseUnavailable}:", StringComparison.Ordinal))
             {
-                if (!isAway)
+                if (away is null)
                     log.LogWarning("The database of the API does not answer; the connection, and what is open over it, goes on");
-                isAway = true;
-                // What was not taken in is told again.
-                inventory = new InventoryNews(devices, node.Qemu, time);
+                away ??= time.GetTimestamp();
                 Interlocked.CompareExchange(ref _asked, asked, null);
+                if (time.GetElapsedTime(away.Value) > (sessions.IsInUse ? LongestAwayWithSessions : LongestAway))
+                {
+                    log.LogWarning("The database of the API has not answered for too long; another connection is made");
+                    return;
+                }
             }
             await WaitAsync(ct);
         }

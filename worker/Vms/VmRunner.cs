@@ -35,6 +35,8 @@ public sealed partial class VmRunner
     private const int MaxProbes = 16;
     private static readonly TimeSpan CommandLimit = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan BootLimit = TimeSpan.FromSeconds(120);
+    /// <summary>Longer than an emulated machine takes to boot a disk: who is ended for want of an agent is started again, and would be ended again.</summary>
+    private static readonly TimeSpan ReadyLimit = TimeSpan.FromMinutes(10);
     private readonly Channel<VmEvent> _queue = Channel.CreateBounded<VmEvent>(QueueLength);
     private readonly RuntimeDirectory _directory;
     private readonly VmSurroundings _around;
@@ -171,13 +173,11 @@ public sealed partial class VmRunner
     private void WatchDeadlines()
     {
         if (_record is { State: VmState.Booting, HasAgent: true, ExecAt: { } start } record && Now - start > BootLimit
-            && (Wanted.Planned is { EndsUnready: true } planned && planned.Incarnation == record.Incarnation || record.Conditions.All(c => c.Reason != ConditionReasons.BootTimeout.Code)))
-        {
-            var limit = $"The limit is {BootLimit.TotalSeconds} s.";
-            var late = record.With(ConditionReasons.BootTimeout.At(Now, limit));
-            // Without a policy somebody may want to look at it.
-            Save(Wanted.Planned is { EndsUnready: true } ? late with { State = VmState.Stopping, End = EndCause.Failed, Failure = StartReasons.GuestNeverReady.ToFailure(Now, limit) } : late);
-        }
+            && record.Conditions.All(c => c.Reason != ConditionReasons.BootTimeout.Code))
+            Save(record.With(ConditionReasons.BootTimeout.At(Now, $"The limit is {BootLimit.TotalSeconds} s.")));
+        // Without a policy somebody may want to look at it.
+        if (_record is { State: VmState.Booting, HasAgent: true, ExecAt: { } began } booting && Now - began > ReadyLimit && Wanted.Planned is { EndsUnready: true } planned && planned.Incarnation == booting.Incarnation)
+            Save(booting with { State = VmState.Stopping, End = EndCause.Failed, Failure = StartReasons.GuestNeverReady.ToFailure(Now, $"The limit is {ReadyLimit.TotalSeconds} s.") });
     }
 
     private async Task<bool> CommandAsync(Func<CancellationToken, Task> command, string name, CancellationToken ct)

@@ -9,10 +9,12 @@ public sealed class FaultIncreaseTests
 {
     private static readonly DateTimeOffset _start = new(2026, 11, 25, 12, 0, 0, TimeSpan.Zero);
 
+    private static readonly HashSet<int> _none = [], _known = [1];
+
     private static StoredSample Sample(int second, long? value, int incarnation = 1, bool lowerBound = false, LatencyHistogram? latency = null) =>
         new(_start.AddSeconds(second), incarnation, [new SourceReading("a", value, value is null ? "AgentSilent" : null, lowerBound, Origin.Simulated, latency)]);
 
-    private static FaultReadingView Second(StoredSample first, StoredSample second) => FaultIncrease.Of([], false, [first, second], []).Last().Readings.Single();
+    private static FaultReadingView Second(StoredSample first, StoredSample second) => FaultIncrease.Of([], _known, [first, second], []).Last().Readings.Single();
 
     public static TheoryData<string, StoredSample, StoredSample, long?, double?> Pairs() => new()
     {
@@ -36,19 +38,21 @@ public sealed class FaultIncreaseTests
 
     [Fact]
     public void Of_TheFirst_IsToldFromTheOneBefore() =>
-        Assert.Equal(5, FaultIncrease.Of([Sample(-1, 5)], false, [Sample(0, 10)], []).Single().Readings.Single().Increase);
+        Assert.Equal(5, FaultIncrease.Of([Sample(-1, 5)], _known, [Sample(0, 10)], []).Single().Readings.Single().Increase);
 
     [Fact]
     public void Of_TheFirstOfAGuest_IsAllSinceItsStart_AndNoRate()
     {
         var latency = new LatencyHistogram([4, .. new long[21]], 900);
-        var seen = FaultIncrease.Of([], true, [Sample(0, 4, latency: latency)], []).Single().Readings.Single();
+        var seen = FaultIncrease.Of([], _none, [Sample(0, 4, latency: latency)], []).Single().Readings.Single();
         Assert.Equal((4L, (double?)null, latency), (seen.Increase, seen.PerSecond, seen.LatencyIncrease!.Histogram));
-        Assert.Null(FaultIncrease.Of([], false, [Sample(0, 4)], []).Single().Readings.Single().Increase);
-        Assert.Equal(4, FaultIncrease.Of([Sample(-9, 7)], false, [Sample(0, 4, incarnation: 2)], []).Single().Readings.Single().Increase);
-        Assert.Null(FaultIncrease.Of([Sample(-9, 1), Sample(-8, 7, incarnation: 2)], true, [Sample(0, 4)], []).Single().Readings.Single().Increase);
+        Assert.Null(FaultIncrease.Of([], _known, [Sample(0, 4)], []).Single().Readings.Single().Increase);
+        Assert.Equal(4, FaultIncrease.Of([Sample(-9, 7)], _none, [Sample(0, 4, incarnation: 2)], []).Single().Readings.Single().Increase);
+        Assert.Null(FaultIncrease.Of([Sample(-9, 1), Sample(-8, 7, incarnation: 2)], _none, [Sample(0, 4)], []).Single().Readings.Single().Increase);
+        // Samples of it lie before those of another, further back than was read.
+        Assert.Null(FaultIncrease.Of([Sample(-9, 7)], new HashSet<int> { 2 }, [Sample(0, 4, incarnation: 2)], []).Single().Readings.Single().Increase);
         // A clock that was set back: a later count lies below.
-        Assert.Null(FaultIncrease.Of([], true, [Sample(0, 4), Sample(1, 2)], []).First().Readings.Single().Increase);
+        Assert.Null(FaultIncrease.Of([], _none, [Sample(0, 4), Sample(1, 2)], []).First().Readings.Single().Increase);
     }
 
     [Theory]
@@ -62,7 +66,7 @@ public sealed class FaultIncreaseTests
             new(_start, 1, [new SourceReading("smmu.events", total, reason, false, Origin.Emulated)]),
             new(_start.AddSeconds(1), 1, [new SourceReading("smmu.events", 5, null, false, Origin.Emulated), new SourceReading("smmu.events.F_TRANSLATION", 3, null, false, Origin.Emulated)]),
         ];
-        Assert.Equal(increase, FaultIncrease.Of([], false, samples, []).Last().Readings[1].Increase);
+        Assert.Equal(increase, FaultIncrease.Of([], _known, samples, []).Last().Readings[1].Increase);
     }
 
     // At 60 s the node's clock is set back; the count grows by one a second all the time. Whole seconds, with the sampling's jitter; and a reading that is missing here and there.
@@ -80,7 +84,7 @@ public sealed class FaultIncreaseTests
         {
             var seen = new List<FaultReadingView>();
             for (var from = 0; from < all.Count; from += page)
-                seen.AddRange(FaultIncrease.Of(all[Math.Max(0, from - 4)..from], false, all[from..Math.Min(all.Count, from + page)], all[Math.Min(all.Count, from + page)..Math.Min(all.Count, from + page + 4)]).Select(v => v.Readings.Single()));
+                seen.AddRange(FaultIncrease.Of(all[Math.Max(0, from - 4)..from], _known, all[from..Math.Min(all.Count, from + page)], all[Math.Min(all.Count, from + page)..Math.Min(all.Count, from + page + 4)]).Select(v => v.Readings.Single()));
             Assert.All(seen, reading => Assert.True(reading.Increase is null or 1, $"{page}: {reading.Value}: {reading.Increase}"));
             Assert.True(seen.Count(reading => reading.Increase == 1) > 20);
         }
@@ -106,7 +110,7 @@ public sealed class FaultIncreaseTests
     public void Of_AnySamples_NeverGoesBackAndIsTheGrowth() => Gen.Select(Gen.Long[-200, 1000].Select(v => v < 0 ? (long?)null : v), Gen.Int[1, 3], (value, incarnation) => (value, incarnation)).Array[1, 30].Sample(seen =>
     {
         var samples = seen.Select((s, second) => Sample(second, s.value, s.incarnation)).ToList();
-        var all = FaultIncrease.Of([], false, samples, []).Select(v => v.Readings.Single()).ToList();
+        var all = FaultIncrease.Of([], samples.Take(1).Select(s => s.Incarnation).ToHashSet(), samples, []).Select(v => v.Readings.Single()).ToList();
         bool IsBetween(int incarnation, long? from, long? to) => seen.Any(other => other.incarnation == incarnation && other.value > from && other.value < to);
         // The count that a sample's growth is told from: 0 for the first of an incarnation, its neighbour's, or none.
         long? From(int i) => seen[..i].All(other => other.incarnation != seen[i].incarnation) ? 0 : seen[i - 1].incarnation == seen[i].incarnation ? seen[i - 1].value : null;

@@ -8,6 +8,7 @@ using Api.Nodes;
 using Api.Tests.Guests;
 using Contracts;
 using Microsoft.AspNetCore.SignalR;
+using Microsoft.AspNetCore.SignalR.Client;
 using Npgsql;
 using Testing;
 using Xunit;
@@ -102,6 +103,8 @@ public sealed class GuestsWithoutDatabaseTests : IAsyncLifetime
             if (_isQuiet) continue;
             try
             {
+                // A worker tells its host first of all, on a new connection.
+                await node.Connection.InvokeAsync(NodeProtocol.Inventory, new NodeInventory(_clock.GetUtcNow(), [], [], [], [], []), Ct);
                 await node.SyncAsync();
                 _answered++;
             }

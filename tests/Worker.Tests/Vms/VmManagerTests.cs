@@ -338,7 +338,7 @@ public sealed class VmManagerTests : IAsyncLifetime
     public async Task Boot_WhenAgentIsSilent_AndItsPolicyStartsItAgain_Fails()
     {
         await StartAsync(VmState.Booting);
-        _time.Advance(TimeSpan.FromSeconds(119));
+        _time.Advance(TimeSpan.FromSeconds(599));
         Apply(Planned() with { EndsUnready = true });
         await Eventually.TrueAsync(() => _manager.Snapshot().AppliedPlanRevision == _revision, "the plan is applied");
         Assert.Equal(VmState.Booting, View!.Sandbox.State);
@@ -352,7 +352,7 @@ public sealed class VmManagerTests : IAsyncLifetime
     public async Task Boot_WhenAPolicyComesAfterTheTimeout_FailsToo()
     {
         await StartAsync(VmState.Booting);
-        _time.Advance(TimeSpan.FromSeconds(121));
+        _time.Advance(TimeSpan.FromSeconds(601));
         await Eventually.TrueAsync(() => View!.Sandbox.Conditions.Any(c => c.Reason == "BootTimeout"), "the condition is set");
         Apply(Planned() with { EndsUnready = true });
         Assert.Equal("GuestNeverReady", (await UntilAsync(VmState.Failed)).Sandbox.Failure!.Reason);

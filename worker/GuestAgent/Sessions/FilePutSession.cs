@@ -38,7 +38,8 @@ internal sealed class FilePutSession(Guid id, FilePutRequest request, Action<Age
         }
     }
 
-    private bool IsOther => LibC.ModeOfPath(request.Path) is >= 0 and var mode && (mode & LibC.FileTypeMask) is not (LibC.RegularFile or LibC.SymbolicLink);
+    // A link to a directory may be one that the guest cannot do without.
+    private bool IsOther => Directory.Exists(request.Path) || LibC.ModeOfPath(request.Path) is >= 0 and var mode && (mode & LibC.FileTypeMask) is not (LibC.RegularFile or LibC.SymbolicLink);
 
     private (SessionEnded? Ended, long Size, string Sha256) Receive(FileStream file)
     {
