@@ -17,7 +17,7 @@ public sealed record BodyWithout(string Schema, string Optional);
 /// <summary>What the document tells of bodies beyond their types: what is required, and within which bounds. By the constants that the validations use, so that it cannot say something else.</summary>
 public static class OpenApiBodies
 {
-    private sealed record Field(string Name, Action<OpenApiSchema>? Bound = null, bool IsRequired = false);
+    private sealed record Field(string Name, Action<OpenApiSchema>? Bound = null, bool IsRequired = false, bool TakesNull = true);
 
     private static readonly Dictionary<Type, Field[]> Fields = new()
     {
@@ -34,7 +34,7 @@ public static class OpenApiBodies
         [typeof(RestartRequest)] = [Needed("policy"), new("maxRestarts", Between(0, RestartDecision.MaxRestarts)), new("backoffSeconds", Between(1, RestartDecision.MaxBackoffSeconds))],
         [typeof(StormPolicyRequest)] = [Needed("perSecond", Between(SandboxValidation.MinStormPerSecond, SandboxValidation.MaxStormPerSecond)), new("windowSeconds", Between(SandboxValidation.MinStormWindowSeconds, SandboxValidation.MaxStormWindowSeconds))],
         [typeof(ProjectCreate)] = [Needed("name", Named)],
-        [typeof(ProjectPatch)] = [],
+        [typeof(ProjectPatch)] = [new("quotas", TakesNull: false)],
         [typeof(QuotasPatch)] =
         [
             new("maxSandboxes", Between(0, ProjectRules.MaxCount)), new("maxVcpus", Between(0, ProjectRules.MaxUnits)), new("maxMemoryMib", Between(0, ProjectRules.MaxUnits)), new("maxDevices", Entries(0, ProjectRules.MaxClasses)),
@@ -63,6 +63,9 @@ public static class OpenApiBodies
 
     /// <summary>Of a body that is sent, what is missing is null, and null is the default.</summary>
     public static bool IsBody(Type type) => Fields.ContainsKey(type);
+
+    /// <summary>Null of a field that is none of a body's in the table.</summary>
+    public static bool? TakesNull(Type type, string field) => Fields.GetValueOrDefault(type)?.FirstOrDefault(f => f.Name == field) is { } found ? !found.IsRequired && found.TakesNull : null;
 
     public static bool IsOptional(Type type) => Optional.Contains(type);
 

@@ -1,4 +1,3 @@
-using System.Reflection;
 using System.Text.Json.Nodes;
 using Contracts;
 using Microsoft.AspNetCore.Authorization;
@@ -46,7 +45,7 @@ public static class OpenApiDocument
             document.Components ??= new();
             // What a patch is read as, which the document tells by its own type.
             document.Components.Schemas?.Remove(nameof(JsonObject));
-            AllowNull(document.Components.Schemas);
+            OpenApiNulls.Tell(document.Components.Schemas);
             document.Components.SecuritySchemes = new Dictionary<string, IOpenApiSecurityScheme>
             {
                 [Bearer] = new OpenApiSecurityScheme { Type = SecuritySchemeType.Http, Scheme = "bearer", Description = "An API key, sbx_…" },
@@ -60,6 +59,7 @@ public static class OpenApiDocument
             Describe(operation, context);
             await PatchedAsync(operation, context, ct);
             await WithoutAsync(operation, context, ct);
+            await AnswersAsync(operation, context, ct);
         });
         options.AddSchemaTransformer((schema, context, _) =>
         {
@@ -74,27 +74,11 @@ public static class OpenApiDocument
             OpenApiBodies.Describe(schema, type, context.JsonPropertyInfo?.DeclaringType);
             // The framework does not see that a map's values may be null.
             if (type == typeof(SandboxPatch) && schema.Properties?["labels"] is OpenApiSchema { AdditionalProperties: OpenApiSchema label }) label.Type |= JsonSchemaType.Null;
-            if (OpenApiExamples.Of(type) is { } example) schema.Examples = [example];
+            if (OpenApiExamples.Of(type, context.JsonTypeInfo.Options) is { } example) schema.Examples = [example];
             // Within a reference the framework leaves out what a list of enums holds.
             if (schema.Type is { } kind && kind.HasFlag(JsonSchemaType.Array) && schema.Items is null) schema.Items = new OpenApiSchema { Type = JsonSchemaType.String };
             return Task.CompletedTask;
         });
-    }
-
-    /// <summary>Where the framework writes an enum in place, it does not say that it may be null.</summary>
-    private static void AllowNull(IDictionary<string, IOpenApiSchema>? schemas)
-    {
-        foreach (var (name, schema) in schemas ?? new Dictionary<string, IOpenApiSchema>())
-        {
-            if (typeof(SandboxCreate).Assembly.GetType($"{nameof(Contracts)}.{name}") is not { } type) continue;
-            foreach (var (field, property) in schema.Properties ?? new Dictionary<string, IOpenApiSchema>())
-            {
-                var of = type.GetProperty(field, BindingFlags.IgnoreCase | BindingFlags.Public | BindingFlags.Instance)?.PropertyType;
-                if (of is null || Nullable.GetUnderlyingType(of) is null || property is not OpenApiSchema { Type: JsonSchemaType.String, Enum: { Count: > 0 } values } own) continue;
-                own.Type |= JsonSchemaType.Null;
-                own.Enum = [.. values, JsonNullSentinel.JsonNull];
-            }
-        }
     }
 
     /// <summary>What our problems have besides those of the framework.</summary>
@@ -124,8 +108,24 @@ public static class OpenApiDocument
         if (context.Description.ActionDescriptor.EndpointMetadata.OfType<BodyWithout>().LastOrDefault() is not { } without || context.Document is not { } document) return;
         var schema = await context.GetOrCreateSchemaAsync(BodyType(context)!, null, ct);
         schema.Required?.Remove(without.Optional);
+        OpenApiNulls.Tell(schema, BodyType(context)!);
         document.AddComponent(without.Schema, schema);
         foreach (var media in operation.RequestBody?.Content?.Values ?? []) media.Schema = new OpenApiSchemaReference(without.Schema, document);
+    }
+
+    /// <summary>Where an operation has answers of several forms with one status, the framework tells the last one only.</summary>
+    private static async Task AnswersAsync(OpenApiOperation operation, OpenApiOperationTransformerContext context, CancellationToken ct)
+    {
+        foreach (var told in context.Description.ActionDescriptor.EndpointMetadata.OfType<IProducesResponseTypeMetadata>())
+        {
+            var status = told.StatusCode.ToString(System.Globalization.CultureInfo.InvariantCulture);
+            if (told.StatusCode >= 300 || told.Type is not { } type || operation.Responses?.GetValueOrDefault(status) is not OpenApiResponse { Content: { } content } || context.Document is not { } document) continue;
+            foreach (var form in told.ContentTypes.Where(form => !content.ContainsKey(form)).ToList())
+            {
+                document.AddComponent(type.Name, await context.GetOrCreateSchemaAsync(type, null, ct));
+                content[form] = new OpenApiMediaType { Schema = new OpenApiSchemaReference(type.Name, document) };
+            }
+        }
     }
 
     private static Type? BodyType(OpenApiOperationTransformerContext context) => context.Description.ParameterDescriptions.FirstOrDefault(p => p.Source.Id == "Body")?.Type;
