@@ -8,7 +8,7 @@ namespace Api.Faults;
 
 public static class FaultEndpoints
 {
-    private const int MaxSources = 64;
+    private const int MaxSources = 64, MostBeyond = 4;
     /// <summary>Times beyond are nobody's, and what is added to them must not overflow.</summary>
     private static readonly DateTimeOffset Earliest = new(1970, 1, 1, 0, 0, 0, TimeSpan.Zero), Latest = new(2999, 12, 31, 0, 0, 0, TimeSpan.Zero);
 
@@ -38,15 +38,15 @@ public static class FaultEndpoints
         if (await db.Sandboxes.Where(s => s.Id == id && s.ProjectId == project).Select(s => (DateTimeOffset?)s.CreatedAt).SingleOrDefaultAsync(ct) is not { } created) return ApiProblem.SandboxNotFound();
         var resolution = FaultResolution.Choose(since, until, step, retention.OldestSample(now));
         var history = new FaultHistory(store, id, resolution, source);
-        // Beyond the end too: what lies there may tell that a step is over what others have.
-        var rows = await history.ReadAsync(since, until + Beyond(resolution), after, limit + 1, ct);
-        var samples = rows.FindAll(sample => sample.At < until);
+        var samples = await history.ReadAsync(since, until, after, limit + 1, ct);
+        // What lies beyond may tell that a step is over what others have.
+        var beyond = samples.Count > limit ? samples[limit..] : await history.ReadAsync(until, until + Beyond(resolution), after, MostBeyond, ct);
         var before = samples.Count == 0 ? [] : await history.BeforeAsync(samples[0].At, after, ct);
         var page = samples.Take(limit).ToList();
         var known = page.Count == 0 ? [] : await history.KnownBeforeAsync(page[0].At, [.. page.Select(s => s.Incarnation).Except(before.Select(s => s.Incarnation))], ct);
         // Of a sandbox that is older than what is kept, nothing kept before does not say that there was nothing.
         if (page.Count > 0 && before.Count == 0 && (await history.LastIncarnationAsync(page[0].At, ct) is { } last ? last == page[0].Incarnation : created < retention.OldestMinute(now))) known.Add(page[0].Incarnation);
-        var items = FaultIncrease.Of(before, known, page, [.. rows.Skip(page.Count)]).ToList();
+        var items = FaultIncrease.Of(before, known, page, beyond).ToList();
         return new FaultHistoryAnswer(new FaultHistoryView(items, samples.Count > limit ? items[^1].At.UtcDateTime.ToString("O") : null, resolution.StepSeconds));
     }
 }

@@ -45,7 +45,7 @@ public sealed class FaultHistory(NpgsqlDataSource store, Guid sandbox, FaultReso
     /// <summary>What the first sample's increase is told from: the last few rows, oldest first, of the steps before its own, or of what was read before, if they are not far.</summary>
     public async Task<List<StoredSample>> BeforeAsync(DateTimeOffset first, DateTimeOffset? after, CancellationToken ct)
     {
-        var at = IsStepped || resolution.FromMinutes ? new DateTimeOffset(first.UtcTicks - (first.UtcTicks - DateTimeOffset.UnixEpoch.Ticks) % (resolution.StepSeconds * TimeSpan.TicksPerSecond), TimeSpan.Zero) : first;
+        var at = BeginOf(first);
         if (after >= at) at = after.Value.AddTicks(TimeSpan.TicksPerMicrosecond);
         await using var command = store.CreateCommand($"{rows} ORDER BY at DESC LIMIT 4");
         Add(command, at - TimeSpan.FromSeconds(Math.Max(3600, 2 * resolution.StepSeconds)), at);
@@ -54,22 +54,26 @@ public sealed class FaultHistory(NpgsqlDataSource store, Guid sandbox, FaultReso
         return before;
     }
 
-    /// <summary>That of the last minute before, however far; null when none is kept.</summary>
+    /// <summary>Of the step that a sample tells.</summary>
+    private DateTimeOffset BeginOf(DateTimeOffset sample) => IsStepped || resolution.FromMinutes
+        ? new(sample.UtcTicks - (sample.UtcTicks - DateTimeOffset.UnixEpoch.Ticks) % (resolution.StepSeconds * TimeSpan.TicksPerSecond), TimeSpan.Zero) : sample;
+
+    /// <summary>That of the last minute before the first sample's step, however far; null when none is kept.</summary>
     public async Task<int?> LastIncarnationAsync(DateTimeOffset first, CancellationToken ct)
     {
         await using var command = store.CreateCommand("SELECT incarnation FROM fault_minutes WHERE sandbox_id = $1 AND minute <= date_trunc('minute', $2) AND at < $2 ORDER BY minute DESC, incarnation DESC LIMIT 1");
         command.Parameters.Add(new() { Value = sandbox });
-        command.Parameters.Add(new() { Value = first.UtcDateTime, NpgsqlDbType = NpgsqlDbType.TimestampTz });
+        command.Parameters.Add(new() { Value = BeginOf(first).UtcDateTime, NpgsqlDbType = NpgsqlDbType.TimestampTz });
         return (int?)await command.ExecuteScalarAsync(ct);
     }
 
-    /// <summary>Of these, those of which a minute is kept in the day before. A clock that was set back may have put another's samples between.</summary>
+    /// <summary>Of these, those of which a minute is kept in the day before the first sample's step. A clock that was set back may have put another's samples between.</summary>
     public async Task<HashSet<int>> KnownBeforeAsync(DateTimeOffset first, int[] incarnations, CancellationToken ct)
     {
         if (incarnations.Length == 0) return [];
         await using var command = store.CreateCommand("SELECT DISTINCT incarnation FROM fault_minutes WHERE sandbox_id = $1 AND minute >= $2 - interval '1 day' AND minute <= $2 AND at < $2 AND incarnation = ANY($3)");
         command.Parameters.Add(new() { Value = sandbox });
-        command.Parameters.Add(new() { Value = first.UtcDateTime, NpgsqlDbType = NpgsqlDbType.TimestampTz });
+        command.Parameters.Add(new() { Value = BeginOf(first).UtcDateTime, NpgsqlDbType = NpgsqlDbType.TimestampTz });
         command.Parameters.Add(new() { Value = incarnations });
         await using var reader = await command.ExecuteReaderAsync(ct);
         var known = new HashSet<int>();

@@ -156,6 +156,29 @@ public sealed class FaultHistoryTests(ServiceFixture service) : IClassFixture<Se
         Assert.Equal((10, 1L), ((int)second.Items.Single().Readings[0].Value!, second.Items.Single().Readings[0].Increase));
     }
 
+    /// <summary>150 s from a whole minute on; a count a second.</summary>
+    [Theory]
+    [InlineData(1)]
+    [InlineData(30)]
+    [InlineData(60)]
+    [InlineData(120)]
+    [InlineData(3600)]
+    [InlineData(86_400)]
+    public async Task Get_WhateverTheStep_GrowthSinceTheStartAddsUp_ToWhatWasCountedBeforeTo(int step)
+    {
+        using var client = service.Client();
+        var id = await RunningAsync(client, $"adds-{step}");
+        await StoreAsync(id, 150);
+        // Whole minutes, as the rollups have them.
+        await RollAsync();
+        foreach (var (to, last) in ((int, long)[])[(600, 149), (120, 119)])
+        {
+            var items = (await GetAsync(client, id, $"step={step}&source=guest.minorFaults&to={Uri.EscapeDataString(_begin.AddSeconds(to).ToString("O"))}")).Items;
+            Assert.Equal((last, last), (items[^1].Readings.Single().Value!.Value, items.Sum(i => i.Readings.Single().Increase ?? 0)));
+            Assert.Null(items[0].Readings.Single().PerSecond);
+        }
+    }
+
     [Fact]
     public async Task Get_OfATypeOfEvents_IsToldBeforeItsFirst_AndItsFirstIsGrowth()
     {

@@ -138,9 +138,15 @@ public sealed class ImageChoiceTests(ServiceFixture service) : IClassFixture<Ser
         await node.SyncAsync();
         await node.SayAsync(id, VmState.Stopped);
         await PlannedAsync(node, waits);
+        // Nothing but the limit changes, and that is looked at.
+        var second = (await AskAsync(client, "second", "small")).Id;
+        await RefusedAsync(client, second, "ImageCacheFull");
+        node.ImageCacheMaxBytes = 1000;
+        await node.SyncAsync();
+        await PlannedAsync(node, second);
         node.ImageCacheMaxBytes = null;
         Assert.Null(await TryAsync("large"));
-        foreach (var each in (Guid[])[id, waits]) (await client.DeleteAsync($"/v1/sandboxes/{each}", Ct)).Dispose();
+        foreach (var each in (Guid[])[id, waits, second]) (await client.DeleteAsync($"/v1/sandboxes/{each}", Ct)).Dispose();
     }
 
     [Fact]

@@ -25,6 +25,9 @@ internal sealed class FileGetSession(Guid id, FileGetRequest request, Action<Age
         var mode = LibC.ModeOf(descriptor);
         if (mode < 0 || (mode & LibC.FileTypeMask) != LibC.RegularFile)
             return new(SessionReasons.NotAFile);
+        // What is as large as it says need not be read to be refused.
+        if (RandomAccess.GetLength(handle) > request.MaxBytes)
+            return new(SessionReasons.TooLarge);
         var buffer = new byte[GuestSessions.MaxFrameBytes];
         if (Read(handle, buffer) is not { } file)
             return new(IsClosed ? SessionReasons.Done : SessionReasons.TooLarge);
